@@ -1,0 +1,29 @@
+# Everything in two commands on a fresh machine: `make launch`, `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: launch test check setup clean
+
+launch: setup          ## plan, train, rank and promote on synthetic data, in minutes on a CPU
+	$(BIN)/weightsearch launch quickstart --sampler grid
+
+test: setup check      ## lint, types, tests
+	$(BIN)/pytest -n 2
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.done
+
+# The exact versions that were tested; remove `-c constraints.txt` to take the newest in range.
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
