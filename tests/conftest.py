@@ -1,0 +1,111 @@
+"""What tests share: a real PostgreSQL with a fresh database each, and a clean environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from weightsearch import config
+from weightsearch.config import StudySpec
+from weightsearch.store import database, server
+from weightsearch.store.database import Database
+
+ROOT = Path(__file__).parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# Two test processes on two cores: torch's own threads would only get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("WEIGHTSEARCH_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("WEIGHTSEARCH_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+    """An embedded server for the whole session, with a template that has our tables."""
+    home = tmp_path_factory.mktemp("cluster")
+    found = server.ensure(home)
+    with _admin(found) as connection:
+        connection.execute("CREATE DATABASE ws_template")
+    database.open_database(_url(found, "ws_template"), home).engine.dispose()
+    yield found
+    server.release()
+
+
+@pytest.fixture
+def storage(cluster: server.Server, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a fresh database with our tables in it."""
+    name = f"t{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**9}"
+    with _admin(cluster) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE ws_template")
+    yield _url(cluster, name)
+    with _admin(cluster) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def opened(storage: str, tmp_path: Path) -> Iterator[Database]:
+    """An open database."""
+    found = database.open_database(storage, tmp_path)
+    yield found
+    found.engine.dispose()
+
+
+def _admin(found: server.Server) -> psycopg.Connection[Any]:
+    return psycopg.connect(
+        host=found.host,
+        port=found.port,
+        user=found.user,
+        password=found.password,
+        dbname=found.dbname,
+        autocommit=True,
+    )
+
+
+def _url(found: server.Server, name: str) -> str:
+    return f"postgresql://{found.user}:{found.password}@/{name}?host={found.host}&port={found.port}"
+
+
+def make_spec(**tables: Any) -> StudySpec:
+    """A study of the trivial objective; keyword arguments replace whole tables."""
+    plain: dict[str, Any] = {
+        "goal": "test",
+        "objective": {"run": "weightsearch.trivial:run"},
+        "loss": {"weights": {"grid": "simplex", "steps": 3}},
+        "train": {"epochs": 2},
+        "promote": {"top": 2, "seeds": [1, 2], "epochs": 3},
+    }
+    return config.parse(plain | tables, "test")
+
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs `weightsearch ARGUMENTS` as a process, with its own home."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "weightsearch", *map(str, arguments)],
+            env=os.environ | environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,132 @@
+"""Study files: what they may say, and how they are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, make_spec
+
+from weightsearch import config, names, plan
+from weightsearch.errors import ConfigError
+
+DEPTH: dict[str, Any] = {
+    "goal": "test",
+    "data": {"source": "synthetic", "size": [64, 96]},
+    "model": {"encoder": "densenet121"},
+    "loss": {"weights": {"mae": 1, "edge": 1, "ssim": 1}},
+}
+
+
+def refused(**tables: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(DEPTH | tables, "file.toml")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("file.toml: ")
+    return message
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.toml")), ids=lambda f: f.stem)
+def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
+    spec = config.load(file)
+    assert plan.plan(spec).points
+    assert config.study_file(file.stem).name == file.name
+    again = config.parse(spec.resolved(), "resolved")
+    assert again.digest() == spec.digest()
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"trian": {}}, "trian: unknown key; did you mean 'train'?"),
+        ({"train": {"epoch": 3}}, "train.epoch: unknown key; did you mean 'epochs'?"),
+        ({"train": {"epochs": 0}}, "train.epochs: Input should be greater than or equal to 1"),
+        ({"train": {"lr": -1}}, "train.lr"),
+        ({"sampler": {"kind": "gird"}}, "unknown sampler 'gird'; did you mean 'grid'?"),
+        ({"evaluate": {"protocol": "btss"}}, "unknown protocol 'btss'; did you mean 'bts'?"),
+        ({"promote": {"seeds": [0, 1]}}, "promote.seeds must be fresh"),
+        ({"objective": "loss"}, "the weighted loss cannot rank points"),
+        ({"model": {"encoder": "x", "decoder": "densdepth"}}, "did you mean 'densedepth'?"),
+        ({"data": {"source": "nyu_cvs", "size": [64, 64]}}, "did you mean 'nyu_csv'?"),
+        ({"data": {"source": "synthetic", "size": [64, 64], "val": "frames:10%"}}, "'blocks:P%'"),
+        ({"loss": {"weights": {"grid": "cubic", "levels": [1]}}}, "did you mean 'cube'?"),
+        ({"loss": {"weights": {"grid": "cube", "levels": [0]}}}, "at least one level"),
+        ({"loss": {"weights": {"mea": 1}}}, "unknown term 'mea'; did you mean 'mae'?"),
+        ({"loss": {"weights": {"mae": 0, "edge": 0}}}, "at least one weight must be above 0"),
+        ({"loss": {"terms": ["mae", "edgy"], "weights": {"mae": 1}}}, "unknown loss term 'edgy'"),
+        ({"sampler": {"kind": "tpe", "trials": 3}}, "sampler 'tpe' chooses the weights itself"),
+        (
+            {"loss": {"weights": {"grid": "simplex", "steps": 2}}, "sampler": {"kind": "random"}},
+            "needs a number of trials",
+        ),
+        ({"data": None}, "the table [data] is missing"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_its_place(tables: dict[str, Any], said: str) -> None:
+    assert said in refused(**tables)
+
+
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_text("goal = ")
+    with pytest.raises(ConfigError, match="must be TOML, but"):
+        config.load(file)
+    with pytest.raises(ConfigError, match="must exist, but"):
+        config.study_file(str(tmp_path / "absent.toml"))
+    with pytest.raises(ConfigError, match="unknown study 'quickstrat'; did you mean 'quickstart'"):
+        config.study_file("quickstrat")
+
+
+def test_overrides_are_part_of_the_identity(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'goal = "x"\n[objective]\nrun = "weightsearch.trivial:run"\n'
+        '[loss]\nweights = { grid = "simplex", steps = 2 }\n'
+    )
+    plain = config.load(file, {"sampler.trials": None})
+    fewer = config.load(file, {"sampler.trials": 3})
+    assert plain.digest() == config.load(file).digest()
+    assert plain.digest() != fewer.digest()
+    assert fewer.sampler.trials == 3
+
+
+def test_the_goals_wording_is_not_part_of_the_identity() -> None:
+    assert make_spec(goal="a").digest() == make_spec(goal="b").digest()
+
+
+def test_an_objective_may_be_named_by_its_metric_alone() -> None:
+    assert config.parse(DEPTH | {"objective": "abs_rel"}, "x").objective.metric == "abs_rel"
+
+
+def test_the_names_that_studies_use_are_those_of_the_code() -> None:
+    from weightsearch.data.readers import READERS
+    from weightsearch.depth.decoders import DECODERS
+    from weightsearch.depth.losses import LOSS_TERMS
+    from weightsearch.depth.protocols import PROTOCOLS
+    from weightsearch.plan import SAMPLERS
+
+    real = {
+        "reader": READERS,
+        "decoder": DECODERS,
+        "loss term": LOSS_TERMS,
+        "protocol": PROTOCOLS,
+        "sampler": SAMPLERS,
+    }
+    assert {kind: set(known) for kind, known in names.NAMES.items()} == {
+        kind: set(code) for kind, code in real.items()
+    }
+
+
+def test_home_is_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WEIGHTSEARCH_HOME", str(tmp_path))
+    assert config.home() == tmp_path
+    monkeypatch.delenv("WEIGHTSEARCH_HOME")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert config.home() == Path("/var/lib/weightsearch")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert config.home() == tmp_path / "data" / "weightsearch"

@@ -1,0 +1,365 @@
+"""A study file (TOML) as frozen values: what is asked, of which data, model, loss and sampler.
+
+Machine facts (database, data path, device) are never here: they are options and environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from weightsearch.errors import ConfigError, did_you_mean
+
+DEPTH_OBJECTIVE = "weightsearch.depth.objective:run"
+
+Value = str | int | float | bool
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Part(BaseModel):
+    """A table of a study file: frozen, and no key but the stated ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ObjectiveSpec(Part):
+    """What is trained, and which of its metrics decides."""
+
+    run: str = DEPTH_OBJECTIVE
+    """`package.module:function`; the contract is in `weightsearch/objective.py`."""
+    metric: str = "rmse"
+    """The metric that ranks points: never the weighted loss, whose scale depends on the weights."""
+    direction: Literal["minimize", "maximize"] = "minimize"
+    guards: tuple[str, ...] = ("rel", "log10")
+    """Metrics shown beside it."""
+
+    @field_validator("metric")
+    @classmethod
+    def _not_the_loss(cls, metric: str) -> str:
+        if metric == "loss":
+            raise ValueError(
+                "the weighted loss cannot rank points, because its scale depends on the weights;"
+                " name a metric such as 'rmse'."
+            )
+        return metric
+
+
+class DataSpec(Part):
+    """Which frames, at which size, in which representation."""
+
+    source: str
+    """A reader: a key of `weightsearch.data.readers.READERS`."""
+    size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
+    """Input height and width in pixels; the output is half of it."""
+    target: Literal["depth", "inverse", "log"] = "depth"
+    """What the loss compares: d, max_depth_m / d, or ln d. Metres in, metres out in any case."""
+    val: str = "blocks:10%"
+    """Share of the training frames held out for validation, by scene or block, never by frame."""
+    min_depth_m: Positive = 0.1
+    max_depth_m: Positive = 10.0
+    limit: Count | None = None
+    """At most this many frames for training and validation, whole blocks evenly spread."""
+    options: dict[str, Value] = {}
+    """Options of the reader; they are part of the pack's identity."""
+
+    @field_validator("val")
+    @classmethod
+    def _by_blocks(cls, val: str) -> str:
+        kind, _, share = val.partition(":")
+        try:
+            percent = float(share.removesuffix("%"))
+        except ValueError:
+            percent = 0.0
+        if kind != "blocks" or not share.endswith("%") or not 0 < percent <= 50:
+            raise ValueError(f"`val` must read 'blocks:P%' with 0 < P <= 50, but got '{val}'.")
+        return val
+
+
+class ModelSpec(Part):
+    """Encoder and decoder; a list is searched, a value is fixed."""
+
+    encoder: str | tuple[str, ...]
+    """timm names."""
+    decoder: str | tuple[str, ...] = "densedepth"
+    width: Positive = 1.0
+    """Channels of the decoder as a share of the encoder's last (DenseDepth: 1.0 or 0.5)."""
+    pretrained: bool = True
+
+
+class Cube(Part):
+    """Every combination of the levels, one level per term; the zero point is left out."""
+
+    grid: Literal["cube"]
+    levels: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=1)
+
+
+class Simplex(Part):
+    """Every vector of multiples of 1/steps that sums to 1."""
+
+    grid: Literal["simplex"]
+    steps: Count
+
+
+Weights = dict[str, Annotated[float, Field(ge=0)]]
+
+
+class LossSpec(Part):
+    """The terms of the loss and the weights to try."""
+
+    terms: tuple[str, ...] = ("mae", "edge", "ssim")
+    weights: Cube | Simplex | Weights | tuple[Weights, ...]
+    directions: bool | None = None
+    """Whether a common factor of the weights changes nothing. Left out: derived from `[train]`."""
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _one_form(cls, weights: Any) -> Any:
+        # Chosen here, so that a mistake is reported for the form that was meant, not for all four.
+        if isinstance(weights, dict) and "grid" in weights:
+            forms: dict[str, type[Part]] = {"cube": Cube, "simplex": Simplex}
+            if weights["grid"] not in forms:
+                raise ValueError(
+                    f"unknown grid '{weights['grid']}'; {did_you_mean(str(weights['grid']), forms)}"
+                )
+            return forms[weights["grid"]].model_validate(weights)
+        return weights
+
+    @model_validator(mode="after")
+    def _known_terms(self) -> LossSpec:
+        if len(set(self.terms)) != len(self.terms) or not self.terms:
+            raise ValueError(f"`terms` must be distinct and at least one, but got {self.terms}.")
+        for vector in self.vectors():
+            for term in vector:
+                if term not in self.terms:
+                    raise ValueError(
+                        f"weight for unknown term '{term}'; {did_you_mean(term, self.terms)}"
+                    )
+            if not any(vector.values()):
+                raise ValueError("at least one weight must be above 0, but all are 0.")
+        if isinstance(self.weights, Cube) and not any(self.weights.levels):
+            raise ValueError("at least one level must be above 0, but all are 0.")
+        return self
+
+    def vectors(self) -> tuple[Weights, ...]:
+        """The weight vectors that are written out; none where a grid is named."""
+        if isinstance(self.weights, Cube | Simplex):
+            return ()
+        return self.weights if isinstance(self.weights, tuple) else (self.weights,)
+
+
+class TrainSpec(Part):
+    """How one point is trained; the same for all but for what is searched."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: Positive | tuple[Positive, ...] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Coupled (L2) under adam and sgd, decoupled under adamw."""
+    clip_norm: Positive | None = None
+    batch: Count = 8
+    epochs: Count = 5
+    patience: Count | None = None
+    """Stop after this many epochs without a better validation metric."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast where the device computes it natively, else fp32."""
+    augment: tuple[Literal["mirror", "channels"], ...] = ("mirror", "channels")
+    seed: int = 0
+    """Initialisation and data order; the same for every point."""
+
+
+class SamplerSpec(Part):
+    """Which points, in which order."""
+
+    kind: str = "grid"
+    trials: Count | None = None
+    """How many points; a grid without it is run whole."""
+    seed: int = 0
+    draw: Literal["simplex", "levels"] = "simplex"
+    """Whether random draws are uniform on the simplex or on the grid's own points."""
+
+
+class EvaluateSpec(Part):
+    protocol: str = "full"
+
+
+class PromoteSpec(Part):
+    """How finalists are trained in full and compared."""
+
+    protocol: str = "full"
+    """For the numbers on the test split."""
+    top: Count = 3
+    seeds: tuple[int, ...] = (1, 2, 3)
+    """Fresh: not the search's seed."""
+    epochs: Count = 25
+    patience: Count | None = 5
+
+
+class StudySpec(Part):
+    """A whole study file."""
+
+    goal: str
+    """The question that the study answers, in one sentence."""
+    objective: ObjectiveSpec = ObjectiveSpec()
+    data: DataSpec | None = None
+    model: ModelSpec | None = None
+    loss: LossSpec
+    train: TrainSpec = TrainSpec()
+    params: dict[str, Value | tuple[Value, ...]] = {}
+    """Other parameters for the objective; a list is searched, a value is fixed."""
+    sampler: SamplerSpec = SamplerSpec()
+    evaluate: EvaluateSpec = EvaluateSpec()
+    promote: PromoteSpec | None = PromoteSpec()
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _metric_alone(cls, objective: Any) -> Any:
+        return {"metric": objective} if isinstance(objective, str) else objective
+
+    @model_validator(mode="after")
+    def _whole(self) -> StudySpec:
+        from weightsearch import names
+
+        if self.objective.run == DEPTH_OBJECTIVE:
+            for part in ("data", "model"):
+                if getattr(self, part) is None:
+                    raise ValueError(
+                        f"the table [{part}] is missing; the depth objective needs it."
+                    )
+            assert self.model is not None
+            decoders = self.model.decoder
+            for decoder in (decoders,) if isinstance(decoders, str) else decoders:
+                names.check("decoder", decoder)
+            for term in self.loss.terms:
+                names.check("loss term", term)
+            names.check("protocol", self.evaluate.protocol)
+            if self.promote is not None:
+                names.check("protocol", self.promote.protocol)
+        if self.data is not None:
+            names.check("reader", self.data.source)
+        names.check("sampler", self.sampler.kind)
+        if self.promote is not None and self.train.seed in self.promote.seeds:
+            raise ValueError(
+                f"promote.seeds must be fresh, but {self.train.seed} is the search's seed"
+                " (train.seed)."
+            )
+        if self.sampler.kind != "grid" and self.sampler.trials is None and not self.loss.vectors():
+            raise ValueError(
+                f"sampler '{self.sampler.kind}' needs a number of trials; set sampler.trials or"
+                " give --trials."
+            )
+        if self.sampler.kind == "tpe" and self.loss.vectors():
+            raise ValueError(
+                "sampler 'tpe' chooses the weights itself, but loss.weights writes them out;"
+                " name a grid there, or use sampler 'grid'."
+            )
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field with its value, defaults included, as JSON types."""
+        return self.model_dump(mode="json")
+
+    def digest(self) -> str:
+        """Twelve hex digits that change whenever anything but the goal's wording does."""
+        facts = {k: v for k, v in self.resolved().items() if k != "goal"}
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def study_file(study: str) -> Path:
+    """The file that STUDY means: a path, or the name of one in `studies/`.
+
+    Raises ConfigError where there is none.
+    """
+    path = Path(study)
+    if path.suffix == ".toml" or path.exists():
+        if not path.is_file():
+            raise ConfigError(f"a study file must exist, but {path} does not.")
+        return path
+    known = {p.stem: p for folder in _study_folders() for p in sorted(folder.glob("*.toml"))}
+    if study not in known:
+        raise ConfigError(f"unknown study '{study}'; {did_you_mean(study, known)}")
+    return known[study]
+
+
+def _study_folders() -> Iterator[Path]:
+    package = Path(__file__).parent
+    for folder in (package / "studies", package.parent / "studies"):  # in the wheel; in a checkout
+        if folder.is_dir():
+            yield folder
+
+
+def load(path: Path, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+    """The study in a TOML file, with overrides (`{"sampler.trials": 10}`) laid over it.
+
+    Raises ConfigError, with the place, for anything that does not hold.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: must be TOML, but {error}.") from None
+    for key, value in (overrides or {}).items():
+        if value is None:
+            continue
+        *parts, last = key.split(".")
+        table = tables
+        for part in parts:
+            table = table.setdefault(part, {})
+        table[last] = value
+    return parse(tables, str(path))
+
+
+def parse(tables: Mapping[str, Any], where: str) -> StudySpec:
+    """The study in plain tables; raises ConfigError naming `where` and the key's place."""
+    try:
+        return StudySpec.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_problem(error)}") from None
+    except ConfigError as error:  # from names.check
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(p) for p in problem["loc"] if not str(p)[:1].isupper())
+    if problem["type"] == "extra_forbidden":
+        key = str(problem["loc"][-1])
+        return f"{place}: unknown key; {did_you_mean(key, _keys_beside(problem['loc']))}"
+    if problem["type"] == "missing":
+        return f"{place}: is missing."
+    message = problem["msg"].removeprefix("Value error, ")
+    got = "" if problem["type"] == "value_error" else f", but got {problem['input']!r}."
+    return f"{place}: {message}{got}" if place else f"{message}{got}"
+
+
+def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
+    """The keys that the table holding `place` may have."""
+    part: Any = StudySpec
+    for step in place[:-1]:
+        field = part.model_fields.get(step) if hasattr(part, "model_fields") else None
+        options = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+        tables = [t for t in options if isinstance(t, type) and issubclass(t, Part)]
+        if not tables:
+            return []
+        part = tables[0]
+    return list(part.model_fields)
+
+
+def home() -> Path:
+    """The folder for the embedded database, packs, checkpoints and reports (WEIGHTSEARCH_HOME)."""
+    if "WEIGHTSEARCH_HOME" in os.environ:
+        return Path(os.environ["WEIGHTSEARCH_HOME"]).expanduser().resolve()
+    if os.geteuid() == 0:
+        # Outside root's home: the database server cannot run as root, and its own user could not
+        # get there.
+        return Path("/var/lib/weightsearch")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "weightsearch"

@@ -1,0 +1,23 @@
+"""The names that a study file may use, known without importing torch; tests hold them to the code.
+
+Each tuple repeats the keys of a dict elsewhere (READERS, DECODERS, ...), because a study is checked
+by processes that must not pay for importing those.
+"""
+
+from __future__ import annotations
+
+from weightsearch.errors import ConfigError, did_you_mean
+
+NAMES = {
+    "reader": ("nyu_labeled", "nyu_csv", "synthetic"),
+    "decoder": ("densedepth",),
+    "loss term": ("mae", "edge", "ssim"),
+    "protocol": ("bts", "densedepth", "full"),
+    "sampler": ("grid", "random", "qmc", "tpe"),
+}
+
+
+def check(kind: str, name: str) -> None:
+    """Raises ConfigError, with the nearest known name, unless `name` is one of its kind."""
+    if name not in NAMES[kind]:
+        raise ConfigError(f"unknown {kind} '{name}'; {did_you_mean(name, NAMES[kind])}")

@@ -1,0 +1,125 @@
+"""Where the two halves meet: the service knows how to call an objective, and what it yields.
+
+An objective is a generator function `run(weights, params, context)`. It trains one configuration
+and yields, after each epoch, a mapping from names to values. A value is a number, or a sequence of
+numbers with one per validation sample: of a sequence the service records the mean as the metric
+and keeps the rest for intervals and paired comparisons. `groups`, where given, names the scene or
+block of each sample: samples of a group are correlated. Where `context.final` is true (a
+promotion) the generator may *return* such a mapping too, measured on a test split.
+
+Early stopping is the objective's own: it ends by returning. A loss that is no longer a number is
+raised as `NonFiniteLoss`; a stop asked for through `context.grace_s` as `Interrupted`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import os
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from weightsearch.config import StudySpec, Value
+from weightsearch.errors import ObjectiveError, did_you_mean
+
+Epoch = Mapping[str, float | Sequence[float] | Sequence[str]]
+Run = Generator[Epoch, None, Epoch | None]
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that an objective may want to know beside the weights and the parameters."""
+
+    spec: StudySpec
+    seed: int
+    epochs: int
+    patience: int | None
+    device: str
+    """As torch spells it: `cpu`, `cuda:0`."""
+    folder: Path
+    """For checkpoints: the same for a later attempt at the same point, nobody else's."""
+    home: Path
+    data: Path | None = None
+    """Where the data set lies on this machine (`--data`)."""
+    final: bool = False
+    """A promotion: keep the best checkpoint, and return the metrics of the test split."""
+    grace_s: Callable[[], float | None] = lambda: None
+    """None, or once a stop was asked for the seconds left until it takes effect; a training step
+    that would outlast them saves what it needs and raises `Interrupted`."""
+    cache: dict[str, Any] = field(default_factory=dict)
+    """Lives as long as the worker: what is expensive is built once for all its points."""
+
+
+Objective = Callable[[Mapping[str, float], Mapping[str, Value], Context], Run]
+
+
+def load(path: str) -> Objective:
+    """The generator function that `package.module:function` names.
+
+    Modules of the current folder are found too. Raises ObjectiveError.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    module_name, _, function_name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ObjectiveError(
+            f"objective '{path}' must be importable, but {error}; start from its folder, or"
+            " install it."
+        ) from None
+    function = getattr(module, function_name, None)
+    if function is None:
+        raise ObjectiveError(
+            f"objective '{path}': module '{module_name}' has no '{function_name}';"
+            f" {did_you_mean(function_name, [n for n in vars(module) if n[0] != '_'])}"
+        )
+    if not inspect.isgeneratorfunction(function):
+        raise ObjectiveError(f"objective '{path}' must be a generator function that yields epochs.")
+    return cast(Objective, function)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is recorded of one epoch or evaluation."""
+
+    metrics: dict[str, float]
+    samples: dict[str, list[float]]
+    """Per metric one value per sample, for intervals and paired tests."""
+    groups: list[str]
+    images: int | None
+
+
+def summarise(epoch: Epoch) -> Summary:
+    """Averages what has one value per sample: the one place where that is done.
+
+    Raises ObjectiveError where a value is neither a number nor a sequence of numbers, or where
+    sequences differ in length.
+    """
+    metrics: dict[str, float] = {}
+    samples: dict[str, list[float]] = {}
+    groups = [str(g) for g in epoch.get("groups", ())]  # type: ignore[union-attr]
+    for name, value in epoch.items():
+        if name == "groups":
+            continue
+        try:
+            if isinstance(value, int | float):
+                metrics[name] = float(value)
+            else:
+                samples[name] = [float(v) for v in value]  # type: ignore[union-attr]
+                metrics[name] = math.fsum(samples[name]) / len(samples[name])
+        except (TypeError, ValueError, ZeroDivisionError):
+            raise ObjectiveError(
+                f"an objective must yield numbers or non-empty sequences of numbers, but '{name}'"
+                f" is {value!r}."
+            ) from None
+    lengths = {len(v) for v in samples.values()} | ({len(groups)} if groups else set())
+    if len(lengths) > 1:
+        raise ObjectiveError(
+            f"what an objective yields per sample must have one length, but got {sorted(lengths)}."
+        )
+    return Summary(metrics, samples, groups, lengths.pop() if samples else None)
