@@ -1,0 +1,158 @@
+"""From a sampler's name to the points of a study.
+
+Point k of a plan is a pure function of (study, k), so any number of workers and any crash gives the
+same set. Only adaptive samplers wait for results: for them the plan holds empty places, and each is
+filled when it is claimed.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+
+from weightsearch import space
+from weightsearch.config import StudySpec
+from weightsearch.errors import ConfigError
+from weightsearch.space import Point
+
+STARTUP = 10
+"""Places that an adaptive sampler fills at random before it has results to learn from."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The points of a study in the order in which they are handed out."""
+
+    points: tuple[Point | None, ...]
+    """None: a place that is filled at claim time."""
+    equivalent_left_out: int
+    """Points that would have repeated another's direction."""
+
+
+def plan(spec: StudySpec) -> Plan:
+    """The points of a study; raises ConfigError where it has none."""
+    drawn = SAMPLERS[spec.sampler.kind](spec)
+    if not drawn.points:
+        raise ConfigError("a study must have at least one point, but its grid is empty.")
+    return drawn
+
+
+def _grid(spec: StudySpec) -> Plan:
+    """The whole grid in a seeded order, so that its first N points are spread over it."""
+    candidates = list(space.grid(spec))
+    unique = {point.key(): point for point in candidates}
+    points = list(unique.values())
+    random.Random(f"weightsearch grid {spec.sampler.seed}").shuffle(points)
+    return Plan(tuple(points[: spec.sampler.trials]), len(candidates) - len(points))
+
+
+def _random(spec: StudySpec) -> Plan:
+    if spec.sampler.draw == "levels" or spec.loss.vectors():
+        return _grid(spec)
+    return _first(spec, (space.draw(spec, k) for k in count()))
+
+
+def _qmc(spec: StudySpec) -> Plan:
+    """A scrambled Halton sequence: low discrepancy, and its first N points do not depend on N."""
+    if spec.sampler.draw == "levels" or spec.loss.vectors():
+        return _grid(spec)
+    return _first(spec, _halton(spec))
+
+
+def _halton(spec: StudySpec) -> Iterator[Point]:
+    from scipy.stats import qmc  # 0.3 s to import
+
+    sequence = qmc.Halton(space.dimensions(spec), scramble=True, rng=spec.sampler.seed)
+    while True:
+        yield space.at(spec, sequence.random(1)[0].tolist())
+
+
+def _first(spec: StudySpec, points: Iterator[Point]) -> Plan:
+    """The first N distinct ones; repeats (few choices, or one term) are left out and counted."""
+    wanted = spec.sampler.trials
+    assert wanted is not None  # config.py refuses a random study without it
+    unique: dict[str, Point] = {}
+    drawn = 0
+    for point in islice(points, 20 * wanted):
+        drawn += 1
+        unique.setdefault(point.key(), point)
+        if len(unique) == wanted:
+            break
+    return Plan(tuple(unique.values()), drawn - len(unique))
+
+
+def _adaptive(spec: StudySpec) -> Plan:
+    assert spec.sampler.trials is not None
+    return Plan((None,) * spec.sampler.trials, 0)
+
+
+SAMPLERS: dict[str, Callable[[StudySpec], Plan]] = {
+    "grid": _grid,
+    "random": _random,
+    "qmc": _qmc,
+    "tpe": _adaptive,
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A point that an adaptive sampler learns from; `value` is None while it runs."""
+
+    point: Point
+    value: float | None
+
+
+def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point:
+    """What an adaptive sampler wants tried at place k, given what is known.
+
+    Never a configuration that is in `seen`: a repeat is drawn again, at last at random.
+    """
+    keys = {s.point.key() for s in seen}
+    if sum(s.value is not None for s in seen) >= STARTUP:
+        suggested = _suggest(spec, k, seen)
+        if suggested is not None and suggested.key() not in keys:
+            return suggested
+    drawn = (space.draw(spec, k, again) for again in range(1000))
+    return next((point for point in drawn if point.key() not in keys), space.draw(spec, k))
+
+
+def _suggest(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+    from optuna.trial import TrialState, create_trial
+
+    directions = space.are_directions(spec.loss, spec.train)
+    options = space.choices(spec)
+    names = {f"weight {t}": t for t in spec.loss.terms}
+    ranges: dict[str, BaseDistribution] = {n: FloatDistribution(0.0, 1.0) for n in names}
+    ranges |= {name: CategoricalDistribution(values) for name, values in options.items()}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(
+            seed=spec.sampler.seed * 1_000_003 + k,
+            multivariate=True,
+            constant_liar=True,
+            n_startup_trials=STARTUP,
+        )
+    study = optuna.create_study(sampler=sampler, direction=spec.objective.direction)
+    study.add_trials(
+        [
+            create_trial(
+                state=TrialState.RUNNING if s.value is None else TrialState.COMPLETE,
+                value=s.value,
+                params={n: float(s.point.weights[t]) for n, t in names.items()}
+                | dict(s.point.params),
+                distributions=ranges,
+            )
+            for s in seen
+        ]
+    )
+    asked = study.ask(ranges).params
+    weights = {t: space.exact(round(asked[n], 4)) for n, t in names.items()}
+    if not any(weights.values()):
+        return None
+    return Point(space.canonical(weights, directions), {n: asked[n] for n in options})

@@ -1,0 +1,175 @@
+"""What a study searches: loss weights as directions, and choices such as the encoder.
+
+Adam's step does not change when the loss is multiplied by a constant, so (1, 1, 1) and (2, 2, 2)
+are one experiment. A point is therefore kept in canonical form: its weights divided by their sum,
+in exact rationals, because in floats (0.2, 0.2, 0.2) and (1, 1, 1) come out as two directions.
+Where the scale does matter (SGD, coupled weight decay, gradient clipping) weights stay as given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from weightsearch.config import Cube, LossSpec, Simplex, StudySpec, TrainSpec, Value
+
+Direction = dict[str, Fraction]
+
+DRAW_STEPS = 10_000
+"""Random directions are multiples of 1/10000: exact as decimals, finer than any run resolves."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One configuration to try."""
+
+    weights: Mapping[str, Fraction]
+    params: Mapping[str, Value]
+
+    def key(self) -> str:
+        """The same text for the same configuration, whoever writes it."""
+        facts = {"weights": encode(self.weights), "params": dict(self.params)}
+        return json.dumps(facts, sort_keys=True, separators=(",", ":"))
+
+    def id(self) -> str:
+        """Ten hex digits that name the configuration in pictures, folders and tables."""
+        return hashlib.sha256(self.key().encode()).hexdigest()[:10]
+
+
+def encode(weights: Mapping[str, Fraction]) -> dict[str, str]:
+    """Rationals as text: `{"mae": "1/3"}`."""
+    return {term: str(weight) for term, weight in weights.items()}
+
+
+def decode(weights: Mapping[str, str]) -> Direction:
+    return {term: Fraction(weight) for term, weight in weights.items()}
+
+
+def exact(weight: float) -> Fraction:
+    """The decimal that was written, not the binary float nearest to it."""
+    return Fraction(repr(weight))
+
+
+def canonical(weights: Mapping[str, Fraction], directions: bool) -> Direction:
+    """The weights divided by their sum; as they are where the scale matters.
+
+    Raises ValueError for the zero point, which trains nothing.
+    """
+    total = sum(weights.values())
+    if total <= 0:
+        raise ValueError(f"at least one weight must be above 0, but got {encode(weights)}.")
+    return {t: w / total for t, w in weights.items()} if directions else dict(weights)
+
+
+def decimals(weights: Mapping[str, Fraction], places: int = 4) -> dict[str, float]:
+    """Weights as decimals that sum to exactly what the rationals sum to (largest remainder)."""
+    scale = 10**places
+    floors = {t: math.floor(w * scale) for t, w in weights.items()}
+    left = round(sum(weights.values()) * scale) - sum(floors.values())
+    by_remainder = sorted(weights, key=lambda t: weights[t] * scale - floors[t], reverse=True)
+    for term in by_remainder[:left]:
+        floors[term] += 1
+    return {t: floors[t] / scale for t in weights}
+
+
+def are_directions(loss: LossSpec, train: TrainSpec) -> bool:
+    """Whether a common factor of the weights changes nothing.
+
+    Measured on 2000 steps of Adam (loss x0.2, x5): parameters move by less than 1e-7; with coupled
+    weight decay 1e-2 by 2e-2, with gradient clipping by 1e-2.
+    """
+    if loss.directions is not None:
+        return loss.directions
+    coupled = train.weight_decay > 0 and train.optimizer != "adamw"
+    return train.optimizer in ("adam", "adamw") and not coupled and train.clip_norm is None
+
+
+def choices(spec: StudySpec) -> dict[str, tuple[Value, ...]]:
+    """What is chosen beside the weights, with its options; a fixed encoder is one option."""
+    found: dict[str, tuple[Value, ...]] = {}
+    if spec.model is not None:
+        found["encoder"] = _options(spec.model.encoder)
+        found["decoder"] = _options(spec.model.decoder)
+    if isinstance(spec.train.lr, tuple):
+        found["lr"] = spec.train.lr
+    for name, value in spec.params.items():
+        found[name] = _options(value)
+    return found
+
+
+def _options(value: Value | Sequence[Value]) -> tuple[Value, ...]:
+    return (value,) if isinstance(value, str | int | float) else tuple(value)
+
+
+def grid(spec: StudySpec) -> Iterator[Point]:
+    """Every combination of weights and choices, equivalent ones too; the zero point is left out."""
+    directions = are_directions(spec.loss, spec.train)
+    names, options = list(choices(spec)), list(choices(spec).values())
+    for chosen in itertools.product(*options):
+        for weights in grid_weights(spec.loss):
+            yield Point(canonical(weights, directions), dict(zip(names, chosen, strict=True)))
+
+
+def grid_weights(loss: LossSpec) -> Iterator[Direction]:
+    """The weight vectors of a grid, not yet canonical."""
+    if isinstance(loss.weights, Cube):
+        levels = [exact(level) for level in loss.weights.levels]
+        for vector in itertools.product(levels, repeat=len(loss.terms)):
+            if any(vector):
+                yield dict(zip(loss.terms, vector, strict=True))
+    elif isinstance(loss.weights, Simplex):
+        for parts in _compositions(loss.weights.steps, len(loss.terms)):
+            yield {
+                t: Fraction(p, loss.weights.steps) for t, p in zip(loss.terms, parts, strict=True)
+            }
+    else:
+        for given in loss.vectors():
+            yield {t: exact(given.get(t, 0.0)) for t in loss.terms}
+
+
+def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """All ways to write `total` as an ordered sum of `parts` non-negative integers."""
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total, -1, -1):
+        for rest in _compositions(total - first, parts - 1):
+            yield (first, *rest)
+
+
+def direction(terms: Sequence[str], uniforms: Sequence[float]) -> Direction:
+    """A direction, uniform on the simplex where the len(terms) - 1 numbers in [0, 1) are.
+
+    The gaps between sorted uniforms (Devroye, Non-Uniform Random Variate Generation, XI.2).
+    """
+    cuts = [0, *sorted(round(u * DRAW_STEPS) for u in uniforms), DRAW_STEPS]
+    gaps = [b - a for a, b in itertools.pairwise(cuts)]
+    return {t: Fraction(gap, DRAW_STEPS) for t, gap in zip(terms, gaps, strict=True)}
+
+
+def at(spec: StudySpec, uniforms: Sequence[float]) -> Point:
+    """The point that numbers in [0, 1) mean: first the weights, then one number per choice."""
+    free = len(spec.loss.terms) - 1
+    picked = zip(choices(spec).items(), uniforms[free:], strict=True)
+    return Point(
+        direction(spec.loss.terms, uniforms[:free]),
+        {name: options[int(u * len(options))] for (name, options), u in picked},
+    )
+
+
+def dimensions(spec: StudySpec) -> int:
+    """How many numbers `at` takes."""
+    return len(spec.loss.terms) - 1 + len(choices(spec))
+
+
+def draw(spec: StudySpec, k: int, again: int = 0) -> Point:
+    """The k-th random point: a pure function of (sampler.seed, k, again), whoever asks."""
+    # random.Random over text is specified never to change its stream, unlike numpy's Generator.
+    source = random.Random(f"weightsearch {spec.sampler.seed} {k} {again}")
+    return at(spec, [source.random() for _ in range(dimensions(spec))])
