@@ -1,0 +1,163 @@
+"""Questions to the ledger: how far, how good, and whether each point is done exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+
+from weightsearch import space
+from weightsearch.space import Point
+from weightsearch.store.ledger import SEARCH, Study
+from weightsearch.store.schema import STATES, attempts, points, workers
+
+LISTED_S = 120
+"""A worker that was not seen for this long is no longer listed."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished point with its result."""
+
+    point_id: int
+    number: int
+    seed: int
+    point: Point
+    result: Mapping[str, Any]
+
+    def diverged(self) -> bool:
+        return bool(self.result["outcome"] == "diverged")
+
+
+def counts(engine: Engine, study: Study, rung: int = SEARCH) -> dict[str, int]:
+    """Points by state, and `total`; the states add up to it."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(points.c.state, func.count())
+            .where(points.c.study_id == study.id, points.c.rung == rung)
+            .group_by(points.c.state)
+        ).all()
+    found = dict(rows)
+    return {"total": sum(found.values())} | {state: found.get(state, 0) for state in STATES}
+
+
+def done(engine: Engine, study: Study, rung: int = SEARCH) -> list[Done]:
+    """Every finished point, in the plan's order."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(points)
+            .where(points.c.study_id == study.id, points.c.rung == rung, points.c.state == "done")
+            .order_by(points.c.number)
+        ).all()
+    return [
+        Done(r.id, r.number, r.seed, Point(space.decode(r.weights), r.params), r.result)
+        for r in rows
+    ]
+
+
+def planned(engine: Engine, study: Study, rung: int = SEARCH) -> list[Point]:
+    """The configurations of a rung in order, each once whatever the number of its seeds."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(points.c.weights, points.c.params)
+            .where(
+                points.c.study_id == study.id,
+                points.c.rung == rung,
+                points.c.weights.is_not(None),
+            )
+            .order_by(points.c.number)
+        ).all()
+    found = [Point(space.decode(weights), params) for weights, params in rows]
+    return list({point.key(): point for point in found}.values())
+
+
+def failed(engine: Engine, study: Study) -> list[dict[str, Any]]:
+    """Points that were given up, each with its reason."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(points.c.number, points.c.rung, points.c.key, points.c.reason)
+            .where(points.c.study_id == study.id, points.c.state == "failed")
+            .order_by(points.c.rung, points.c.number)
+        ).all()
+    return [dict(row._mapping) for row in rows]
+
+
+def present(engine: Engine, study: Study) -> list[dict[str, Any]]:
+    """Workers that are at it, with the point that each one holds."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(
+                workers.c.id,
+                workers.c.host,
+                workers.c.pid,
+                workers.c.device,
+                points.c.number.label("point"),
+            )
+            .outerjoin(points, (points.c.worker == workers.c.id) & (points.c.state == "leased"))
+            .where(
+                workers.c.study_id == study.id,
+                workers.c.stopped_at.is_(None),
+                workers.c.seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, LISTED_S),
+            )
+            .order_by(workers.c.started_at)
+        ).all()
+    return [dict(row._mapping) for row in rows]
+
+
+def point_seconds(engine: Engine, study: Study, rung: int = SEARCH) -> float | None:
+    """How long a finished point took on average; None before the first."""
+    with engine.connect() as connection:
+        found = connection.execute(
+            select(func.avg(attempts.c.seconds))
+            .join(points, points.c.id == attempts.c.point_id)
+            .where(
+                points.c.study_id == study.id,
+                points.c.rung == rung,
+                attempts.c.outcome.in_(("done", "diverged")),
+            )
+        ).scalar()
+    return None if found is None else float(found)
+
+
+def verify(engine: Engine, study: Study) -> dict[str, Any]:
+    """Whether each planned point is done exactly once, from two sides: the points' states, and the
+    attempts that committed a result. `starts` counts every attempt; more starts than points are
+    explained by `lost` and `given_back` ones.
+    """
+    committed = (
+        select(attempts.c.point_id, func.count().label("times"))
+        .where(attempts.c.outcome.in_(("done", "diverged")))
+        .group_by(attempts.c.point_id)
+        .subquery()
+    )
+    mine = (points.c.study_id == study.id) & (points.c.rung == SEARCH)
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(points.c.number, points.c.state, func.coalesce(committed.c.times, 0))
+            .outerjoin(committed, committed.c.point_id == points.c.id)
+            .where(mine)
+            .order_by(points.c.number)
+        ).all()
+        outcomes = dict(
+            connection.execute(
+                select(attempts.c.outcome, func.count())
+                .join(points, points.c.id == attempts.c.point_id)
+                .where(mine)
+                .group_by(attempts.c.outcome)
+            ).all()
+        )
+    missing = [n for n, state, times in rows if state != "done" or times == 0]
+    duplicated = [n for n, _, times in rows if times > 1]
+    return {
+        "study": study.name,
+        "ok": not missing and not duplicated,
+        "points": len(rows),
+        "done_once": sum(state == "done" and times == 1 for _, state, times in rows),
+        "missing": missing,
+        "duplicated": duplicated,
+        "starts": sum(outcomes.values()),
+        "lost": outcomes.get("lost", 0),
+        "given_back": outcomes.get("given back", 0),
+    }

@@ -1,0 +1,161 @@
+"""The tables of the ledger, and the one place that creates and upgrades them.
+
+ws_studies ──< ws_points ──< ws_attempts        ws_workers       ws_meta (schema version)
+
+A point is waiting → leased → done | failed; a leased point goes back to waiting when it is given
+up, or stays paused where a checkpoint waits for it. `attempt` only ever grows: together with the
+worker's name it is the fence that makes late writers harmless.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from weightsearch.errors import StorageError
+
+VERSION = 1
+OLDEST_SERVER = 14  # major version of PostgreSQL
+MIGRATION_LOCK = 0x77656967  # an advisory lock's key: "weig"
+
+STATES = ("waiting", "leased", "paused", "done", "failed")
+
+metadata = MetaData()
+
+meta = Table(
+    "ws_meta",
+    metadata,
+    Column("version", Integer, nullable=False),
+    # Names this database in the spools of its workers: a point's number alone could be another's.
+    Column("identity", Text, nullable=False, server_default=text("gen_random_uuid()::text")),
+)
+
+studies = Table(
+    "ws_studies",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("spec", JSONB, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("data_digest", Text),
+    Column("equivalent_left_out", Integer, nullable=False),
+    Column("promoted", JSONB),  # the verdict of the promotion, with its lineage
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+points = Table(
+    "ws_points",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("study_id", ForeignKey("ws_studies.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),  # its place in the plan
+    Column("key", Text, nullable=False),  # canonical text of weights and params
+    # {"mae": "1/3"}; null until an adaptive sampler fills the place, when it is claimed
+    Column("weights", JSONB(none_as_null=True)),
+    Column("params", JSONB(none_as_null=True)),
+    Column("seed", BigInteger, nullable=False),
+    Column("rung", Integer, nullable=False, server_default="0"),  # 0: the search; 1: promotion
+    Column("state", Text, nullable=False, server_default="waiting"),
+    Column("attempt", Integer, nullable=False, server_default="0"),  # the fence
+    Column("spent", Integer, nullable=False, server_default="0"),  # attempts that were lost
+    Column("worker", Text),
+    Column("lease_until", DateTime(timezone=True)),
+    Column("result", JSONB(none_as_null=True)),
+    Column("reason", Text),
+    UniqueConstraint("study_id", "key", "seed", "rung", name="ws_point_once"),
+    UniqueConstraint("study_id", "number", "rung", name="ws_point_place"),
+    CheckConstraint(f"state IN {STATES}", name="ws_point_state"),
+    # A point is done exactly when it has a result: no code path can break it.
+    CheckConstraint("(state = 'done') = (result IS NOT NULL)", name="ws_point_done"),
+    Index(
+        "ws_point_open",
+        "study_id",
+        "rung",
+        "number",
+        postgresql_where=text("state IN ('waiting', 'paused', 'leased')"),
+    ),
+)
+
+attempts = Table(
+    "ws_attempts",
+    metadata,
+    Column("point_id", ForeignKey("ws_points.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("worker", Text, nullable=False),
+    Column("device", Text),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("outcome", Text),  # null while it runs; done, diverged, failed, lost, given back
+    Column("reason", Text),
+    Column("epochs", JSONB, nullable=False, server_default="[]"),  # metrics after each epoch
+    Column("seconds", Float),
+    # What the Optuna study shows of it (store/mirror.py).
+    Column("trial_id", Integer),
+    Column("mirrored_epochs", Integer, nullable=False, server_default="0"),
+    Column("mirrored_end", Boolean, nullable=False, server_default="false"),
+)
+
+workers = Table(
+    "ws_workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("study_id", ForeignKey("ws_studies.id", ondelete="CASCADE"), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("stopped_at", DateTime(timezone=True)),
+)
+
+
+def prepare(engine: Engine) -> None:
+    """Creates or upgrades the tables, once however many processes ask at the same time.
+
+    Raises StorageError where the server is too old, or the schema newer than this program.
+    """
+    with engine.begin() as connection:
+        major = int(connection.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
+        if major < OLDEST_SERVER:
+            raise StorageError(
+                f"PostgreSQL must be version {OLDEST_SERVER} or newer, but the server is {major};"
+                " name another with --storage."
+            )
+        if _version(connection) == VERSION:
+            return
+        connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        found = _version(connection)
+        if found is None:
+            metadata.create_all(connection)
+            connection.execute(meta.insert().values(version=VERSION))
+        elif found != VERSION:
+            raise StorageError(
+                f"the database's schema must be of version {VERSION}, but it is {found};"
+                " use the weightsearch release that made it, or another database."
+            )
+
+
+def _version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table(meta.name):
+        return None
+    return connection.execute(select(func.max(meta.c.version))).scalar()

@@ -1,0 +1,88 @@
+"""Results on local disk before they are in the database.
+
+A result is written and synced here first, then committed, then removed: whatever dies in between,
+the next worker on this machine finds it and commits it. Committing twice is harmless (the fence).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from weightsearch.store import ledger
+from weightsearch.store.ledger import Lease
+from weightsearch.store.schema import meta
+
+log = logging.getLogger(__name__)
+
+
+def folder(engine: Engine, home: Path) -> Path:
+    """Where results for this database wait, made if need be."""
+    with engine.connect() as connection:
+        identity: str = connection.execute(select(meta.c.identity)).scalar_one()
+    path = home / "spool" / identity
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def deliver(
+    engine: Engine, spool: Path, lease: Lease, result: Mapping[str, Any], outcome: str
+) -> bool:
+    """Spools a result, commits it, and forgets it; False where the claim was lost."""
+    path = write(spool, lease, result, outcome)
+    return _commit(engine, path, lease, result, outcome)
+
+
+def replay(engine: Engine, spool: Path) -> int:
+    """Commits what an earlier process on this machine could not; how many results that saved."""
+    saved = 0
+    for path in sorted(spool.glob("*.json")):
+        try:
+            content = json.loads(path.read_text())
+        except FileNotFoundError:  # its own process, or another one here, was faster
+            continue
+        lease = Lease(**content["lease"])
+        saved += _commit(engine, path, lease, content["result"], content["outcome"])
+    return saved
+
+
+def write(spool: Path, lease: Lease, result: Mapping[str, Any], outcome: str) -> Path:
+    """Puts a result on disk, synced, under a name that only this attempt has."""
+    path = spool / f"{lease.point_id}-{lease.attempt}.json"
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    content = {"lease": asdict(replace(lease, point=None)), "result": result, "outcome": outcome}
+    with temporary.open("w") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    directory = os.open(spool, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return path
+
+
+def _commit(
+    engine: Engine, path: Path, lease: Lease, result: Mapping[str, Any], outcome: str
+) -> bool:
+    kept = ledger.finish(engine, lease, result, outcome)
+    if not kept:
+        log.warning(
+            "point %d: the result of attempt %d came too late and was dropped; the point is"
+            " another worker's",
+            lease.number,
+            lease.attempt,
+        )
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    return kept
