@@ -1,0 +1,165 @@
+"""The promotion: finalists trained in full with fresh seeds, compared, and the winner marked.
+
+The choice is made on the validation frames: a paired test over the same frames and the same seeds.
+The test split is measured once per finalist and seed, reported beside it, and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from statistics import mean
+from typing import Any
+
+from sqlalchemy import Engine
+
+from weightsearch import compare, provenance, space
+from weightsearch.errors import StudyError
+from weightsearch.ranking import ranked
+from weightsearch.space import Point
+from weightsearch.store import ledger, reading
+from weightsearch.store.ledger import PROMOTION, Study
+from weightsearch.store.reading import Done
+
+
+def plan(engine: Engine, study: Study) -> list[Point]:
+    """Plans the full runs of the best points, once; the finalists.
+
+    Raises StudyError where the study asks for no promotion, or has nothing to promote.
+    """
+    if study.spec.promote is None:
+        raise StudyError(f"study '{study.name}' has no [promote] table; add one under a new name.")
+    if reading.counts(engine, study, PROMOTION)["total"] == 0:
+        best = ranked(study.spec, reading.done(engine, study))[: study.spec.promote.top]
+        if not best:
+            raise StudyError(
+                f"study '{study.name}' must have a finished point to promote, but has none;"
+                f" run `weightsearch status {study.name}`."
+            )
+        ledger.add_promotion(engine, study, [done.point for done in best])
+    return reading.planned(engine, study, PROMOTION)
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One configuration with its full runs, one per seed."""
+
+    point: Point
+    runs: list[Done]
+
+    def mean(self, metric: str) -> float:
+        return float(mean(run.result["metrics"][metric] for run in self.runs))
+
+    def samples(self, metric: str) -> list[list[float]]:
+        return [run.result["samples"].get(metric, []) for run in self.runs]
+
+    def simplicity(self) -> tuple[float, int]:
+        """Fewer parameters first, then fewer terms in the loss."""
+        parameters = self.runs[0].result["metrics"].get("parameters", 0.0)
+        return parameters, sum(weight > 0 for weight in self.point.weights.values())
+
+
+def decide(engine: Engine, study: Study) -> dict[str, Any]:
+    """Compares the finalists and marks the promoted one in the database; the verdict.
+
+    Where the best cannot be told from another one, the simpler of them is promoted and the verdict
+    says `no difference shown`. Raises StudyError where no finalist has all its runs.
+    """
+    assert study.spec.promote is not None
+    metric = study.spec.objective.metric
+    smaller = study.spec.objective.direction == "minimize"
+    finalists, incomplete = _finalists(engine, study)
+    if not finalists:
+        raise StudyError(
+            f"study '{study.name}' must have a finalist whose full runs all ended well, but has"
+            f" none; see `weightsearch status {study.name}`."
+        )
+    finalists.sort(key=lambda f: f.mean(metric), reverse=not smaller)
+    best, others = finalists[0], finalists[1:]
+    # Bonferroni: all comparisons together keep the level.
+    level = 1 - (1 - compare.LEVEL) / max(1, len(others))
+    tests = [_test(best, other, metric, smaller, level) for other in others]
+    equals = [o for o, t in zip(others, tests, strict=True) if t["verdict"] != "better"]
+    chosen = min([best, *equals], key=Finalist.simplicity)
+    run = (min if smaller else max)(chosen.runs, key=lambda r: r.result["metrics"][metric])
+    verdict = {
+        "verdict": "no difference shown" if equals else "winner",
+        "point": chosen.point.id(),
+        "params": dict(chosen.point.params),
+        "weights": space.decimals(chosen.point.weights),
+        "checkpoint": run.result["folder"],
+        "seed": run.seed,
+        "metric": metric,
+        "protocol": study.spec.promote.protocol,
+        "split": "test",
+        "finalists": [_row(study, finalist) for finalist in finalists],
+        "comparisons": tests,
+        "incomplete": incomplete,
+        "lineage": {
+            "study": study.name,
+            "digest": study.spec.digest(),
+            "data_digest": study.data_digest,
+            "search_points": reading.counts(engine, study)["done"],
+            "seeds": list(study.spec.promote.seeds),
+            "commit": provenance.commit(),
+            "versions": provenance.versions(),
+        },
+        "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    ledger.promote(engine, study, verdict)
+    return verdict
+
+
+def _finalists(engine: Engine, study: Study) -> tuple[list[Finalist], list[str]]:
+    """Finalists with every run finished, and the names of those without."""
+    assert study.spec.promote is not None
+    by_point: dict[str, list[Done]] = {}
+    for run in reading.done(engine, study, PROMOTION):
+        if not run.diverged():
+            by_point.setdefault(run.point.key(), []).append(run)
+    whole, incomplete = [], []
+    for point in reading.planned(engine, study, PROMOTION):
+        runs = sorted(by_point.get(point.key(), []), key=lambda run: run.seed)
+        if len(runs) == len(study.spec.promote.seeds):
+            whole.append(Finalist(point, runs))
+        else:
+            incomplete.append(point.id())
+    return whole, incomplete
+
+
+def _test(
+    best: Finalist, other: Finalist, metric: str, smaller: bool, level: float
+) -> dict[str, Any]:
+    """The paired test of the best against another, by images where there are any, else by seeds."""
+    a, b = best.samples(metric), other.samples(metric)
+    groups = best.runs[0].result["groups"]
+    if not all(a) or not all(b):
+        a = [[run.result["metrics"][metric] for run in best.runs]]
+        b = [[run.result["metrics"][metric] for run in other.runs]]
+        groups = []
+    found = compare.paired(a, b, groups, smaller, level)
+    return {"point": best.point.id(), "against": other.point.id(), **asdict(found)}
+
+
+def _row(study: Study, finalist: Finalist) -> dict[str, Any]:
+    """A finalist's validation metric, and its test metrics with the interval over scenes."""
+    metric = study.spec.objective.metric
+    tests = [run.result["test"] for run in finalist.runs if "test" in run.result]
+    row: dict[str, Any] = {
+        "point": finalist.point.id(),
+        "params": dict(finalist.point.params),
+        "weights": space.decimals(finalist.point.weights),
+        "validation": {metric: finalist.mean(metric)},
+        "parameters": finalist.runs[0].result["metrics"].get("parameters"),
+        "seeds": len(finalist.runs),
+        "checkpoints": [run.result["folder"] for run in finalist.runs],
+    }
+    if tests:
+        names: Sequence[str] = sorted(set.intersection(*(set(t["metrics"]) for t in tests)))
+        row["test"] = {name: mean(t["metrics"][name] for t in tests) for name in names}
+        row["test_images"] = tests[0]["images"]
+        if all(metric in t["samples"] for t in tests):
+            per_image = [mean(v) for v in zip(*(t["samples"][metric] for t in tests), strict=True)]
+            row["test_interval"] = compare.interval(per_image, tests[0]["groups"])
+    return row

@@ -1,0 +1,59 @@
+"""Finished points in order of merit, with intervals, and which of them the data tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from weightsearch import compare, space
+from weightsearch.config import StudySpec
+from weightsearch.store.reading import Done
+
+
+def ranked(spec: StudySpec, done: Sequence[Done]) -> list[Done]:
+    """The best first; points that diverged are no candidates."""
+    metric = spec.objective.metric
+    candidates = [point for point in done if not point.diverged()]
+    worst_first = spec.objective.direction == "maximize"
+    return sorted(candidates, key=lambda p: p.result["metrics"][metric], reverse=worst_first)
+
+
+def ranking(spec: StudySpec, done: Sequence[Done]) -> list[dict[str, Any]]:
+    """A row per point: who it is, the metric with its interval, the guards, and a paired verdict
+    against the first row.
+
+    One seed each: the verdict is about these images, not about what another seed would give.
+    """
+    metric = spec.objective.metric
+    order = ranked(spec, done)
+    rows = []
+    for place, point in enumerate(order, start=1):
+        result = point.result
+        values = result["samples"].get(metric)
+        bounds = compare.interval(values, result["groups"]) if values else None
+        against = None
+        if place > 1 and values:
+            against = compare.paired(
+                [values],
+                [order[0].result["samples"][metric]],
+                result["groups"],
+                spec.objective.direction == "minimize",
+            ).verdict
+        rows.append(
+            {
+                "rank": place,
+                "point": point.point.id(),
+                "number": point.number,
+                **{n: v for n, v in point.point.params.items() if n in ("encoder", "decoder")},
+                "params": dict(point.point.params),
+                "weights": space.decimals(point.point.weights),
+                **{n: result["metrics"].get(n) for n in (metric, *spec.objective.guards)},
+                "interval": list(bounds) if bounds else None,
+                "against_best": against,
+                "images": result["images"],
+                "epoch": result["epoch"],
+                "seconds": result["seconds"],
+                "device": result["device"],
+            }
+        )
+    return rows
