@@ -1,0 +1,1 @@
+"""What serves pictures of studies."""

@@ -1,0 +1,103 @@
+"""What the commands that only look answer: JSON-ready dicts, which `show.py` prints for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from weightsearch import config, names
+from weightsearch.errors import ConfigError, DataError
+from weightsearch.ranking import ranking
+from weightsearch.store import ledger, reading
+from weightsearch.store.ledger import PROMOTION
+
+
+def status(engine: Engine, name: str | None) -> dict[str, Any]:
+    """Where a study stands, with its resolved settings."""
+    study = ledger.find(engine, name)
+    rows = ranking(study.spec, reading.done(engine, study))
+    return {
+        "study": study.name,
+        "goal": study.spec.goal,
+        "points": reading.counts(engine, study),
+        "promotion": reading.counts(engine, study, PROMOTION),
+        "equivalent_left_out": study.equivalent_left_out,
+        "workers": reading.present(engine, study),
+        "best": rows[0] if rows else None,
+        "seconds_a_point": reading.point_seconds(engine, study),
+        "failures": reading.failed(engine, study),
+        "diverged": [d.number for d in reading.done(engine, study) if d.diverged()],
+        "promoted": study.promoted,
+        "spec": study.spec.resolved(),
+        "digest": study.spec.digest(),
+        "data_digest": study.data_digest,
+    }
+
+
+def verify(engine: Engine, name: str | None) -> dict[str, Any]:
+    """Whether each planned point is done exactly once."""
+    return reading.verify(engine, ledger.find(engine, name))
+
+
+def best(engine: Engine, name: str | None) -> dict[str, Any]:
+    """The ranking, and by which protocol and on which split it was measured."""
+    study = ledger.find(engine, name)
+    return {
+        "study": study.name,
+        "metric": study.spec.objective.metric,
+        "ranking": ranking(study.spec, reading.done(engine, study)),
+        "protocol": study.spec.evaluate.protocol,
+        "split": "val",
+        "promoted": study.promoted,
+    }
+
+
+def evaluation(
+    checkpoint: Path | None,
+    predictions: Path | None,
+    data: Path | None,
+    protocol: str,
+    split: str,
+    reader: str | None,
+    partial: bool,
+    device: str,
+) -> dict[str, Any]:
+    """The score of a checkpoint, or of a folder of predictions, on a data set.
+
+    Raises ConfigError and DataError.
+    """
+    from weightsearch.data import pack, readers
+    from weightsearch.depth import checkpoint as saved
+    from weightsearch.depth import evaluate
+    from weightsearch.launch import devices
+
+    names.check("protocol", protocol)
+    if split not in ("train", "test"):
+        raise ConfigError(f"--split must be test or train, but got '{split}'.")
+    options: dict[str, config.Value] = {}
+    if checkpoint is not None:
+        spec = saved.data_spec(checkpoint)
+        if reader is None:
+            reader, options = spec.source, dict(spec.options)
+    if reader is None and data is None:
+        raise DataError("predictions must be compared with something; name the data with --data.")
+    whole = pack.ensure(reader or readers.detect(data), data, options, config.home())
+    with pack.Pack(whole) as opened:
+        if checkpoint is not None:
+            placed = devices.pick(device, 1)[0]
+            scores = evaluate.evaluate_checkpoint(checkpoint, opened, protocol, split, placed)
+        else:
+            assert predictions is not None
+            scores = evaluate.evaluate_predictions(predictions, opened, protocol, split, partial)
+    return {
+        "protocol": scores.protocol,
+        "split": split,
+        "images": len(scores.names),
+        "metrics": scores.metrics(),
+        "ground_truth": scores.ground_truth,
+        "skipped": list(scores.skipped),
+        "missing": scores.missing,
+        "notes": list(scores.notes),
+    }

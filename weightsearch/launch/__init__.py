@@ -1,0 +1,1 @@
+"""Starting workers: none of this ever sees a trial."""

@@ -1,0 +1,155 @@
+"""Workers as processes on this machine: started, replaced when they die, stopped with us."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from weightsearch.errors import WeightsearchError
+from weightsearch.launch.devices import cores
+
+REPLACED = 5
+"""So many deaths of workers in a row, with no point finished in between, end the launch."""
+
+AT_ONCE_S = 5.0  # for workers that are asked a second time to stop
+
+log = logging.getLogger(__name__)
+
+
+class WorkersKeepDying(WeightsearchError):
+    """Workers end without a reason that they could state."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a worker is started; secrets travel in the environment, never in its arguments."""
+
+    study: str
+    data: Path | None
+    environment: dict[str, str]
+    logs: Path
+    path: Sequence[str] = ()
+    """Folders in which a study's own objective may lie."""
+
+    def start(self, device: str, threads: int, number: int) -> Process:
+        arguments = [sys.executable, "-m", "weightsearch", "worker", self.study]
+        arguments += ["--device", device]
+        arguments += ["--data", str(self.data)] if self.data else []
+        environment = os.environ | self.environment
+        environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [*self.path, *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
+        self.logs.mkdir(parents=True, exist_ok=True)
+        file = self.logs / f"worker-{number}.log"
+        with file.open("ab") as output:
+            # A session of its own: Ctrl-C in the terminal reaches us, and we stop it with care.
+            process = subprocess.Popen(
+                arguments,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        return Process(process, device, threads, number, file)
+
+
+@dataclass
+class Process:
+    popen: subprocess.Popen[bytes]
+    device: str
+    threads: int
+    number: int
+    log: Path
+
+    def last_line(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        return lines[-1] if lines else ""
+
+
+@dataclass
+class Fleet:
+    """The worker processes of one launch."""
+
+    command: Command
+    processes: list[Process] = field(default_factory=list)
+    started: int = 0
+    deaths: int = 0
+    finished_before: int = -1
+
+    def start(self, devices: Sequence[str]) -> None:
+        on_cpu = sum(device == "cpu" for device in devices)
+        threads = max(1, cores() // on_cpu) if on_cpu else max(1, cores() // len(devices))
+        for device in devices:
+            self._start(device, threads)
+
+    def _start(self, device: str, threads: int) -> None:
+        self.started += 1
+        self.processes.append(self.command.start(device, threads, self.started))
+
+    def check(self, finished: int) -> bool:
+        """Whether workers are still at it; replaces those that were killed.
+
+        `finished` is the number of finished points. Raises the error that a worker stated, or
+        WorkersKeepDying.
+        """
+        if finished != self.finished_before:
+            self.finished_before, self.deaths = finished, 0
+        for process in list(self.processes):
+            code = process.popen.poll()
+            if code is None:
+                continue
+            self.processes.remove(process)
+            if code == 1:
+                raise WeightsearchError(process.last_line().removeprefix("error: "))
+            if code != 0:
+                self.deaths += 1
+                log.warning("worker %d ended with code %d; starting another", process.number, code)
+                if self.deaths >= REPLACED:
+                    raise WorkersKeepDying(
+                        f"workers must live, but {self.deaths} ended in a row with nothing"
+                        f" finished, the last with code {code}; see {process.log}."
+                    )
+                self._start(process.device, process.threads)
+        return bool(self.processes)
+
+    def stop(self, patience_s: float) -> None:
+        """Asks every worker to give its point back, and kills those that do not in time."""
+        for process in self.processes:
+            process.popen.terminate()
+        until = time.monotonic() + patience_s
+        while any(process.popen.poll() is None for process in self.processes):
+            try:
+                if time.monotonic() > until:
+                    for process in self.processes:
+                        process.popen.kill()
+                time.sleep(0.05)
+            except KeyboardInterrupt:  # a second Ctrl-C: stop at once
+                until = min(until, time.monotonic() + AT_ONCE_S)
+                for process in self.processes:
+                    process.popen.terminate()
+        self.processes.clear()
+
+
+@contextlib.contextmanager
+def workers(
+    command: Command, devices: Sequence[str], patience_s: float
+) -> Iterator[Callable[[int], bool]]:
+    """Runs workers while the block runs; the block calls what it gets, as `Fleet.check` says."""
+    fleet = Fleet(command)
+    fleet.start(devices)
+    try:
+        yield fleet.check
+    finally:
+        fleet.stop(patience_s)
+
+
+LAUNCHERS = {"local": workers}

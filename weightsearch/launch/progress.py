@@ -1,0 +1,146 @@
+"""How far a launch is, on stderr: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from sqlalchemy import Engine
+
+from weightsearch import space
+from weightsearch.ranking import ranked
+from weightsearch.store import reading
+from weightsearch.store.ledger import Study
+
+PLAIN_EVERY_S = 10.0  # between lines where stderr is no terminal
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a display shows at one moment."""
+
+    finished: int
+    total: int
+    failed: int
+    best: str
+    seconds_a_point: float | None
+    seconds_left: float | None
+
+    def line(self) -> str:
+        parts = [f"{self.finished}/{self.total} points"]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if self.best:
+            parts.append(f"best {self.best}")
+        if self.seconds_a_point is not None:
+            parts.append(f"{duration(self.seconds_a_point)} a point")
+        if self.seconds_left is not None and self.finished < self.total:
+            parts.append(f"{duration(self.seconds_left)} left")
+        return "  ".join(parts)
+
+
+def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
+    """Where a rung of a study stands now."""
+    counts = reading.counts(engine, study, rung)
+    each = reading.point_seconds(engine, study, rung)
+    remaining = counts["total"] - counts["done"] - counts["failed"]
+    order = ranked(study.spec, reading.done(engine, study, rung))
+    best = ""
+    if order:
+        metric = study.spec.objective.metric
+        best = f"{metric} {order[0].result['metrics'][metric]:.4f} ({described(order[0].point)})"
+    return Standing(
+        finished=counts["done"],
+        total=counts["total"],
+        failed=counts["failed"],
+        best=best,
+        seconds_a_point=each,
+        seconds_left=None if each is None else each * remaining / max(1, workers),
+    )
+
+
+def described(point: space.Point) -> str:
+    """A configuration in a few words: `mae=0.3333 edge=0 ssim=0.6667 densenet121`."""
+    weights = [f"{term}={weight:g}" for term, weight in space.decimals(point.weights).items()]
+    return " ".join([*weights, *filter(None, [str(point.params.get("encoder", ""))])])
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `45 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+@dataclass
+class Display:
+    """Shows standings as they come; `show` is called as often as one likes."""
+
+    title: str
+    console: Console
+    live: Live | None = None
+    last_line: str = ""
+    last_at: float = field(default=float("-inf"))
+
+    def show(self, now: Standing) -> None:
+        """Where a rung of a study stands."""
+        if self.live is not None:
+            self.live.update(_panel(self.title, now))
+        else:
+            self._plain(now.line(), now.finished == now.total)
+
+    def count(self, done: int, total: int, unit: str) -> None:
+        """How far a countable piece of work is."""
+        if self.live is not None:
+            bar = Table.grid(padding=(0, 2))
+            bar.add_row(self.title, ProgressBar(max(1, total), done, width=30))
+            bar.add_row("", f"{done}/{total} {unit}")
+            self.live.update(bar)
+        else:
+            self._plain(f"{done}/{total} {unit}", done == total)
+
+    def _plain(self, line: str, last: bool) -> None:
+        due = time.monotonic() - self.last_at >= PLAIN_EVERY_S
+        if line != self.last_line and (due or last):
+            self.console.print(f"{self.title}: {line}", soft_wrap=True, highlight=False)
+            self.last_line, self.last_at = line, time.monotonic()
+
+
+def _panel(title: str, now: Standing) -> Table:
+    table = Table.grid(padding=(0, 2))
+    done = now.finished + now.failed
+    table.add_row(title, ProgressBar(max(1, now.total), done, width=30), f"{done}/{now.total}")
+    facts: Mapping[str, Any] = {
+        "best": now.best,
+        "a point": duration(now.seconds_a_point) if now.seconds_a_point is not None else "",
+        "left": duration(now.seconds_left) if now.seconds_left is not None else "",
+        "failed": f"{now.failed} (weightsearch status shows why)" if now.failed else "",
+    }
+    grid = Table.grid()
+    grid.add_row(table)
+    grid.add_row("   ".join(f"{name} {value}" for name, value in facts.items() if value))
+    return grid
+
+
+@contextlib.contextmanager
+def display(title: str, quiet: bool = False) -> Iterator[Display]:
+    """A display that is gone, its last state left standing, when the block ends."""
+    console = Console(stderr=True, quiet=quiet)
+    if not sys.stderr.isatty() or quiet:
+        yield Display(title, console)
+        return
+    with Live(console=console, refresh_per_second=4) as live:
+        yield Display(title, console, live)

@@ -1,0 +1,192 @@
+"""A launch from its first check to the promoted checkpoint.
+
+Each step is safe to repeat: the same launch again goes on where the last one was stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weightsearch import plan, preflight, promote
+from weightsearch.config import StudySpec
+from weightsearch.errors import StudyError
+from weightsearch.launch import devices
+from weightsearch.launch.local import LAUNCHERS, Command
+from weightsearch.launch.progress import display, standing
+from weightsearch.ranking import ranking
+from weightsearch.store import ledger, reading
+from weightsearch.store.database import Database
+from weightsearch.store.ledger import PROMOTION, SEARCH, Study
+from weightsearch.worker import GRACE_S
+
+LOOK_EVERY_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a launch was asked for, beside the study itself."""
+
+    name: str
+    home: Path
+    data: Path | None = None
+    device: str = "auto"
+    workers: int | None = None
+    on: str = "local"
+    promote: bool = True
+    quiet: bool = False
+    storage: str | None = None
+    path: Sequence[str] = ()
+    """Folders in which the study's own objective may lie."""
+
+
+def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, Any]:
+    """Plans a study (or goes on with it), runs it, ranks it and promotes the best.
+
+    Raises WeightsearchError for whatever the user can put right; KeyboardInterrupt leaves a state
+    that the same launch continues.
+    """
+    placed = devices.pick(request.device, request.workers)
+    study = _prepare(database, spec, request, placed[0])
+    _work(database, study, SEARCH, "search", placed, request)
+    rows = ranking(spec, reading.done(database.engine, study))
+    if not rows:
+        raise StudyError(
+            f"study '{study.name}' must have a finished point to rank, but has none;"
+            f" `weightsearch status {study.name}` shows why."
+        )
+    verdict = None
+    if request.promote and spec.promote is not None:
+        verdict = promote_study(database, study, request)
+    _mirror(database, study)
+    return {
+        "study": study.name,
+        "points": reading.counts(database.engine, study),
+        "equivalent_left_out": study.equivalent_left_out,
+        "ranking": rows,
+        "promoted": verdict,
+        "home": str(request.home),
+    }
+
+
+def promote_study(database: Database, study: Study, request: Request) -> dict[str, Any]:
+    """Trains the finalists in full and marks the winner; the verdict."""
+    promote.plan(database.engine, study)
+    placed = devices.pick(request.device, request.workers)
+    _work(database, study, PROMOTION, "promotion", placed, request)
+    return promote.decide(database.engine, study)
+
+
+def _prepare(database: Database, spec: StudySpec, request: Request, device: str) -> Study:
+    """The study, planned; its data packed. Nothing is planned before everything was checked."""
+    known = _known(database, request.name)
+    if not known:
+        preflight.check(spec, device, request.path)
+    digest = None
+    if spec.data is not None:
+        digest = _pack(spec, request)
+    study = ledger.create(database.engine, request.name, spec, plan.plan(spec))
+    if digest is not None:
+        ledger.record_data(database.engine, study, digest)
+    total = reading.counts(database.engine, study)["total"]
+    log.info(
+        "study %s: %d points%s; %s",
+        study.name,
+        total,
+        f", {study.equivalent_left_out} equivalent ones left out"
+        if study.equivalent_left_out
+        else "",
+        "goes on" if known else "planned",
+    )
+    return study
+
+
+def _known(database: Database, name: str) -> bool:
+    try:
+        ledger.find(database.engine, name)
+    except StudyError:
+        return False
+    return True
+
+
+def _pack(spec: StudySpec, request: Request) -> str:
+    """Packs the data set and its training copy where that was not done before; the digest."""
+    from weightsearch.data import pack
+
+    assert spec.data is not None
+    with display("packing", request.quiet) as shown:
+
+        def step(done: int, total: int) -> None:
+            shown.count(done, total, "frames")
+
+        whole = pack.ensure(spec.data.source, request.data, spec.data.options, request.home, step)
+        pack.training_copy(whole, spec.data.size, request.home, step)
+    with pack.Pack(whole) as opened:
+        return str(opened.digest)
+
+
+def _work(
+    database: Database,
+    study: Study,
+    rung: int,
+    title: str,
+    placed: Sequence[str],
+    request: Request,
+) -> None:
+    """Runs workers until the rung is done; shows how far it is."""
+    engine = database.engine
+    counts = reading.counts(engine, study, rung)
+    open_points = counts["waiting"] + counts["leased"] + counts["paused"]
+    if not open_points:
+        return
+    command = Command(
+        study=study.name,
+        data=request.data,
+        environment=_environment(database, request),
+        logs=request.home / "logs" / study.name,
+        path=request.path,
+    )
+    used = placed[:open_points]
+    check: Callable[[int], bool]
+    with (
+        display(title, request.quiet) as shown,
+        LAUNCHERS[request.on](command, used, GRACE_S + 15) as check,
+    ):
+        while True:
+            now = standing(engine, study, rung, len(used))
+            shown.show(now)
+            if not check(now.finished):
+                break
+            time.sleep(LOOK_EVERY_S)
+        shown.show(standing(engine, study, rung, len(used)))
+    counts = reading.counts(engine, study, rung)
+    if left := counts["waiting"] + counts["leased"] + counts["paused"]:
+        raise StudyError(
+            f"every point must be done before the next step, but the workers were stopped with"
+            f" {left} left; the same command goes on."
+        )
+
+
+def _environment(database: Database, request: Request) -> dict[str, str]:
+    """How a worker finds the database: never in its arguments, which anyone can read."""
+    found = {"WEIGHTSEARCH_HOME": str(request.home)}
+    if not database.embedded:
+        found["WEIGHTSEARCH_STORAGE"] = database.url.render_as_string(hide_password=False)
+    return found
+
+
+def _mirror(database: Database, study: Study) -> None:
+    """The last look, so that the Optuna study is whole when the launch ends."""
+    from weightsearch.store.mirror import Mirror  # imports optuna
+
+    mirror = Mirror(database, study)
+    try:
+        mirror.sync()
+    finally:
+        mirror.close()

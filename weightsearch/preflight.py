@@ -1,0 +1,54 @@
+"""What can be found out before a study is planned, in a process of its own: `launch` runs it.
+
+Loads the objective and, where its module has one, calls `check(spec, device)`: an unknown encoder
+or missing weights are reported before anything is written. A process of its own, because it may
+import torch, which the launcher never does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from weightsearch import config, objective
+from weightsearch.config import StudySpec
+from weightsearch.errors import WeightsearchError
+
+
+def check(spec: StudySpec, device: str, path: Sequence[str] = ()) -> None:
+    """Raises WeightsearchError where the study cannot work on this machine."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "weightsearch.preflight", device],
+        input=json.dumps(spec.resolved()),
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode == 1 and asked.stdout:
+        raise WeightsearchError(asked.stdout.strip())
+    if asked.returncode != 0:
+        last = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1]
+        raise WeightsearchError(f"the objective must be usable, but its check ended with: {last}")
+
+
+def main() -> int:
+    spec = config.parse(json.load(sys.stdin), "the study")
+    try:
+        objective.load(spec.objective.run)
+        module = import_module(spec.objective.run.partition(":")[0])
+        if hasattr(module, "check"):
+            module.check(spec, sys.argv[1])
+    except WeightsearchError as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

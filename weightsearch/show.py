@@ -1,0 +1,193 @@
+"""What the commands print for people; the same facts as their JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from weightsearch.config import StudySpec
+from weightsearch.launch.progress import duration
+from weightsearch.objective import Summary
+
+ROWS = 20
+"""So many rows of a ranking are printed; --json has all."""
+
+console = Console(highlight=False)
+
+
+def launched(answer: Mapping[str, Any]) -> None:
+    """The end of a launch: the ranking, the verdict, and where everything is."""
+    _ranking_table(answer["ranking"], f"study {answer['study']}")
+    if answer["promoted"]:
+        promoted(answer["promoted"])
+    name = answer["study"]
+    console.print(f"\nEverything lies under {answer['home']}. Look further with:")
+    console.print(f"  weightsearch best {name}      weightsearch verify {name}")
+    console.print(f"  weightsearch status {name}    weightsearch dashboard")
+
+
+def status(answer: Mapping[str, Any]) -> None:
+    points = answer["points"]
+    states = "  ".join(f"{n} {state}" for state, n in points.items() if state != "total")
+    console.print(f"study {answer['study']}: {answer['goal']}")
+    console.print(f"{points['total']} points: {states}")
+    if answer["equivalent_left_out"]:
+        console.print(f"{answer['equivalent_left_out']} points of equal direction were left out")
+    if answer["promotion"]["total"]:
+        console.print(
+            f"promotion: {answer['promotion']['done']}/{answer['promotion']['total']} runs"
+        )
+    for worker in answer["workers"]:
+        at = f"at point {worker['point']}" if worker["point"] is not None else "between points"
+        console.print(f"worker {worker['id']} on {worker['device']}: {at}")
+    if answer["seconds_a_point"] is not None:
+        console.print(f"{duration(answer['seconds_a_point'])} a point")
+    for failure in answer["failures"]:
+        console.print(f"point {failure['number']} failed: {failure['reason']}", markup=False)
+    if answer["diverged"]:
+        console.print(f"diverged (done, not ranked): {answer['diverged']}")
+    if answer["best"]:
+        _ranking_table([answer["best"]], "best so far")
+
+
+def verified(answer: Mapping[str, Any]) -> None:
+    word = "ok" if answer["ok"] else "not ok"
+    console.print(
+        f"{word}: {answer['done_once']} of {answer['points']} points done exactly once;"
+        f" {answer['starts']} starts, {answer['lost']} lost, {answer['given_back']} given back"
+    )
+    for kind in ("missing", "duplicated"):
+        if answer[kind]:
+            console.print(f"{kind}: {answer[kind]}")
+
+
+def ranking(answer: Mapping[str, Any]) -> None:
+    title = (
+        f"study {answer['study']}: {answer['metric']} by protocol {answer['protocol']},"
+        f" {answer['split']} split"
+    )
+    _ranking_table(answer["ranking"], title)
+    if answer["promoted"]:
+        promoted(answer["promoted"])
+
+
+def _ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    if not rows:
+        console.print(f"{title}: no point is finished yet")
+        return
+    varied = [n for n in rows[0]["params"] if len({str(r["params"][n]) for r in rows}) > 1]
+    metrics = [n for n in rows[0] if isinstance(rows[0][n], float) and n != "seconds"]
+    terms = " ".join(rows[0]["weights"])
+    table = _table(title, ("#", "point", *varied, terms, metrics[0], "95 % interval", *metrics[1:]))
+    for row in rows[:ROWS]:
+        table.add_row(
+            f"{row['rank']}{'~' if row['against_best'] == 'not distinguishable' else ''}",
+            str(row["number"]),
+            *(str(row["params"][n]) for n in varied),
+            _weights(row),
+            f"{row[metrics[0]]:.4f}",
+            _interval(row["interval"]),
+            *("" if row[n] is None else f"{row[n]:.4f}" for n in metrics[1:]),
+        )
+    console.print(table)
+    notes = [f"n = {rows[0]['images']} images, one seed"] if rows[0]["images"] else []
+    notes += ["~ not distinguishable from the first"] if len(rows) > 1 else []
+    notes += [f"{len(rows) - ROWS} more in --json"] if len(rows) > ROWS else []
+    console.print("; ".join(notes))
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    """A table that fits 80 columns in the usual case."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    return table
+
+
+def _weights(row: Mapping[str, Any]) -> str:
+    return " ".join(f"{weight:.3g}" for weight in row["weights"].values())
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return f"{bounds[0]:.4f}..{bounds[1]:.4f}" if bounds else ""
+
+
+def promoted(answer: Mapping[str, Any]) -> None:
+    """The verdict of a promotion with its evidence."""
+    metric = answer["metric"]
+    first = answer["finalists"][0]
+    varied = [
+        n for n in first["params"] if len({str(f["params"][n]) for f in answer["finalists"]}) > 1
+    ]
+    tested = [n for n in (metric, "rel", "log10") if n in first.get("test", {})]
+    headings = [f"val {metric}", *(f"test {name}" for name in tested), "95 % interval"]
+    table = _table("full runs", (*varied, " ".join(first["weights"]), *headings))
+    for row in answer["finalists"]:
+        table.add_row(
+            *(str(row["params"][n]) for n in varied),
+            _weights(row),
+            f"{row['validation'][metric]:.4f}",
+            *(f"{row['test'][name]:.4f}" for name in tested),
+            _interval(row.get("test_interval")),
+        )
+    console.print(table)
+    console.print(
+        f"means over {first['seeds']} fresh seeds; test split: {first.get('test_images', 'no')}"
+        f" images, protocol {answer['protocol']}, interval of test {metric}"
+    )
+    for test in answer["comparisons"]:
+        span = f"{test['low']:+.4f} .. {test['high']:+.4f}" if test["low"] is not None else "none"
+        console.print(
+            f"{test['point']} against {test['against']}: {metric} {test['difference']:+.4f},"
+            f" {100 * test['level']:.3g} % interval {span}: {test['verdict']}"
+        )
+    console.print(
+        f"promoted: {answer['point']} ({answer['verdict']}), checkpoint {answer['checkpoint']}"
+    )
+
+
+def epoch(kind: str, summary: Summary, spec: StudySpec) -> str:
+    """One line about an epoch."""
+    shown = ("loss", spec.objective.metric, *spec.objective.guards, "seconds")
+    values = [f"{n} {summary.metrics[n]:.4f}" for n in shown if n in summary.metrics]
+    return f"{kind}  " + "  ".join(values)
+
+
+def trained(answer: Mapping[str, Any]) -> None:
+    console.print(f"checkpoints and metrics.json lie in {answer['out']}")
+
+
+def evaluation(answer: Mapping[str, Any]) -> None:
+    console.print(
+        f"protocol {answer['protocol']}, {answer['split']} split, {answer['images']} images,"
+        f" ground truth {answer['ground_truth']}"
+    )
+    for name, value in answer["metrics"].items():
+        console.print(f"  {name:<20} {value:.4f}")
+    for note in answer["notes"]:
+        console.print(f"note: {note}", markup=False)
+
+
+def predictions(answer: Mapping[str, Any]) -> None:
+    for made in answer["predictions"]:
+        console.print(
+            f"{made['image']}: {made['near_m']:.2f} to {made['far_m']:.2f} m\n"
+            f"  {made['npy']}  float32 metres\n  {made['png']}  16-bit millimetres\n"
+            f"  {made['colour']}  to look at",
+            markup=False,
+        )
+
+
+def inspected(answer: Mapping[str, Any]) -> None:
+    facts({k: v for k, v in answer.items() if k != "splits"})
+    for split, listed in answer["splits"].items():
+        console.print(f"{split}: {len(listed)} frames, {listed[0]} .. {listed[-1]}", markup=False)
+
+
+def facts(answer: Mapping[str, Any]) -> None:
+    for name, value in answer.items():
+        console.print(f"{name}: {value}", markup=False)

@@ -1,0 +1,69 @@
+"""One run outside a study: no database, no dispatch; the same objective, the same study file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from weightsearch import objective, plan, space
+from weightsearch.config import StudySpec
+from weightsearch.errors import ConfigError
+from weightsearch.objective import Context, Summary
+
+
+def train(
+    spec: StudySpec, home: Path, data: Path | None, device: str, out: Path
+) -> Iterator[tuple[str, Summary]]:
+    """Trains the one configuration that the study describes; its checkpoints come to lie in `out`.
+
+    Yields `("epoch", summary)` after each epoch, and `("test", summary)` at last where there is a
+    test split; writes both to `out/metrics.json`. Raises ConfigError where there are several.
+    """
+    points = plan.plan(spec).points
+    point = points[0]
+    if len(points) > 1 or point is None:
+        raise ConfigError(
+            f"`train` runs one configuration, but the file describes {len(points)}; fix the encoder"
+            " and the weights, or use `launch`."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    context = Context(
+        spec=spec,
+        seed=spec.train.seed,
+        epochs=spec.train.epochs,
+        patience=spec.train.patience,
+        device=device,
+        folder=out,
+        home=home,
+        data=data,
+        final=True,
+    )
+    weights = {term: float(weight) for term, weight in point.weights.items()}
+    run = objective.load(spec.objective.run)(weights, point.params, context)
+    record: dict[str, Any] = {
+        "weights": space.decimals(point.weights),
+        "params": dict(point.params),
+        "epochs": [],
+    }
+    while True:
+        try:
+            summary = objective.summarise(next(run))
+        except StopIteration as end:
+            tested = end.value
+            break
+        record["epochs"].append(summary.metrics)
+        _write(out, record)
+        yield "epoch", summary
+    if tested is not None:
+        summary = objective.summarise(tested)
+        record["test"] = summary.metrics | {"images": summary.images}
+        _write(out, record)
+        yield "test", summary
+
+
+def _write(out: Path, record: dict[str, Any]) -> None:
+    temporary = out / "metrics.json.tmp"
+    temporary.write_text(json.dumps(record, indent=1))
+    temporary.replace(out / "metrics.json")
