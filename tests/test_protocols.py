@@ -1,0 +1,165 @@
+"""What each protocol counts, clamps and resizes, to the pixel."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.transform import resize as skimage_resize
+from torch import Tensor
+
+from weightsearch import names
+from weightsearch.depth.metrics import METRICS, per_image
+from weightsearch.depth.protocols import PROTOCOLS, Protocol, counted, fit
+from weightsearch.errors import DataError
+
+NYU = (480, 640)
+
+
+def gt_of(*values: float) -> Tensor:
+    """(1, 1, number of values) float32, as packs have it."""
+    return torch.tensor([[values]], dtype=torch.float32)
+
+
+def valid_like(gt_m: Tensor) -> Tensor:
+    return torch.ones_like(gt_m, dtype=torch.bool)
+
+
+def test_a_study_file_may_name_every_protocol_and_no_other() -> None:
+    assert set(names.NAMES["protocol"]) == set(PROTOCOLS)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=list(PROTOCOLS))
+def test_contract(protocol: Protocol) -> None:
+    assert PROTOCOLS[protocol.name] is protocol
+    assert "\n" not in protocol.description
+    assert (protocol.crop is None) == (protocol.shape is None)
+    near_m, far_m = protocol.range_m(10.0)
+    pred = torch.tensor([math.nan, math.inf, -math.inf, -1.0, 0.0, 5.0, 1e9]).reshape(1, 1, 1, 7)
+    for shape in ((1, 7), (48, 64)):
+        fitted = fit(protocol, pred, shape, 10.0)
+        assert fitted.shape == (1, 1, *shape)
+        assert fitted.min() >= near_m * (1 - 1e-6)
+        assert fitted.max() <= far_m * (1 + 1e-6)  # interpolation rounds
+        errors = per_image(
+            fitted[:, 0],
+            torch.full((1, *shape), 3.0),
+            torch.ones((1, *shape), dtype=torch.bool),
+            protocol.metrics(),
+        )
+        assert all(torch.isfinite(value).all() for value in errors.values())
+    assert set(METRICS) <= set(protocol.metrics())
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last", "pixels"),
+    [("bts", (45, 41), (470, 600), 426 * 560), ("densedepth", (20, 24), (459, 615), 440 * 592)],
+)
+def test_a_crop_is_these_pixels_of_a_nyu_frame(
+    name: str, first: tuple[int, int], last: tuple[int, int], pixels: int
+) -> None:
+    crop = PROTOCOLS[name].crop
+    assert crop is not None
+    numbers = torch.arange(480 * 640).reshape(NYU)[crop]
+    assert numbers.numel() == pixels
+    assert int(numbers[0, 0]) == first[0] * 640 + first[1]
+    assert int(numbers[-1, -1]) == last[0] * 640 + last[1]
+
+
+def test_the_crop_of_a_mirrored_protocol_is_symmetric() -> None:
+    for protocol in PROTOCOLS.values():
+        if protocol.mirror and protocol.crop is not None:
+            columns = torch.arange(640)[protocol.crop[1]]
+            assert columns.flip(0).tolist() == (639 - columns).tolist()
+
+
+@pytest.mark.parametrize("name", ["bts", "densedepth"])
+def test_a_crop_protocol_refuses_another_size_and_names_full(name: str) -> None:
+    with pytest.raises(
+        DataError, match=f"'{name}' needs .*480x640.* got 375x1242; .*'full'"
+    ) as got:
+        PROTOCOLS[name].check_shape((375, 1242))
+    assert "\n" not in str(got.value)
+    PROTOCOLS[name].check_shape(NYU)
+    PROTOCOLS["full"].check_shape((375, 1242))
+
+
+@pytest.mark.parametrize("name", ["bts", "full"])
+def test_the_mask_is_strict_at_both_ends(name: str) -> None:
+    up = [float(np.nextafter(np.float32(x), np.float32(99))) for x in (1e-3, 10)]
+    down = [float(np.nextafter(np.float32(x), np.float32(0))) for x in (1e-3, 10)]
+    gt = gt_of(0.0, down[0], 1e-3, up[0], 5.0, down[1], 10.0, up[1], math.nan, math.inf)
+    got = counted(PROTOCOLS[name], gt, valid_like(gt), 10.0)
+    assert got.tolist() == [[[False, False, False, True, True, True, False, False, False, False]]]
+
+
+def test_densedepth_counts_all_measured_depth() -> None:
+    gt = gt_of(0.0, 1e-4, 5.0, 10.0, 10.5, 3.0)
+    valid = torch.tensor([[[False, True, True, True, True, False]]])
+    got = counted(PROTOCOLS["densedepth"], gt, valid, 10.0)
+    assert got.tolist() == [[[False, True, True, True, True, False]]]
+
+
+@pytest.mark.parametrize("name", list(PROTOCOLS))
+def test_an_unmeasured_pixel_never_counts(name: str) -> None:
+    gt = gt_of(5.0, 5.0)
+    assert not counted(PROTOCOLS[name], gt, ~valid_like(gt), 10.0).any()
+
+
+def test_full_reaches_as_far_as_the_data() -> None:
+    gt = gt_of(9.9, 10.0, 79.9, 80.0)
+    full, bts = PROTOCOLS["full"], PROTOCOLS["bts"]
+    assert counted(full, gt, valid_like(gt), 10.0).tolist() == [[[True, False, False, False]]]
+    assert counted(full, gt, valid_like(gt), 80.0).tolist() == [[[True, True, True, False]]]
+    assert counted(bts, gt, valid_like(gt), 80.0).tolist() == [[[True, False, False, False]]]
+    pred = torch.full((1, 1, 2, 2), 200.0)
+    assert fit(full, pred, (2, 2), 80.0).max() == 80
+    assert fit(full, pred, (2, 2), 10.0).max() == 10
+
+
+@pytest.mark.parametrize(("name", "near"), [("bts", 1e-3), ("full", 1e-3), ("densedepth", 0.1)])
+def test_predictions_outside_the_range_go_to_its_ends(name: str, near: float) -> None:
+    pred = torch.tensor([math.nan, math.inf, -math.inf, -2.0, 0.0, 0.05, 12.0]).reshape(1, 1, 1, 7)
+    got = fit(PROTOCOLS[name], pred, (1, 7), 10.0).flatten().tolist()
+    want = [near, 10.0, near, near, near, max(near, 0.05), 10.0]
+    assert got == pytest.approx(want, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", list(PROTOCOLS))
+def test_a_pixel_that_is_no_number_does_not_spoil_its_neighbours(name: str) -> None:
+    pred = torch.full((1, 1, 5, 5), 4.0)
+    pred[..., 2, 2] = math.nan
+    pred[..., 0, 0] = math.inf
+    got = fit(PROTOCOLS[name], pred, (9, 9), 10.0)[0, 0]
+    assert got[8].tolist() == pytest.approx([4.0] * 9)
+    assert float(got[0, 0]) == pytest.approx(10.0)
+    assert float(got[4, 4]) == pytest.approx(PROTOCOLS[name].min_m)
+
+
+def test_densedepth_clips_before_it_resizes_and_the_others_after() -> None:
+    # 30 m beside 1 m, two columns to four: a quarter of the way in lies 8.25 m unclipped.
+    pred = torch.tensor([1.0, 30.0]).reshape(1, 1, 1, 2)
+    first = fit(PROTOCOLS["densedepth"], pred, (1, 4), 10.0).flatten().tolist()
+    after = fit(PROTOCOLS["full"], pred, (1, 4), 10.0).flatten().tolist()
+    assert first == pytest.approx([1, 1 + 0.25 * 9, 1 + 0.75 * 9, 10])
+    assert after == pytest.approx([1, 8.25, 10, 10])
+
+
+def test_bts_aligns_the_corners() -> None:
+    pred = torch.tensor([1.0, 4.0]).reshape(1, 1, 1, 2)
+    assert fit(PROTOCOLS["bts"], pred, (1, 4), 10.0).flatten().tolist() == pytest.approx(
+        [1, 2, 3, 4]
+    )
+
+
+def test_densedepth_resizes_as_its_scikit_image_call_does_inside_the_crop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pred = 0.5 + 9 * torch.rand(1, 1, 240, 320, generator=generator)
+    protocol = PROTOCOLS["densedepth"]
+    ours = fit(protocol, pred, NYU, 10.0)[0, 0][protocol.crop].numpy()
+    theirs = skimage_resize(
+        pred[0, 0].numpy(), NYU, order=1, preserve_range=True, mode="reflect", anti_aliasing=True
+    )[protocol.crop]
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)

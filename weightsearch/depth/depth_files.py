@@ -1,0 +1,101 @@
+"""Depth maps as files: NAME.npy in metres, exact, and NAME.png, 16-bit in millimetres."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, PngImagePlugin
+
+from weightsearch.errors import DataError
+
+Depth = npt.NDArray[np.float32]
+"""(h, w), metres."""
+
+FARTHEST_M = 65.535
+"""What 16 bits of millimetres can hold: depth beyond it is written as this."""
+
+
+def read_depth(path: Path) -> Depth:
+    """The depth map in a file, in metres; NaN and infinity are kept.
+
+    Raises DataError unless it is a .npy of floating point, or a 16-bit grey .png (millimetres).
+    """
+    read = _read_png if path.suffix == ".png" else _read_npy
+    try:
+        return read(path)
+    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__)
+        reason = reason.splitlines()[0].rstrip(".")
+        raise DataError(f"{path}: must be a whole {path.suffix} file, but {reason}.") from None
+
+
+def write_npy(path: Path, depth_m: Depth) -> None:
+    """Writes metres as float32, whole or not at all; raises DataError where that fails."""
+    whole_file(path, lambda file: np.save(file, depth_m.astype(np.float32), allow_pickle=False))
+
+
+def write_png(path: Path, depth_m: Depth) -> None:
+    """Writes millimetres as 16-bit grey, with unit and factor in the file's text chunks.
+
+    Depth beyond 65.535 m, which outdoor scenes have, is written as 65.535 m. The file is whole or
+    not there; raises DataError where that fails.
+    """
+    millimetres = np.round(np.clip(depth_m, 0, FARTHEST_M) * 1000.0).astype(np.uint16)
+    text = {"unit": "mm", "metres_per_unit": "0.001", "farthest_m": str(FARTHEST_M)}
+    write_picture(path, Image.fromarray(millimetres), text)
+
+
+def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str]) -> None:
+    """Writes a PNG with these text chunks, whole or not at all; raises DataError."""
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        chunks.add_text(key, value)
+    whole_file(path, lambda file: picture.save(file, format="png", pnginfo=chunks))
+
+
+def whole_file(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Writes a file that is either whole or not there; raises DataError where that fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from None
+
+
+def _read_npy(path: Path) -> Depth:
+    with path.open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise ValueError("it is not one; save it with numpy.save")
+    # Mapped, so that a header that promises more than the file holds allocates nothing.
+    depth_m = np.load(path, mmap_mode="r", allow_pickle=False)
+    if depth_m.dtype.kind != "f" or depth_m.ndim != 2 or depth_m.size == 0:
+        raise DataError(
+            f"{path}: must be floating point metres of shape (height, width), but is"
+            f" {depth_m.dtype} of shape {depth_m.shape}."
+        )
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, which protocols clamp
+        return np.array(depth_m, dtype=np.float32)
+
+
+def _read_png(path: Path) -> Depth:
+    with Image.open(path, formats=["png"]) as picture:
+        if not picture.mode.startswith("I;16"):
+            raise DataError(
+                f"{path}: must be a 16-bit grey PNG in millimetres, but its mode is"
+                f" '{picture.mode}'; 8 bits are too coarse for metres."
+            )
+        millimetres = np.asarray(picture, dtype=np.float32)
+    return millimetres / np.float32(1000)

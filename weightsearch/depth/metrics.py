@@ -1,0 +1,108 @@
+"""The metrics of the field, each one value per image over the image's valid pixels.
+
+Formulas: Eigen et al. 2014 (arXiv 1406.2283); `log10` as in Laina et al. 2016 (arXiv 1606.00373).
+Nothing is averaged over images here: `Scores.metrics` in `evaluate.py` does that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def per_image(
+    pred_m: Tensor, gt_m: Tensor, valid: Tensor, metrics: Mapping[str, Metric] | None = None
+) -> dict[str, Tensor]:
+    """Each metric as a float64 tensor (b,), and `pixels`, the number of valid ones.
+
+    All three are (b, h, w), depth in metres, `valid` bool. On valid pixels both depths must be
+    above 0: protocols see to that. What stands under invalid pixels, NaN included, changes nothing.
+    An image without valid pixels has `pixels` 0 and NaN for the rest: leave it out of any mean.
+    """
+    errors = Errors.of(pred_m, gt_m, valid)
+    values = {name: metric(errors) for name, metric in (metrics or METRICS).items()}
+    return {**values, "pixels": errors.pixels}
+
+
+def rmse_pooled(rmse: Sequence[float], pixels: Sequence[int]) -> float:
+    """The RMSE over all pixels of all images, from that of each image and its number of pixels.
+
+    What DenseDepth (since August 2019) and Hu et al. print as RMSE; it is never below the mean over
+    images where all have the same number of pixels.
+    """
+    squares = math.fsum(r * r * n for r, n in zip(rmse, pixels, strict=True))
+    return math.sqrt(squares / sum(pixels))
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What the metrics are made of: (b, h, w) float64; invalid pixels are 1 m in both depths."""
+
+    pred_m: Tensor
+    gt_m: Tensor
+    valid: Tensor
+    difference_m: Tensor
+    log_difference: Tensor
+    """ln prediction - ln ground truth."""
+    pixels: Tensor
+    """(b,) int64."""
+
+    @classmethod
+    def of(cls, pred_m: Tensor, gt_m: Tensor, valid: Tensor) -> Errors:
+        # Replaced, not multiplied by 0: NaN times 0 is NaN. At 1 m every error is 0.
+        pred_m = torch.where(valid, pred_m.double(), 1.0)
+        gt_m = torch.where(valid, gt_m.double(), 1.0)
+        return cls(
+            pred_m,
+            gt_m,
+            valid,
+            difference_m=pred_m - gt_m,
+            log_difference=pred_m.log() - gt_m.log(),
+            pixels=valid.sum((1, 2)),
+        )
+
+    def mean(self, values: Tensor) -> Tensor:
+        """(b,): the mean of (b, h, w) over the valid pixels of each image."""
+        return torch.where(self.valid, values, 0.0).sum((1, 2)) / self.pixels
+
+
+Metric = Callable[[Errors], Tensor]
+
+
+def _silog(errors: Errors) -> Tensor:
+    # The variance from centred values: the textbook's mean(e^2) - mean(e)^2 can come out below 0.
+    mean = errors.mean(errors.log_difference)[:, None, None]
+    return 100 * errors.mean((errors.log_difference - mean) ** 2).sqrt()
+
+
+def _within(factor: float) -> Metric:
+    """The share of pixels off by less than a factor: strictly, as in BTS and AdaBins."""
+
+    def share(errors: Errors) -> Tensor:
+        ratio = errors.pred_m / errors.gt_m
+        return errors.mean((torch.maximum(ratio, errors.gt_m / errors.pred_m) < factor).double())
+
+    return share
+
+
+METRICS: dict[str, Metric] = {
+    "rmse": lambda e: e.mean(e.difference_m**2).sqrt(),
+    "abs_rel": lambda e: e.mean(e.difference_m.abs() / e.gt_m),
+    "log10": lambda e: e.mean(e.log_difference.abs()) / math.log(10),
+    "sq_rel": lambda e: e.mean(e.difference_m**2 / e.gt_m),
+    "rmse_log": lambda e: e.mean(e.log_difference**2).sqrt(),
+    "silog": _silog,
+    "delta1": _within(1.25),
+    "delta2": _within(1.25**2),
+    "delta3": _within(1.25**3),
+    "mae": lambda e: e.mean(e.difference_m.abs()),
+}
+
+AS_PUBLISHED: dict[str, Metric] = {
+    # DenseDepth's code divides by the prediction, because its arguments are swapped.
+    "abs_rel_as_published": lambda e: e.mean(e.difference_m.abs() / e.pred_m),
+}
