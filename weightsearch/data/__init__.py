@@ -1,0 +1,1 @@
+"""Data sets of RGB-D frames: readers, packs, splits. Imports neither torch nor a database."""

@@ -1,0 +1,163 @@
+"""NYU Depth v2 as DenseDepth packs it: `nyu_data.zip`, or the folder that it unpacks to.
+
+`data/nyu2_train.csv` and `data/nyu2_test.csv` have no header; each line is `RGB,DEPTH`, two paths
+that start with `data/`. Training depth is an 8-bit PNG with v = floor(25.5 * metres) (255 = 10 m),
+test depth a 16-bit PNG in millimetres. Holes were filled before; a pixel of value 0 would lie
+nearer than 4 cm, where no sensor measures, so it is a hole that the filling missed: not valid.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from weightsearch.config import Value
+from weightsearch.data import files
+from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve, runs
+from weightsearch.errors import DataError
+
+LISTS: dict[Split, str] = {"train": "nyu2_train.csv", "test": "nyu2_test.csv"}
+OPTIONS: dict[str, Value] = {
+    "half_step": True,  # decode 8-bit depth at the middle of its step; False is DenseDepth's v/25.5
+}
+MAX_DEPTH_M = 10.0
+STEPS_PER_M = 25.5
+MAX_PIXELS = 1 << 25
+
+Pair = tuple[str, str]
+"""RGB and depth, relative to the inner `data/`."""
+
+
+def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
+    """The data set at `path`: `nyu_data/`, its inner `data/`, or the zip, which is not unpacked.
+
+    Frames are named as in the lists (`data/nyu2_train/block_000_out/0003`), training frames grouped
+    by folder. All test frames share one folder, so they are grouped in runs of 15.
+    """
+    chosen = resolve("nyu_csv", OPTIONS, options)
+    if path is None:
+        raise DataError("reader 'nyu_csv' needs the place of nyu_data; give it with --data.")
+    store = _store(path)
+    try:
+        pairs = {split: list(_pairs(store, name)) for split, name in LISTS.items()}
+        facts = [(name, store.facts(name)) for name in _names(pairs)]
+        missing = [name for name, found in facts if found is None]
+        if missing:
+            raise DataError(
+                f"{store.where(missing[0])}: is listed, but there is no such file"
+                f" ({len(missing)} of {len(facts)} are missing)."
+            )
+    except BaseException:
+        store.close()
+        raise
+    refs = tuple(ref for split, listed in pairs.items() for ref in _refs(split, listed))
+    flat = [pair for listed in pairs.values() for pair in listed]
+
+    def read(i: int) -> Frame:
+        half_step = bool(chosen["half_step"])
+        return _frame(store, flat[i], half_step if refs[i].split == "train" else None)
+
+    return Source(
+        reader="nyu_csv",
+        frames=refs,
+        read=read,
+        options=chosen,
+        ground_truth="filled",
+        fingerprint=fingerprint("nyu_csv", facts, pairs, chosen),
+        max_depth_m=MAX_DEPTH_M,
+        close=store.close,
+    )
+
+
+def recognises(path: Path) -> bool:
+    """Whether the name is that of a zip, or of a folder that holds the lists."""
+    return path.suffix == ".zip" if path.is_file() else _inner(path) is not None
+
+
+def _inner(path: Path) -> Path | None:
+    """The folder of the lists, at or below `path`."""
+    return next((p for p in (path / "data", path) if (p / LISTS["train"]).is_file()), None)
+
+
+def _store(path: Path) -> files.Files:
+    if path.is_file():
+        return files.archive(path, LISTS["train"])
+    if inner := _inner(path):
+        return files.folder(inner)
+    raise DataError(
+        f"{path}: must be nyu_data, its inner folder data or nyu_data.zip,"
+        f" but holds no data/{LISTS['train']}."
+    )
+
+
+def _pairs(store: files.Files, name: str) -> Iterator[Pair]:
+    try:
+        text = store.read(name).decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{store.where(name)}: must be CSV in UTF-8, but {error}.") from None
+    for line, row in enumerate(rows, 1):
+        if not row:
+            continue
+        cells = [cell.strip() for cell in row]
+        if len(row) != 2 or not all(c.startswith("data/") and files.inside(c) for c in cells):
+            raise DataError(
+                f"{store.where(name)}:{line}: must be 'data/RGB,data/DEPTH' without '..',"
+                f" but is {','.join(row)[:200]!r}."
+            )
+        rgb, depth = (cell.removeprefix("data/") for cell in cells)
+        yield rgb, depth
+
+
+def _names(pairs: Mapping[Split, list[Pair]]) -> list[str]:
+    return [name for listed in pairs.values() for pair in listed for name in pair]
+
+
+def _refs(split: Split, listed: list[Pair]) -> Iterator[FrameRef]:
+    neighbours = runs(len(listed))
+    for (rgb, _), run in zip(listed, neighbours, strict=True):
+        group = PurePosixPath(rgb).parent.name if split == "train" else f"test_{run}"
+        yield FrameRef(str(PurePosixPath("data", rgb).with_suffix("")), group, split)
+
+
+def _frame(store: files.Files, pair: Pair, half_step: bool | None) -> Frame:
+    """The images of a pair; `half_step` is None for a test frame, whose depth is in mm."""
+    rgb_name, depth_name = pair
+    rgb = _image(store, rgb_name, "RGB", "8-bit RGB")
+    if half_step is None:
+        values = _image(store, depth_name, "I;16", "16-bit grey (mm), as all test depth is")
+        depth_m = values.astype(np.float32) / np.float32(1000)
+    else:
+        values = _image(store, depth_name, "L", "8-bit grey (255 = 10 m), as all training depth is")
+        # floor(25.5 m) loses half a step on average; 255 can only be 10 m.
+        steps = values.astype(np.float32) + np.float32(0.5 * half_step)
+        depth_m = np.minimum(steps / np.float32(STEPS_PER_M), np.float32(MAX_DEPTH_M))
+    if rgb.shape[:2] != values.shape:
+        raise DataError(
+            f"{store.where(depth_name)}: must have its RGB image's size {rgb.shape[:2]},"
+            f" but has {values.shape} (height, width)."
+        )
+    valid = values > 0
+    return Frame(rgb, np.where(valid, depth_m, np.float32(0)), valid)
+
+
+def _image(store: files.Files, name: str, mode: str, law: str) -> npt.NDArray[Any]:
+    data, where = store.read(name), store.where(name)
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            if image.mode != mode:
+                raise DataError(f"{where}: must be {law}, but has mode {image.mode}.")
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{where}: must have at most {MAX_PIXELS} pixels.")
+            return np.array(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise DataError(
+            f"{where}: must be a PNG or JPEG image, but is damaged or something else."
+        ) from None

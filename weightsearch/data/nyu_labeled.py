@@ -1,0 +1,179 @@
+"""The labelled part of NYU Depth v2: `nyu_depth_v2_labeled.mat` (MATLAB v7.3) and `splits.mat`.
+
+MATLAB stores the first axis fastest, so h5py shows every array with its axes reversed:
+images (n, 3, w, h) uint8, depths and rawDepths (n, w, h) float in metres. Strings are object
+references to arrays of character codes. splits.mat (MATLAB v5) holds 1-based `trainNdxs` and
+`testNdxs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import scipy.io
+
+from weightsearch.config import Value
+from weightsearch.data import hdf5
+from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve, runs
+from weightsearch.errors import ConfigError, DataError
+
+FILE = "nyu_depth_v2_labeled.mat"
+DEPTHS = {"filled": "depths", "raw": "rawDepths"}
+OPTIONS: dict[str, Value] = {
+    "depths": "filled",  # or "raw": as the sensor saw it, with holes
+    "splits": "",  # splits.mat, where it does not lie beside the data
+}
+MAX_DEPTH_M = 10.0
+IMPLAUSIBLE_M = 100.0
+"""No indoor depth in metres comes near; millimetres all lie above."""
+
+
+def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
+    """The .mat file at `path`, or in the folder `path`.
+
+    Frames are named by their 1-based index (`0001`), grouped by `scenes`, else in runs of 15.
+    """
+    chosen = resolve("nyu_labeled", OPTIONS, options)
+    if chosen["depths"] not in DEPTHS:
+        raise ConfigError(
+            "option 'depths' of reader 'nyu_labeled' must be 'filled' or 'raw',"
+            f" but got {chosen['depths']!r}."
+        )
+    if path is None:
+        raise DataError(f"reader 'nyu_labeled' needs the place of {FILE}; give it with --data.")
+    mat = path / FILE if path.is_dir() else path
+    file = hdf5.open_file(mat, "must be NYU's labelled .mat (MATLAB v7.3, which is HDF5)")
+    try:
+        images, depths = _arrays(file, DEPTHS[str(chosen["depths"])])
+        splits = _splits(Path(str(chosen["splits"]) or mat.parent / "splits.mat"), len(images))
+        groups = _scenes(file, len(images))
+        stat = mat.stat()
+    except BaseException:
+        file.close()
+        raise
+    frames = tuple(
+        FrameRef(f"{index:04d}", groups[index - 1], split)
+        for index, split in sorted(splits.items())
+    )
+
+    def read(i: int) -> Frame:
+        where = f"{mat}: frame {frames[i].name}"
+        index = int(frames[i].name) - 1
+        return _frame(
+            hdf5.read(images, index, where), hdf5.read(depths, index, where), where, depths.name
+        )
+
+    return Source(
+        reader="nyu_labeled",
+        frames=frames,
+        read=read,
+        options=chosen,
+        ground_truth="raw" if chosen["depths"] == "raw" else "filled",
+        fingerprint=fingerprint(
+            "nyu_labeled",
+            mat.name,
+            stat.st_size,
+            stat.st_mtime_ns,
+            sorted(splits.items()),
+            chosen["depths"],
+        ),
+        max_depth_m=MAX_DEPTH_M,
+        close=file.close,
+    )
+
+
+def recognises(path: Path) -> bool:
+    """Whether the name is that of such a file, or of a folder that holds it."""
+    return path.suffix == ".mat" if path.is_file() else (path / FILE).is_file()
+
+
+def _frame(image: npt.NDArray[np.uint8], depth_m: npt.NDArray[Any], where: str, name: str) -> Frame:
+    """From (3, w, h) and (w, h) to (h, w, 3) and (h, w)."""
+    depth_m = depth_m.T.astype(np.float32)
+    valid = np.isfinite(depth_m) & (depth_m > 0)
+    depth_m = np.where(valid, depth_m, np.float32(0))
+    if depth_m.max() > IMPLAUSIBLE_M:
+        raise DataError(
+            f"{where}: '{name.strip('/')}' must be in metres, but reaches {depth_m.max():.0f},"
+            " as millimetres do; divide it by 1000."
+        )
+    return Frame(np.ascontiguousarray(image.transpose(2, 1, 0)), depth_m, valid)
+
+
+def _arrays(file: h5py.File, depths_name: str) -> tuple[h5py.Dataset, h5py.Dataset]:
+    images = hdf5.dataset(file, "images", "u", 4)
+    depths = hdf5.dataset(file, depths_name, "f", 3)
+    count, channels, width, height = images.shape
+    if images.dtype != np.uint8 or channels != 3:
+        raise DataError(
+            f"{file.filename}: 'images' must be uint8 (n, 3, w, h),"
+            f" but is {images.dtype} {images.shape}."
+        )
+    if depths.shape != (count, width, height):
+        raise DataError(
+            f"{file.filename}: '{depths_name}' must have shape {(count, width, height)}"
+            f" as 'images' do, but has {depths.shape}."
+        )
+    return images, depths
+
+
+def _splits(path: Path, count: int) -> dict[int, Split]:
+    """The split of each listed frame by its 1-based index."""
+    if not path.is_file():
+        raise DataError(
+            f"{path}: must hold the official split, but there is no such file; put splits.mat"
+            " beside the data, or give the option 'splits'."
+        )
+    try:
+        found = scipy.io.loadmat(path, variable_names=["trainNdxs", "testNdxs"])
+        lists: dict[Split, npt.NDArray[np.int64]] = {
+            "train": found["trainNdxs"].ravel().astype(np.int64),
+            "test": found["testNdxs"].ravel().astype(np.int64),
+        }
+    except Exception as error:  # scipy raises whatever a damaged file leads it to
+        raise DataError(
+            f"{path}: must be a MATLAB v5 file with trainNdxs and testNdxs,"
+            f" but cannot be read ({hdf5.one_line(error)})."
+        ) from None
+    splits: dict[int, Split] = {}
+    for split, indices in lists.items():
+        for index in map(int, indices):
+            if not 1 <= index <= count or index in splits:
+                raise DataError(
+                    f"{path}: indices must lie in 1..{count} and occur once, but {index} does not."
+                )
+            splits[index] = split
+    return splits
+
+
+def _scenes(file: h5py.File, count: int) -> list[str]:
+    """The scene of each frame; runs of neighbours where the file does not say."""
+    if not hdf5.has(file, "scenes"):
+        return runs(count)
+    references = hdf5.dataset(file, "scenes", "O", 2)
+    if h5py.check_ref_dtype(references.dtype) is not h5py.Reference or references.size != count:
+        raise DataError(
+            f"{file.filename}: 'scenes' must refer to {count} strings,"
+            f" but has shape {references.shape} and dtype {references.dtype}."
+        )
+    return [
+        _text(file, reference)
+        for reference in hdf5.read(references, (), f"{file.filename}: 'scenes'").ravel()
+    ]
+
+
+def _text(file: h5py.File, reference: h5py.Reference) -> str:
+    where = f"{file.filename}: a string of 'scenes'"
+    try:
+        codes = file[reference]
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{where} cannot be read ({hdf5.one_line(error)}).") from None
+    if not isinstance(codes, h5py.Dataset) or codes.size > 1000:
+        raise DataError(f"{where} must be an array of at most 1000 character codes.")
+    hdf5.check(codes, where, "u", 2)
+    return "".join(map(chr, hdf5.read(codes, (), where).ravel()))

@@ -1,0 +1,190 @@
+"""Packs: a data set decoded once into one file that loads fast, under HOME/packs.
+
+A pack keeps the native size and is where evaluation takes its ground truth from. A training copy
+is made from it for one input size, and holds no test frame.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from weightsearch.config import Value
+from weightsearch.data import packfile
+from weightsearch.data.packfile import About, Pack
+from weightsearch.data.readers import open_source
+from weightsearch.data.resize import resize_depth, resize_rgb
+from weightsearch.data.source import Frame, FrameRef
+from weightsearch.errors import DataError
+
+__all__ = ["Pack", "ensure", "training_copy"]
+
+Progress = Callable[[int, int], None]
+"""Called with frames done and frames in all."""
+
+
+def ensure(
+    reader: str,
+    path: Path | None,
+    options: Mapping[str, Value],
+    home: Path,
+    progress: Progress | None = None,
+) -> Path:
+    """The pack of a data set, built on the first call and reused as long as its files stay.
+
+    It appears whole or not at all; of processes that want it at once, one builds it. Raises
+    ConfigError and DataError.
+    """
+    with closing(open_source(reader, path, options)) as source:
+        target = home / "packs" / f"{reader}-{source.fingerprint[:12]}.h5"
+        about = About(reader, dict(source.options), source.ground_truth, source.max_depth_m)
+        frames = ((ref, source.read(i)) for i, ref in enumerate(source.frames))
+        _build(target, "", frames, len(source.frames), about, progress)
+    return target
+
+
+def training_copy(
+    pack: Path, size: tuple[int, int], home: Path, progress: Progress | None = None
+) -> Path:
+    """The training frames of a pack at an input size (height, width), built once.
+
+    RGB is resized with antialiasing; depth has half the size, rounded up, and is the mean over the
+    valid pixels of each cell. Test frames are not in the file. Raises DataError.
+    """
+    height, width = size
+    half = (height + 1) // 2, (width + 1) // 2
+    target = home / "packs" / f"{pack.stem}-{height}x{width}.h5"
+
+    def shrunk(frame: Frame) -> Frame:
+        return Frame(resize_rgb(frame.rgb, size), *resize_depth(frame.depth_m, frame.valid, half))
+
+    with Pack(pack) as full:
+        train = full.indices("train")
+        refs = [FrameRef(full.names[i], full.groups[i], "train") for i in train]
+        frames = ((ref, shrunk(full.frame(i))) for ref, i in zip(refs, train, strict=True))
+        about = About(full.reader, full.options, full.ground_truth, full.max_depth_m, full.digest)
+        _build(target, full.digest, frames, len(train), about, progress)
+    return target
+
+
+def _build(
+    target: Path,
+    origin: str,
+    frames: Iterable[tuple[FrameRef, Frame]],
+    count: int,
+    about: About,
+    progress: Progress | None,
+) -> None:
+    """Writes the target unless it is there already, made from the same origin.
+
+    The unfinished file is its own lock, and becomes the target or is removed: nothing else stays.
+    """
+    # One name for all, so that what a killed process left is written over.
+    partial = target.with_suffix(".partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        while not _is_there(target, origin):
+            with _Disk(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+") as disk:
+                fcntl.flock(disk, fcntl.LOCK_EX)
+                if not _is_at(disk, partial):  # its owner finished while we waited
+                    continue
+                try:
+                    if not _is_there(target, origin):
+                        _write(disk, _watched(frames, disk, count, progress), count, about)
+                        os.replace(partial, target)
+                        _settle(target.parent)
+                        return
+                finally:
+                    if _is_at(disk, partial):
+                        partial.unlink()
+    except OSError as error:
+        raise DataError(
+            f"{target}: must be writable, but {error.strerror or error}; free some space, or set"
+            " WEIGHTSEARCH_HOME to another folder."
+        ) from None
+
+
+def _is_there(target: Path, origin: str) -> bool:
+    if not target.exists():
+        return False
+    try:
+        with Pack(target) as found:
+            return origin in ("", found.origin)
+    except DataError:  # damaged, or of another format: it is built again
+        return False
+
+
+def _is_at(disk: _Disk, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(disk.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _write(disk: _Disk, frames: Iterable[tuple[FrameRef, Frame]], count: int, about: About) -> None:
+    with h5py.File(disk, "w") as file:
+        packfile.write(file, frames, count, about)
+    disk.check()
+    os.fsync(disk.fileno())
+
+
+def _settle(folder: Path) -> None:
+    """Makes a new name in the folder survive a loss of power."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _watched(
+    frames: Iterable[tuple[FrameRef, Frame]], disk: _Disk, count: int, progress: Progress | None
+) -> Iterator[tuple[FrameRef, Frame]]:
+    """The frames, ended by the first failure of the disk."""
+    for done, frame in enumerate(frames):
+        disk.check()
+        if progress:
+            progress(done, count)
+        yield frame
+    if progress:
+        progress(count, count)
+
+
+class _Disk(io.FileIO):
+    """A file that keeps its first failure to itself until asked.
+
+    HDF5 cannot close a file that it failed to write, and crashes the process at exit (seen with a
+    full disk and HDF5 2.0). So it never learns of the failure; the file is thrown away. Ctrl-C is
+    such a failure too where it arrives during a write.
+    """
+
+    failure: BaseException | None = None
+
+    def write(self, data: Any, /) -> int:
+        rest = memoryview(data).cast("B")
+        size = rest.nbytes
+        try:
+            while rest.nbytes:
+                rest = rest[super().write(rest) :]
+        except BaseException as error:
+            self.failure = self.failure or error
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except BaseException as error:
+            self.failure = self.failure or error
+            return size or 0
+
+    def check(self) -> None:
+        """Raises the first failure, where there was one."""
+        if self.failure is not None:
+            raise self.failure

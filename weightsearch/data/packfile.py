@@ -1,0 +1,243 @@
+"""The layout of a pack: one HDF5 file, one chunk per frame.
+
+    rgb     uint8  (n, h, w, 3)
+    depth   uint16 (n, h', w'), times metres_per_unit
+    valid   bool   (n, h', w')
+    names, groups, splits, skipped   UTF-8
+    about   JSON, UTF-8: format, metres_per_unit, reader, options, ground_truth, max_depth_m,
+            digest, origin
+
+h', w' are h, w; in a training copy they are half of it, rounded up. All text is of fixed length:
+reading variable-length text from a damaged file crashes HDF5 2.0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from weightsearch.config import Value
+from weightsearch.data import hdf5
+from weightsearch.data.source import Frame, FrameRef
+from weightsearch.errors import DataError
+
+FORMAT = 1
+LAW = f"must be a pack of format {FORMAT}"
+MILLIMETRE = 0.001
+COARSE = 1 / 256
+LARGEST_MM_M = 65.0
+"""uint16 millimetres end at 65.5 m."""
+ABOUT: dict[str, Any] = {
+    "metres_per_unit": float,
+    "reader": str,
+    "options": dict,
+    "ground_truth": str,
+    "max_depth_m": int | float,
+    "digest": str,
+    "origin": str,
+}
+
+
+@dataclass(frozen=True)
+class About:
+    """What a pack says of itself beside its frames."""
+
+    reader: str
+    options: Mapping[str, Value]
+    ground_truth: str
+    max_depth_m: float
+    origin: str = ""
+    """Of a training copy: the digest of the pack that it was made from."""
+
+
+class Pack:
+    """A pack, open for reading; `with Pack(path) as pack`.
+
+    Raises DataError for anything but a pack, and from `read` and `frame` where it is damaged.
+    A process opens it for itself: an open pack must not be inherited by a fork.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = hdf5.open_file(path, LAW)
+            try:
+                self._load()
+            except BaseException:
+                self._file.close()
+                raise
+        except DataError as error:
+            raise DataError(
+                f"{str(error).removesuffix('.')}; pack it again: weightsearch data pack."
+            ) from None
+
+    def _load(self) -> None:
+        about = self._about()
+        self._rgb = hdf5.dataset(self._file, "rgb", "u", 4)
+        self._depth = hdf5.dataset(self._file, "depth", "u", 3)
+        self._valid = hdf5.dataset(self._file, "valid", "b", 3)
+        self.names: list[str] = self._strings("names")
+        self.groups: list[str] = self._strings("groups")
+        self.splits: list[str] = self._strings("splits")
+        self.skipped: list[str] = self._strings("skipped")
+        """Frames without any valid depth, which are left out."""
+        count, *shape, channels = self._rgb.shape
+        fits = {count} == {len(self.names), len(self.groups), len(self.splits), len(self._depth)}
+        types = [part.dtype for part in (self._rgb, self._depth, self._valid)]
+        fits &= channels == 3 and self._valid.shape == self._depth.shape
+        if not fits or types != [np.uint8, np.uint16, np.bool_]:
+            raise DataError(f"{self.path}: {LAW}, but its parts differ in size or type.")
+        self.shape: tuple[int, int] = (shape[0], shape[1])
+        """Height and width of the RGB images."""
+        self.depth_shape: tuple[int, int] = self._depth.shape[1:]
+        self.reader: str = about["reader"]
+        self.options: dict[str, Value] = about["options"]
+        self.ground_truth: str = about["ground_truth"]
+        self.max_depth_m: float = about["max_depth_m"]
+        self.digest: str = about["digest"]
+        """SHA-256 over the names and what was decoded: two packs with it hold the same."""
+        self.origin: str = about["origin"] or self.digest
+        """The digest of the full-size pack: of a training copy the one it was made from."""
+        self._metres_per_unit: float = about["metres_per_unit"]
+
+    def _about(self) -> dict[str, Any]:
+        try:
+            (text,) = self._strings("about")
+            about: dict[str, Any] = json.loads(text)
+            if (found := about["format"]) != FORMAT:
+                raise DataError(f"{self.path}: {LAW}, but it has format {found}.")
+            whole = all(isinstance(about[name], kind) for name, kind in ABOUT.items())
+        except (KeyError, TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise DataError(f"{self.path}: {LAW}, but what it says of itself is damaged.")
+        return about
+
+    def _strings(self, name: str) -> list[str]:
+        found = hdf5.dataset(self._file, name, "S", 1)
+        values = hdf5.read(found, (), f"{self.path}: '{name}'")
+        try:
+            return [value.decode() for value in values]
+        except UnicodeDecodeError:
+            raise DataError(f"{self.path}: '{name}' must be UTF-8, but is not.") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def indices(self, split: str) -> list[int]:
+        """The frames of a split, in order."""
+        return [i for i, found in enumerate(self.splits) if found == split]
+
+    def frame(self, i: int) -> Frame:
+        rgb, depth_m, valid = self.read([i])
+        return Frame(rgb[0], depth_m[0], valid[0])
+
+    def read(
+        self, indices: Sequence[int]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """rgb (n, h, w, 3), depth_m (n, h', w') in metres and valid (n, h', w'), in this order.
+
+        Neighbours are read together, so ascending indices are fastest.
+        """
+        wanted = np.asarray(indices, dtype=np.intp)
+        rgb, units, valid = (
+            np.empty((len(wanted), *part.shape[1:]), dtype=part.dtype)
+            for part in (self._rgb, self._depth, self._valid)
+        )
+        breaks = np.flatnonzero(np.diff(wanted, prepend=-2) != 1).tolist()
+        for start, stop in pairwise([*breaks, len(wanted)]):
+            first = int(wanted[start])
+            span = slice(first, first + stop - start)
+            where = f"{self.path}: frames from {self.names[first]}"
+            for part, out in ((self._rgb, rgb), (self._depth, units), (self._valid, valid)):
+                out[start:stop] = hdf5.read(part, span, where)
+        depth_m = units.astype(np.float32)
+        depth_m *= np.float32(self._metres_per_unit)
+        return rgb, depth_m, valid
+
+
+def write(
+    file: h5py.File, frames: Iterable[tuple[FrameRef, Frame]], count: int, about: About
+) -> None:
+    """Writes at most `count` frames as they come; those without valid depth are left out, by name.
+
+    Raises DataError where frames differ in size, exceed the range, or none is left.
+    """
+    unit = MILLIMETRE if about.max_depth_m <= LARGEST_MM_M else COARSE
+    digest = hashlib.sha256()
+    refs: list[FrameRef] = []
+    skipped: list[str] = []
+    parts: dict[str, h5py.Dataset] = {}
+    for ref, frame in frames:
+        units = _units(frame, unit, ref.name)
+        valid = frame.valid & (units > 0)
+        if not valid.any():
+            skipped.append(ref.name)
+            continue
+        arrays = {"rgb": frame.rgb, "depth": np.where(valid, units, 0), "valid": valid}
+        parts = parts or {name: _create(file, name, count, array) for name, array in arrays.items()}
+        digest.update("\0".join((ref.name, ref.group, ref.split, str(frame.rgb.shape))).encode())
+        for name, array in arrays.items():
+            if array.shape != parts[name].shape[1:]:
+                raise DataError(
+                    f"frame {ref.name}: all frames must have the size of {refs[0].name},"
+                    f" {parts[name].shape[1:3]}, but has {array.shape[:2]} (height, width)."
+                )
+            parts[name][len(refs)] = array
+            digest.update(np.ascontiguousarray(array).data)
+        refs.append(ref)
+    if not refs:
+        raise DataError(f"at least one frame must have valid depth, but none of {count} has.")
+    for part in parts.values():
+        part.resize(len(refs), axis=0)
+    facts = {"format": FORMAT, "metres_per_unit": unit, "digest": digest.hexdigest()}
+    texts: dict[str, list[str]] = {
+        "names": [ref.name for ref in refs],
+        "groups": [ref.group for ref in refs],
+        "splits": [ref.split for ref in refs],
+        "skipped": skipped,
+        "about": [json.dumps(facts | asdict(about))],
+    }
+    for name, lines in texts.items():
+        file[name] = np.array([line.encode() for line in lines], dtype=np.bytes_)
+
+
+def _units(frame: Frame, unit: float, name: str) -> npt.NDArray[np.uint16]:
+    units = np.rint(np.where(frame.valid, frame.depth_m, np.float32(0)).astype(np.float64) / unit)
+    if not 0 <= units.min() <= units.max() <= np.iinfo(np.uint16).max:
+        raise DataError(
+            f"frame {name}: depth must lie in 0..{65535 * unit:.0f} m,"
+            f" but lies in {units.min() * unit:.3f}..{units.max() * unit:.3f} m."
+        )
+    return units.astype(np.uint16)
+
+
+def _create(file: h5py.File, name: str, count: int, frame: npt.NDArray[np.generic]) -> h5py.Dataset:
+    return file.create_dataset(
+        name,
+        (count, *frame.shape),
+        dtype=frame.dtype,
+        maxshape=(None, *frame.shape),
+        chunks=(1, *frame.shape),
+        compression="lzf",  # decodes several times faster than gzip
+        shuffle=frame.dtype.itemsize > 1,
+        fletcher32=True,  # a flipped bit raises instead of training on it
+    )

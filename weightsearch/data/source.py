@@ -1,0 +1,116 @@
+"""What every reader gives: the frames of a data set, read one at a time, always the same shape."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from weightsearch.config import Value
+from weightsearch.errors import ConfigError, DataError, did_you_mean
+
+Split = Literal["train", "test"]
+GroundTruth = Literal["raw", "filled", "exact"]
+"""raw: as measured, with holes; filled: holes in-painted; exact: computed, without holes."""
+
+RUN = 15
+"""Neighbouring frames that form one group where a data set does not name its scenes."""
+
+
+@dataclass(frozen=True)
+class FrameRef:
+    """Names one frame of a data set."""
+
+    name: str
+    """Its path relative to the data set, without suffix; unique."""
+    group: str
+    """Its scene or block: frames of one group look alike, and are never split."""
+    split: Split
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One RGB-D frame: rgb uint8 (h, w, 3), depth_m float32 and valid bool of one shape.
+
+    depth_m is in metres, and 0 where not valid. Its shape is (h, w), but in training copies
+    ((h + 1) // 2, (w + 1) // 2).
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    depth_m: npt.NDArray[np.float32]
+    valid: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open data set; `contextlib.closing(source)` closes its files.
+
+    `read(i)` gives frame i, or raises DataError naming it.
+    """
+
+    reader: str
+    frames: tuple[FrameRef, ...]
+    read: Callable[[int], Frame]
+    options: Mapping[str, Value]
+    """All of the reader's options, defaults included."""
+    ground_truth: GroundTruth
+    fingerprint: str
+    """Changes with names, sizes, times or options; found without reading the data."""
+    max_depth_m: float
+    """The range that the data set promises, not the largest depth in it."""
+    close: Callable[[], None] = lambda: None
+
+
+def resolve(
+    reader: str, defaults: Mapping[str, Value], options: Mapping[str, Value]
+) -> dict[str, Value]:
+    """The defaults with `options` laid over them.
+
+    Raises ConfigError for an unknown option or a value of another type than its default's.
+    """
+    for name, value in options.items():
+        if name not in defaults:
+            raise ConfigError(
+                f"unknown option '{name}' of reader '{reader}'; {did_you_mean(name, defaults)}"
+            )
+        kind = type(defaults[name])
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if not fits:
+            raise ConfigError(
+                f"option '{name}' of reader '{reader}' must be of type {kind.__name__},"
+                f" but got {value!r}."
+            )
+    return {
+        name: float(value) if isinstance(default, float) else value
+        for name, default in defaults.items()
+        for value in (options.get(name, default),)
+    }
+
+
+def fingerprint(*facts: object) -> str:
+    """64 hex digits from facts that JSON can express."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def runs(count: int) -> list[str]:
+    """Group names for `count` frames in order: runs of 15 neighbours."""
+    return [f"run_{i // RUN:03d}" for i in range(count)]
+
+
+def one_per_name(path: Path | None, frames: Sequence[FrameRef]) -> None:
+    """Raises DataError unless there are frames, each under a name of its own.
+
+    A frame listed in both splits is caught here.
+    """
+    if not frames:
+        raise DataError(f"{path}: must list at least one frame, but lists none.")
+    (name, times), *_ = Counter(frame.name for frame in frames).most_common(1)
+    if times > 1:
+        raise DataError(f"{path}: each frame must be listed once, but {name} is {times} times.")
