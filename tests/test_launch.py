@@ -106,8 +106,7 @@ def running(tmp_path: Path, storage: str) -> Iterator[subprocess.Popen[str]]:
     file = tmp_path / "toy.toml"
     file.write_text(STUDY.replace("EPOCH_S", "0.4"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "weightsearch", "launch", str(file)]
-        + ["--device", "cpu", "--no-promote"],
+        [sys.executable, *"-m weightsearch launch toy.toml --device cpu --no-promote".split()],
         env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
         cwd=tmp_path,
         stderr=subprocess.PIPE,

@@ -161,5 +161,6 @@ def _row(study: Study, finalist: Finalist) -> dict[str, Any]:
         row["test_images"] = tests[0]["images"]
         if all(metric in t["samples"] for t in tests):
             per_image = [mean(v) for v in zip(*(t["samples"][metric] for t in tests), strict=True)]
-            row["test_interval"] = compare.interval(per_image, tests[0]["groups"])
+            bounds = compare.interval(per_image, tests[0]["groups"])
+            row["test_interval"] = list(bounds) if bounds else None
     return row

@@ -1,0 +1,88 @@
+"""Intervals and paired tests: coverage against known truths, scenes and seeds resampled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from weightsearch import compare
+
+
+def test_the_interval_of_independent_images_is_students() -> None:
+    values = np.random.default_rng(0).normal(3, 1, 400)
+    low, high = compare.interval(values.tolist()) or (0.0, 0.0)
+    known = stats.t.interval(0.95, 399, values.mean(), stats.sem(values))
+    assert (low, high) == pytest.approx(known, abs=0.02)
+
+
+def test_images_of_one_scene_count_as_one() -> None:
+    """Twenty equal images of each scene say no more than one of them."""
+    scenes = np.random.default_rng(1).normal(3, 1, 30)
+    once = compare.interval(scenes.tolist())
+    names = [f"scene {i // 20}" for i in range(600)]
+    many = compare.interval(np.repeat(scenes, 20).tolist(), names)
+    assert many == pytest.approx(once, abs=0.02)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(200):
+        scenes = rng.normal(0, 1, 40)[:, None] + rng.normal(0, 0.3, (40, 5))
+        names = [f"s{i}" for i in range(40) for _ in range(5)]
+        low, high = compare.interval(scenes.ravel().tolist(), names) or (1.0, -1.0)
+        covered += low <= 0 <= high
+    assert 0.88 <= covered / 200 <= 0.98
+
+
+def test_pairing_finds_what_is_hidden_by_hard_and_easy_images() -> None:
+    rng = np.random.default_rng(3)
+    hard = rng.gamma(2, 1, 100)
+    a = (hard + 0.02 + rng.normal(0, 0.03, (3, 100))).tolist()
+    b = (hard + rng.normal(0, 0.03, (3, 100))).tolist()
+    found = compare.paired(a, b)
+    assert found.verdict == "worse"
+    assert found.difference == pytest.approx(0.02, abs=0.01)
+    assert (found.images, found.groups, found.seeds) == (100, 100, 3)
+    assert compare.paired(b, a).verdict == "better"
+    assert compare.paired(a, b, smaller_is_better=False).verdict == "better"
+
+
+def test_a_difference_of_one_seed_is_no_difference() -> None:
+    """One seed of three is much worse; the others are equal: nothing is shown."""
+    rng = np.random.default_rng(4)
+    b = rng.normal(1, 0.1, (3, 60))
+    a = b + rng.normal(0, 0.001, (3, 60))
+    a[0] += 0.3
+    assert compare.paired(a.tolist(), b.tolist()).verdict == "not distinguishable"
+
+
+def test_equal_predictions_are_not_distinguishable() -> None:
+    rng = np.random.default_rng(5)
+    verdicts = [
+        compare.paired(
+            rng.normal(1, 0.1, (2, 50)).tolist(), rng.normal(1, 0.1, (2, 50)).tolist()
+        ).verdict
+        for _ in range(60)
+    ]
+    assert verdicts.count("not distinguishable") >= 50
+
+
+def test_a_stricter_level_is_a_wider_interval() -> None:
+    values = np.random.default_rng(6).normal(0, 1, 50).tolist()
+    narrow, wide = compare.interval(values), compare.interval(values, level=0.99)
+    assert narrow is not None
+    assert wide is not None
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+def test_one_group_gives_no_interval_and_no_verdict() -> None:
+    assert compare.interval([1.0, 2.0], ["s", "s"]) is None
+    found = compare.paired([[1.0, 2.0]], [[3.0, 4.0]], ["s", "s"])
+    assert (found.low, found.high, found.verdict) == (None, None, "not distinguishable")
+
+
+def test_what_is_not_paired_is_refused() -> None:
+    with pytest.raises(ValueError, match="of one shape, but got"):
+        compare.paired([[1.0, 2.0]], [[1.0]])

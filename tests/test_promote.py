@@ -1,0 +1,155 @@
+"""Promotion: who is promoted, on what evidence, and that the test split decides nothing."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from conftest import make_spec
+
+from weightsearch import plan, promote
+from weightsearch.errors import StudyError
+from weightsearch.ranking import ranking
+from weightsearch.store import ledger, reading
+from weightsearch.store.database import Database
+from weightsearch.store.ledger import PROMOTION, Lease, Study
+
+GROUPS = [f"scene {i // 2}" for i in range(24)]
+
+
+def result(rmse: float, seed: int, parameters: float = 1.0, test: float = 1.0) -> dict[str, Any]:
+    source = random.Random(seed)  # common to all points: hard and easy images
+    hard = [source.gauss(0, 0.2) for _ in GROUPS]
+    noise = random.Random(f"{seed} {rmse}")
+    samples = [rmse + h + noise.gauss(0, 0.01) for h in hard]
+
+    def facts(level: float) -> dict[str, Any]:
+        values = [s - rmse + level for s in samples]
+        return {
+            "metrics": {"rmse": sum(values) / len(values), "parameters": parameters},
+            "samples": {"rmse": values},
+            "groups": GROUPS,
+            "images": len(GROUPS),
+        }
+
+    return facts(rmse) | {
+        "outcome": "done", "test": facts(test), "folder": f"folder {rmse} {seed}", "seconds": 1.0,
+        "device": "cpu", "epoch": 1,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def study(opened: Database) -> Study:
+    """A study whose search is done: point k has rmse 1 + k / 10."""
+    spec = make_spec(promote={"top": 3, "seeds": [1, 2], "epochs": 3})
+    made = ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    for lease in leases(opened, made):
+        ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
+    return made
+
+
+def leases(opened: Database, study: Study) -> list[Lease]:
+    found = []
+    while (lease := ledger.claim(opened.engine, study.id, "w", "cpu", 60)) is not None:
+        found.append(lease)
+    return found
+
+
+def run_finalists(opened: Database, study: Study, values: list[dict[str, Any]]) -> None:
+    """Plans the promotion and finishes each finalist's runs with its values."""
+    promote.plan(opened.engine, study)
+    for lease in leases(opened, study):
+        finalist = values[lease.number // 2]
+        ledger.finish(opened.engine, lease, result(seed=lease.seed, **finalist))
+
+
+def test_the_best_points_are_the_finalists_with_fresh_seeds(
+    opened: Database, study: Study
+) -> None:
+    finalists = promote.plan(opened.engine, study)
+    planned = plan.plan(study.spec).points
+    assert finalists == list(planned[:3])
+    assert promote.plan(opened.engine, study) == finalists  # asked twice, planned once
+    runs = leases(opened, study)
+    assert [(lease.rung, lease.seed) for lease in runs] == [(PROMOTION, 1), (PROMOTION, 2)] * 3
+
+
+def test_a_clear_winner_is_promoted_with_its_lineage(opened: Database, study: Study) -> None:
+    run_finalists(opened, study, [{"rmse": 1.3}, {"rmse": 1.0}, {"rmse": 1.2}])
+    verdict = promote.decide(opened.engine, study)
+    second = plan.plan(study.spec).points[1]
+    assert second is not None
+    assert (verdict["verdict"], verdict["point"]) == ("winner", second.id())
+    assert verdict["checkpoint"].startswith("folder 1.0")
+    assert [t["verdict"] for t in verdict["comparisons"]] == ["better", "better"]
+    assert all(t["level"] == pytest.approx(0.975) for t in verdict["comparisons"])
+    lineage = verdict["lineage"]
+    assert (lineage["study"], lineage["seeds"], lineage["search_points"]) == ("study", [1, 2], 10)
+    assert ledger.find(opened.engine, "study").promoted == verdict
+    assert verdict["finalists"][0]["test_images"] == 24
+
+
+def test_the_test_split_decides_nothing(opened: Database, study: Study) -> None:
+    run_finalists(
+        opened,
+        study,
+        [{"rmse": 1.0, "test": 9.0}, {"rmse": 1.2, "test": 0.1}, {"rmse": 1.3, "test": 0.1}],
+    )
+    verdict = promote.decide(opened.engine, study)
+    first = plan.plan(study.spec).points[0]
+    assert first is not None
+    assert verdict["point"] == first.id()
+
+
+def test_where_no_difference_is_shown_the_simpler_one_is_promoted(
+    opened: Database, study: Study
+) -> None:
+    run_finalists(
+        opened,
+        study,
+        [
+            {"rmse": 1.0, "parameters": 9.0},
+            {"rmse": 1.0001, "parameters": 5.0},
+            {"rmse": 1.5, "parameters": 1.0},
+        ],
+    )
+    verdict = promote.decide(opened.engine, study)
+    second = plan.plan(study.spec).points[1]
+    assert second is not None
+    assert (verdict["verdict"], verdict["point"]) == ("no difference shown", second.id())
+
+
+def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
+    opened: Database, study: Study
+) -> None:
+    promote.plan(opened.engine, study)
+    for lease in leases(opened, study):
+        if (lease.number, lease.seed) == (0, 1):
+            diverged = {"outcome": "diverged", "metrics": {}, "reason": "nan"}
+            ledger.finish(opened.engine, lease, diverged, "diverged")
+        else:
+            ledger.finish(opened.engine, lease, result(1 + lease.number / 10, lease.seed))
+    verdict = promote.decide(opened.engine, study)
+    first = plan.plan(study.spec).points[0]
+    assert first is not None
+    assert verdict["incomplete"] == [first.id()]
+    assert len(verdict["finalists"]) == 2
+
+
+def test_nothing_to_promote_is_an_error(opened: Database) -> None:
+    spec = make_spec()
+    empty = ledger.create(opened.engine, "empty", spec, plan.plan(spec))
+    with pytest.raises(StudyError, match="must have a finished point to promote"):
+        promote.plan(opened.engine, empty)
+
+
+def test_a_ranking_says_who_cannot_be_told_from_the_first(opened: Database) -> None:
+    spec = make_spec(loss={"weights": [{"mae": 1}, {"edge": 1}, {"ssim": 1}, {"mae": 1, "edge": 1}]})
+    study = ledger.create(opened.engine, "close", spec, plan.plan(spec))
+    for lease, rmse in zip(leases(opened, study), (1.0, 1.0001, 1.4), strict=False):
+        ledger.finish(opened.engine, lease, result(rmse, 0))
+    rows = ranking(spec, reading.done(opened.engine, study))
+    assert [row["against_best"] for row in rows] == [None, "not distinguishable", "worse"]
+    assert all(row["interval"][0] < row["rmse"] < row["interval"][1] for row in rows)
+    assert [row["images"] for row in rows] == [24] * 3
