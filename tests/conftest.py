@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,15 +36,21 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+def cluster() -> Iterator[server.Server]:
     """An embedded server for the whole session, with a template that has our tables."""
-    home = tmp_path_factory.mktemp("cluster")
+    # Not in pytest's folder: that is closed to the server's user, if root runs the tests, and the
+    # data would come to lie in /var/lib/weightsearch.
+    home = Path(tempfile.mkdtemp(prefix="weightsearch-tests-"))
+    home.chmod(0o755)
     found = server.ensure(home)
     with _admin(found) as connection:
         connection.execute("CREATE DATABASE ws_template")
     database.open_database(_url(found, "ws_template"), home).engine.dispose()
     yield found
-    server.release()
+    server.release(home)
+    with (home / "postgres" / "supervisor.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the server has ended
+    shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,15 +84,22 @@ def _embedded(home: Path) -> Database:
     url = _server_url(server.ensure(home))
 
     def connect() -> Any:
-        found = server.ensure(home)
-        return psycopg.connect(
-            host=found.host,
-            port=found.port,
-            user=found.user,
-            password=found.password,
-            dbname=found.dbname,
-            **KEEPALIVE,
-        )
+        for wait_s in (0.1, 0.2, 0.4, 0.0):  # just after a kill it may look alive for a moment
+            found = server.ensure(home)
+            try:
+                return psycopg.connect(
+                    host=found.host,
+                    port=found.port,
+                    user=found.user,
+                    password=found.password,
+                    dbname=found.dbname,
+                    **KEEPALIVE,
+                )
+            except psycopg.OperationalError:
+                if not wait_s:
+                    raise
+                time.sleep(wait_s)
+        raise AssertionError("unreachable")
 
     engine = create_engine(
         "postgresql+psycopg://", creator=connect, pool_size=2, max_overflow=3, pool_pre_ping=True

@@ -39,7 +39,7 @@ def counts(engine: Engine, study: Study, rung: int = SEARCH) -> dict[str, int]:
             .where(points.c.study_id == study.id, points.c.rung == rung)
             .group_by(points.c.state)
         ).all()
-    found = dict(rows)
+    found: dict[str, int] = {row[0]: row[1] for row in rows}
     return {"total": sum(found.values())} | {state: found.get(state, 0) for state in STATES}
 
 
@@ -140,14 +140,13 @@ def verify(engine: Engine, study: Study) -> dict[str, Any]:
             .where(mine)
             .order_by(points.c.number)
         ).all()
-        outcomes = dict(
-            connection.execute(
-                select(attempts.c.outcome, func.count())
-                .join(points, points.c.id == attempts.c.point_id)
-                .where(mine)
-                .group_by(attempts.c.outcome)
-            ).all()
-        )
+        ended = connection.execute(
+            select(attempts.c.outcome, func.count())
+            .join(points, points.c.id == attempts.c.point_id)
+            .where(mine)
+            .group_by(attempts.c.outcome)
+        ).all()
+    outcomes: dict[str | None, int] = {row[0]: row[1] for row in ended}
     missing = [n for n, state, times in rows if state != "done" or times == 0]
     duplicated = [n for n, _, times in rows if times > 1]
     return {
