@@ -1,0 +1,194 @@
+"""The depth objective as the service sees it: what it yields, keeps, resumes and never reads."""
+
+from __future__ import annotations
+
+import logging
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from depth_factory import OPTIONS, WEIGHTS, context, depth_spec
+
+from weightsearch.data import pack
+from weightsearch.data.pack import Pack
+from weightsearch.depth import checkpoint
+from weightsearch.depth.evaluate import evaluate_checkpoint
+from weightsearch.depth.metrics import METRICS
+from weightsearch.depth.objective import run
+from weightsearch.errors import ConfigError, Interrupted
+from weightsearch.objective import Context, summarise
+
+TIMES = {"seconds", "images_per_second"}
+
+
+def whole(there: Context, params: dict[str, Any] | None = None) -> tuple[list[Any], Any]:
+    """All that is yielded, and what is returned."""
+    running, epochs = run(WEIGHTS, params or {}, there), []
+    while True:
+        try:
+            epochs.append(next(running))
+        except StopIteration as end:
+            return epochs, end.value
+
+
+def timeless(epochs: list[Any]) -> list[Any]:
+    return [{k: v for k, v in epoch.items() if k not in TIMES} for epoch in epochs]
+
+
+def test_the_module_is_imported_without_torch() -> None:
+    code = "import sys, weightsearch.depth.objective; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_epoch_yields_metrics_of_each_validation_image(tmp_path: Path) -> None:
+    epochs, test = whole(context(depth_spec(), tmp_path))
+    assert len(epochs) == 2
+    assert test is None
+    per_image = {"rel" if name == "abs_rel" else name for name in METRICS}
+    numbers = {"rmse_pooled", "loss", "loss_mae", "loss_edge", "loss_ssim", "parameters", *TIMES}
+    for epoch in epochs:
+        assert set(epoch) == per_image | numbers | {"groups"}
+        summary = summarise(epoch)
+        assert summary.images == 6  # 20 % of 30 frames, in rooms of 6
+        assert len(set(summary.groups)) == 1
+        assert all(math.isfinite(value) for value in summary.metrics.values())
+    assert not list(tmp_path.iterdir())  # nothing is kept of a point that ran through
+
+
+def test_trials_share_a_trainer_and_only_one_is_kept(tmp_path: Path) -> None:
+    spec = depth_spec(model={"encoder": ["test_efficientnet", "test_resnet"]}, train={"epochs": 1})
+    there = context(spec, tmp_path)
+    first, _ = whole(there, {"encoder": "test_efficientnet"})
+    kept = dict(there.cache)
+    assert len(kept) == 2
+    again, _ = whole(there, {"encoder": "test_efficientnet"})
+    assert timeless(first) == timeless(again)
+    assert all(there.cache[name] is kept[name] for name in kept)
+    other, _ = whole(there, {"encoder": "test_resnet", "lr": 1e-4})
+    assert timeless(other) != timeless(first)
+    assert there.cache.keys() == kept.keys()
+    assert there.cache["depth frames"] is kept["depth frames"]
+    assert there.cache["depth trainer"] is not kept["depth trainer"]
+
+
+class Stopping:
+    """Asks for a stop at the n-th look, with no time left."""
+
+    def __init__(self, at: int) -> None:
+        self.looks, self.at = 0, at
+
+    def __call__(self) -> float | None:
+        self.looks += 1
+        return 0.0 if self.looks >= self.at else None
+
+
+def test_a_promotion_is_resumed_wherever_it_was_cut(tmp_path: Path) -> None:
+    spec = depth_spec()
+    expected, test = whole(context(spec, tmp_path / "whole", final=True))
+    for at in (3, 7, 12, 17):  # in an epoch, its validation, the next one, the test split
+        there = context(spec, tmp_path / str(at), final=True, grace_s=Stopping(at))
+        with pytest.raises(Interrupted):
+            whole(there)
+        epochs, again = whole(context(spec, tmp_path / str(at), final=True))
+        assert timeless(epochs) == timeless(expected)
+        assert again == test
+
+
+def test_a_point_stopped_after_an_epoch_goes_on_from_there(tmp_path: Path) -> None:
+    spec = depth_spec()
+    expected, _ = whole(context(spec, tmp_path / "whole"))
+    running = run(WEIGHTS, {}, context(spec, tmp_path, grace_s=lambda: 3600.0))
+    next(running)
+    running.close()
+    there = context(spec, tmp_path)
+    epochs, _ = whole(there)
+    assert timeless(epochs) == timeless(expected)
+    assert epochs[0]["seconds"] != epochs[1]["seconds"]
+
+
+def test_another_points_or_a_damaged_checkpoint_is_left_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = depth_spec(train={"epochs": 1})
+    there = context(spec, tmp_path, grace_s=lambda: 3600.0)
+    expected, _ = whole(there)
+    with caplog.at_level(logging.WARNING):
+        other, _ = whole(context(spec, tmp_path, seed=5, grace_s=lambda: 3600.0))
+    assert "is of another point" in caplog.text
+    assert timeless(other) != timeless(expected)
+    file = next((tmp_path / "last").glob("model-*"))
+    file.write_bytes(file.read_bytes()[:-1])
+    again, _ = whole(context(spec, tmp_path, seed=5))
+    assert "Training starts anew" in caplog.text
+    assert timeless(again) == timeless(other)
+
+
+def test_a_promotion_keeps_the_best_and_measures_it_on_the_test_split(tmp_path: Path) -> None:
+    # Maximised, so that the best epoch is not the last one.
+    spec = depth_spec(objective={"metric": "rmse", "direction": "maximize"})
+    there = context(spec, tmp_path, final=True, epochs=3, patience=None)
+    epochs, test = whole(there)
+    means = [summarise(epoch).metrics["rmse"] for epoch in epochs]
+    best = checkpoint.load(tmp_path / "best")
+    assert best.facts["epoch"] == means.index(max(means)) + 1
+    assert best.facts["metrics"]["rmse"] == max(means)
+    assert set(best.tensors) == {"model"}
+    assert summarise(test).images == 6
+    assert all(group.startswith("test_") for group in test["groups"])
+    assert not any(g.startswith("test_") for epoch in epochs for g in epoch["groups"])
+    net = checkpoint.network(tmp_path, "cpu")
+    assert net(torch.zeros(1, 3, 48, 64)).shape == (1, 1, 24, 32)
+    with Pack(pack.ensure("synthetic", None, OPTIONS, there.home)) as native:
+        scores = evaluate_checkpoint(tmp_path, native, "full", "test", "cpu")
+    assert test["rel"] == pytest.approx(scores.per_image["abs_rel"], rel=1e-4)
+    for fact in ("commit", "versions", "point", "model", "data", "spec"):
+        assert fact in best.facts
+
+
+def test_patience_ends_a_run(tmp_path: Path) -> None:
+    spec = depth_spec(objective={"metric": "rmse", "direction": "maximize"})
+    there = context(spec, tmp_path, epochs=9, patience=2, final=True)
+    epochs, test = whole(there)
+    means = [summarise(epoch).metrics["rmse"] for epoch in epochs]
+    assert len(epochs) < 9
+    assert len(epochs) - (means.index(max(means)) + 1) == 2
+    assert [bool(epoch.get("stop")) for epoch in epochs] == [False] * (len(epochs) - 1) + [True]
+    again, tested = whole(context(spec, tmp_path, epochs=9, patience=2, final=True))
+    assert again == epochs  # read from the checkpoint: nothing is trained again
+    assert tested == test
+
+
+def test_fresh_seeds_are_validated_on_the_same_frames(tmp_path: Path) -> None:
+    spec = depth_spec(train={"epochs": 1})
+    groups = {
+        tuple(whole(context(spec, tmp_path / str(s), seed=s))[0][0]["groups"]) for s in (0, 1, 2)
+    }
+    assert len(groups) == 1
+
+
+def test_no_more_frames_than_the_limit_are_used(tmp_path: Path) -> None:
+    spec = depth_spec(data={"limit": 12, "val": "blocks:50%"}, train={"epochs": 1})
+    there = context(spec, tmp_path)
+    epochs, _ = whole(there)
+    assert summarise(epochs[0]).images == 6
+    assert len(there.cache["depth frames"][1].names) == 6
+
+
+@pytest.mark.parametrize(
+    ("params", "tables", "message"),
+    [
+        ({"batch": 3}, {}, "no parameter 'batch'"),
+        ({}, {"objective": {"metric": "rsme"}}, "did you mean 'rmse'"),
+        ({}, {"model": {"encoder": ["test_resnet", "test_vit"]}}, "'encoder' must be one value"),
+        ({"encoder": "densnet121"}, {}, "did you mean 'densenet121'"),
+    ],
+)
+def test_what_it_does_not_know_is_refused(
+    tmp_path: Path, params: dict[str, Any], tables: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        whole(context(depth_spec(**tables), tmp_path), params)

@@ -1,0 +1,1 @@
+"""Depth networks: built, trained, saved, evaluated. Knows nothing of studies in a database."""

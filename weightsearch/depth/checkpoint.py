@@ -1,0 +1,211 @@
+"""Checkpoints: tensors as safetensors, facts as JSON, whole or not there; nothing is unpickled.
+
+A checkpoint is a folder with `manifest.json` and the files that it names with their sha256. The
+files are written first, under names of their own content, and the manifest last and in one step:
+until then the previous checkpoint of that name stays valid, afterwards its files are removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from
+from safetensors.torch import save as bytes_of
+from torch import Tensor
+
+from weightsearch import provenance
+from weightsearch.config import DataSpec, ModelSpec
+from weightsearch.depth.model import DepthNet
+from weightsearch.errors import CheckpointError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+Tensors = Mapping[str, Mapping[str, Tensor]]
+"""By part ("model", "optimizer", ...) and name."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was saved: the manifest's facts, and the tensors, on the CPU."""
+
+    path: Path
+    facts: dict[str, Any]
+    tensors: dict[str, dict[str, Tensor]]
+
+
+def save(folder: Path, name: str, tensors: Tensors, facts: Mapping[str, Any]) -> Path:
+    """Writes `folder/name`, a checkpoint that replaces the previous one of that name at once.
+
+    `facts` are JSON; the commit and the versions are added. Raises CheckpointError where it cannot
+    be written (a full disk); the previous one is then as it was.
+    """
+    path = folder / name
+    files: dict[str, dict[str, str]] = {}
+    manifest = {
+        "format": FORMAT,
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "files": files,
+        **facts,
+    }
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            for part, named in tensors.items():
+                content = bytes_of({k: v.detach().cpu().contiguous() for k, v in named.items()})
+                digest = hashlib.sha256(content).hexdigest()
+                file = f"{part}-{digest[:12]}.safetensors"
+                _write(path / file, content)
+                files[part] = {"file": file, "sha256": digest}
+            _write(path / MANIFEST, json.dumps(manifest, indent=1).encode())
+        finally:
+            _sweep(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: a checkpoint must be written, but {error.strerror or error}; make room. What"
+            " was saved before is still whole."
+        ) from None
+    return path
+
+
+def load(path: Path) -> Checkpoint:
+    """The checkpoint in this folder, or the one named `best` or `last` in it.
+
+    Raises CheckpointError where there is none, or where a file is not what the manifest says.
+    """
+    path = find(path)
+    facts = _manifest(path)
+    tensors = {}
+    for part, entry in facts["files"].items():
+        file = path / entry["file"]
+        try:
+            content = file.read_bytes()
+            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+                raise CheckpointError(f"{file}: {DAMAGED}")
+            tensors[part] = tensors_from(content)
+        except (OSError, SafetensorError):
+            raise CheckpointError(f"{file}: {DAMAGED}") from None
+    return Checkpoint(path, facts, tensors)
+
+
+DAMAGED = "is not as it was written (missing, cut short or changed); restore it, or train again."
+
+
+def find(path: Path) -> Path:
+    """Where the checkpoint lies: `path`, `path/best` or `path/last`. Raises CheckpointError."""
+    for place in (path, path / "best", path / "last"):
+        if (place / MANIFEST).is_file():
+            return place
+    raise CheckpointError(
+        f"{path}: must be a checkpoint's folder, with {MANIFEST} in it or in 'best' or 'last', but"
+        " is not; give the folder that training wrote."
+    )
+
+
+def data_spec(path: Path) -> DataSpec:
+    """The data that the checkpoint was trained on. Raises CheckpointError."""
+    return _specs(find(path))[1]
+
+
+def network(path: Path, device: torch.device | str) -> DepthNet:
+    """The checkpoint's network, in evaluation mode; its `data` says what it was trained on.
+
+    Raises CheckpointError where the checkpoint is damaged or of another model.
+    """
+    path = find(path)
+    model, data = _specs(path)
+    # Not the pretrained weights: all tensors, the colour statistics too, come from the checkpoint.
+    net = DepthNet(model.model_copy(update={"pretrained": False}), data)
+    saved = load(path)
+    copy(saved.tensors.get("model", {}), named_tensors(net), path)
+    return net.to(device).eval()
+
+
+def named_tensors(net: torch.nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers: what makes one network of this form differ from another."""
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
+
+
+def copy(saved: Mapping[str, Tensor], into: Mapping[str, Tensor], path: Path) -> None:
+    """Copies tensors by name, keeping the memory layout of `into`.
+
+    Raises CheckpointError, before anything is copied, unless names and shapes agree.
+    """
+    for name in sorted(saved.keys() ^ into.keys()):
+        state = "lacks" if name in into else "has the foreign tensor"
+        raise CheckpointError(f"{path}: must fit the model, but {state} '{name}'; {OTHER}")
+    for name, value in saved.items():
+        if value.shape != into[name].shape:
+            raise CheckpointError(
+                f"{path}: '{name}' must have shape {tuple(into[name].shape)}, but has"
+                f" {tuple(value.shape)}; {OTHER}"
+            )
+    with torch.no_grad():
+        for name, value in saved.items():
+            into[name].copy_(value)
+
+
+OTHER = "it belongs to another model."
+
+
+def _specs(path: Path) -> tuple[ModelSpec, DataSpec]:
+    facts = _manifest(path)
+    try:
+        return ModelSpec.model_validate(facts["model"]), DataSpec.model_validate(facts["data"])
+    except (KeyError, ValidationError):
+        raise CheckpointError(
+            f"{path / MANIFEST}: must describe a model and its data, but does not; it may be of"
+            " another version of weightsearch."
+        ) from None
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((path / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        raise CheckpointError(f"{path / MANIFEST}: {DAMAGED}") from None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path / MANIFEST}: must be of format {FORMAT}, but is not; it was written by another"
+            " version of weightsearch."
+        )
+    return facts
+
+
+def _sweep(path: Path) -> None:
+    """Removes what the manifest does not name: the previous checkpoint, or one that failed."""
+    kept = {MANIFEST}
+    if (path / MANIFEST).is_file():
+        kept |= {entry["file"] for entry in _manifest(path)["files"].values()}
+    for file in path.iterdir():
+        if file.name not in kept:
+            file.unlink()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole and on disk, or not there."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,77 @@
+"""A lane: one trial in training, as a value that can be saved and restored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from weightsearch.depth.checkpoint import Checkpoint, Tensors, copy
+
+
+@dataclass
+class Lane:
+    """Everything that training changes of one trial, and where it stands."""
+
+    model: dict[str, Tensor]
+    """Parameters (those that require gradients) and buffers, by name."""
+    optimizer: torch.optim.Optimizer
+    """Of those parameters, in their order."""
+    weights: Tensor
+    """Of the loss terms, in the order of the study."""
+    rows: Tensor
+    """(steps, terms + 2): of each step of the epoch the terms, the loss, and the place in its batch
+    of the first frame whose prediction is not finite, or -1."""
+    seed: int
+    epoch: int = 0
+    """Whole epochs done."""
+    step: int = 0
+    """Steps done in the epoch after them."""
+    seconds: float = 0.0
+    """Spent on those steps."""
+
+    def trained(self) -> dict[str, Tensor]:
+        return {name: value for name, value in self.model.items() if value.requires_grad}
+
+    def position(self) -> dict[str, float]:
+        """For a checkpoint's facts, under the key `position`."""
+        return {"epoch": self.epoch, "step": self.step, "seconds": self.seconds}
+
+    def tensors(self) -> Tensors:
+        """For a checkpoint: with `position`, all that the lane needs to go on."""
+        names = list(self.trained())
+        state = self.optimizer.state_dict()["state"]
+        optimizer = {
+            f"{names[i]}/{key}": value
+            for i, values in state.items()
+            for key, value in values.items()
+            if value is not None
+        }
+        return {"model": self.model, "optimizer": optimizer, "rows": {"rows": self.rows}}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Puts what was saved of a lane into this new one.
+
+        Raises CheckpointError where it is of another model, optimizer or number of steps.
+        """
+        saved, path = checkpoint.tensors, checkpoint.path
+        copy(saved["model"], self.model, path)
+        copy(saved["rows"], {"rows": self.rows}, path)
+        state: dict[int, dict[str, Tensor]] = {}
+        numbers = {name: i for i, name in enumerate(self.trained())}
+        for key, value in saved["optimizer"].items():
+            name, _, kind = key.rpartition("/")
+            state.setdefault(numbers[name], {})[kind] = _like(value, self.model[name])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        position = checkpoint.facts["position"]
+        self.epoch, self.step = position["epoch"], position["step"]
+        self.seconds = position["seconds"]
+
+
+def _like(value: Tensor, parameter: Tensor) -> Tensor:
+    """A moment laid out in memory as its parameter is, which the fused optimizers rely on."""
+    if value.shape != parameter.shape:
+        return value  # the count of steps
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -1,0 +1,267 @@
+"""The depth objective: what the service calls to train one configuration.
+
+The route: `run` opens the pack and splits it → `_trainer` takes from the worker's cache, or builds,
+what trials share → `Trainer.run` (trainer.py) trains → each epoch is scored on validation frames at
+native size (evaluate.py) and yielded. Importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from weightsearch.config import ModelSpec, Value
+from weightsearch.errors import CheckpointError, ConfigError, Interrupted, did_you_mean
+from weightsearch.objective import Context, Run, summarise
+
+if TYPE_CHECKING:
+    from weightsearch.data.pack import Pack
+    from weightsearch.depth.evaluate import Predict, Scores
+    from weightsearch.depth.lanes import Lane
+    from weightsearch.depth.trainer import Epoch, Trainer
+
+SEARCHED = ("encoder", "decoder", "lr")
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Context) -> Run:
+    """Trains one configuration; the contract is in `weightsearch/objective.py`.
+
+    Where the context's folder holds a checkpoint `last` of the same point, training goes on from
+    it, and what was yielded before is yielded again. A promotion keeps `best` by the study's metric
+    and returns what the test split says of it: test frames are read nowhere else.
+    """
+    from weightsearch.data import pack
+    from weightsearch.depth import checkpoint
+
+    spec = context.spec
+    assert spec.data is not None
+    chosen = _chosen(params, context)
+    path = pack.ensure(spec.data.source, context.data, spec.data.options, context.home)
+    with pack.Pack(path) as native:
+        train, val = _split(native, context)
+        trainer = _trainer(path, train, chosen, context)
+        facts = _facts(weights, chosen, native, context)
+        lane, epochs = _start(trainer, weights, chosen, facts, context)
+        yield from epochs
+
+        def validate(predict: Predict) -> Scores:
+            return _score(predict, native, val, spec.evaluate.protocol, trainer)
+
+        def save_last() -> None:
+            at = {"position": lane.position(), "epochs": epochs}
+            checkpoint.save(context.folder, "last", lane.tensors(), facts | at)
+
+        try:
+            until = lane.epoch if epochs and "stop" in epochs[-1] else context.epochs
+            for epoch in trainer.run(lane, until, validate, context.grace_s):
+                epochs.append(_shown(epoch, trainer))
+                behind = len(epochs) - _best(epochs, context)
+                if context.patience is not None and behind >= context.patience:
+                    epochs[-1]["stop"] = True
+                if context.final and behind == 0:
+                    at = {"epoch": epoch.number, "metrics": summarise(epochs[-1]).metrics}
+                    checkpoint.save(context.folder, "best", {"model": lane.model}, facts | at)
+                if context.final or context.grace_s() is not None:
+                    save_last()
+                yield epochs[-1]
+                if "stop" in epochs[-1]:
+                    break
+        except Interrupted:
+            save_last()
+            raise
+        return _test(native, trainer, lane, context) if context.final else None
+
+
+def _chosen(params: Mapping[str, Value], context: Context) -> dict[str, Value]:
+    """The encoder, decoder and lr to train with: searched ones from `params`, the rest fixed.
+
+    Raises ConfigError for what this objective does not know.
+    """
+    from weightsearch.depth.metrics import METRICS
+
+    spec = context.spec
+    assert spec.model is not None
+    for name in params:
+        if name not in SEARCHED:
+            raise ConfigError(
+                f"the depth objective has no parameter '{name}'; {did_you_mean(name, SEARCHED)}"
+            )
+    known = {_renamed(name) for name in METRICS} | {"rmse_pooled"}
+    if spec.objective.metric not in known:
+        raise ConfigError(
+            f"the depth objective has no metric '{spec.objective.metric}';"
+            f" {did_you_mean(spec.objective.metric, known)}"
+        )
+    fixed = {"encoder": spec.model.encoder, "decoder": spec.model.decoder, "lr": spec.train.lr}
+    chosen: dict[str, Value] = {}
+    for name, value in (fixed | dict(params)).items():
+        if isinstance(value, tuple):
+            raise ConfigError(f"'{name}' must be one value here, but is the list {list(value)}.")
+        chosen[name] = value
+    return chosen
+
+
+def _split(native: Pack, context: Context) -> tuple[list[int], list[int]]:
+    """Places within the training frames to train on, and frames of the pack to validate on."""
+    from weightsearch.data import split
+
+    spec = context.spec
+    assert spec.data is not None
+    frames = native.indices("train")
+    groups = [native.groups[i] for i in frames]
+    kept = list(range(len(frames)))
+    if spec.data.limit is not None and spec.data.limit < len(frames):
+        kept = split.subset(groups, spec.data.limit)
+    # By the study's seed, not the run's: fresh seeds of a promotion are compared on these frames.
+    train, val = split.validation([groups[k] for k in kept], spec.data.val, spec.train.seed)
+    return [kept[k] for k in train], [frames[kept[k]] for k in val]
+
+
+def _trainer(
+    path: Path, train: Sequence[int], chosen: Mapping[str, Value], context: Context
+) -> Trainer:
+    """From the worker's cache where it fits. Only the latest is kept, to bound the memory."""
+    from weightsearch.data import pack
+    from weightsearch.depth import loader
+    from weightsearch.depth.device import pick
+    from weightsearch.depth.trainer import Trainer
+
+    spec, cache = context.spec, context.cache
+    assert spec.data is not None
+    data, device = spec.data, pick(context.device)
+
+    def frames() -> loader.Frames:
+        copy = pack.training_copy(path, data.size, context.home)
+        return loader.open_frames(copy, train, data, device)
+
+    key = (path, spec.digest(), device)
+    held = _cached(cache, "depth frames", key, frames)
+    model = _model(chosen, context)
+    key = (*key, model.encoder, model.decoder)
+    return _cached(cache, "depth trainer", key, lambda: Trainer(spec, model, held, device))
+
+
+def _cached(cache: dict[str, Any], name: str, key: object, build: Callable[[], T]) -> T:
+    if cache.get(name, (None,))[0] != key:
+        cache.pop(name, None)  # before the next one is built
+        cache[name] = key, build()
+    found: T = cache[name][1]
+    return found
+
+
+def _model(chosen: Mapping[str, Value], context: Context) -> ModelSpec:
+    assert context.spec.model is not None
+    one = {"encoder": chosen["encoder"], "decoder": chosen["decoder"]}
+    return context.spec.model.model_copy(update=one)
+
+
+def _facts(
+    weights: Mapping[str, float], chosen: Mapping[str, Value], native: Pack, context: Context
+) -> dict[str, Any]:
+    """What a checkpoint says of itself; `point` must agree for training to go on from it."""
+    spec = context.spec
+    assert spec.data is not None
+    return {
+        "point": {
+            "weights": dict(weights),
+            "params": dict(chosen),
+            "seed": context.seed,
+            "final": context.final,
+            "spec_digest": spec.digest(),
+            "data_digest": native.digest,
+        },
+        "model": _model(chosen, context).model_dump(mode="json"),
+        "data": spec.data.model_dump(mode="json"),
+        "spec": spec.resolved(),
+    }
+
+
+def _start(
+    trainer: Trainer,
+    weights: Mapping[str, float],
+    chosen: Mapping[str, Value],
+    facts: Mapping[str, Any],
+    context: Context,
+) -> tuple[Lane, list[dict[str, Any]]]:
+    """A lane and its epochs so far: those of the checkpoint `last` of this point, or a new one."""
+    from weightsearch.depth import checkpoint
+
+    def new() -> Lane:
+        return trainer.lane(weights, context.seed, float(chosen["lr"]))
+
+    lane, last = new(), context.folder / "last"
+    if not (last / checkpoint.MANIFEST).is_file():
+        return lane, []
+    try:
+        saved = checkpoint.load(last)
+        if saved.facts["point"] != facts["point"]:
+            log.warning("%s: is of another point, and training starts anew", last)
+            return lane, []
+        lane.restore(saved)
+    except CheckpointError as error:
+        log.warning("%s Training starts anew", error)
+        return new(), []
+    log.info("going on from epoch %d, step %d", lane.epoch, lane.step)
+    return lane, saved.facts["epochs"]
+
+
+def _score(
+    predict: Predict, native: Pack, frames: Sequence[int], protocol: str, trainer: Trainer
+) -> Scores:
+    from weightsearch.depth.evaluate import score
+    from weightsearch.depth.protocols import PROTOCOLS
+
+    spec = trainer.spec
+    assert spec.data is not None
+    known = PROTOCOLS[protocol]
+    return score(predict, native, frames, known, spec.data.size, trainer.device, spec.train.batch)
+
+
+def _shown(epoch: Epoch, trainer: Trainer) -> dict[str, Any]:
+    """An epoch as the service wants it."""
+    return {
+        **_metrics(epoch.scores),
+        **epoch.losses,
+        "seconds": epoch.seconds,
+        "images_per_second": epoch.images_per_second,
+        "parameters": trainer.parameters,
+    }
+
+
+def _metrics(scores: Scores) -> dict[str, Any]:
+    per_image = {_renamed(name): values for name, values in scores.per_image.items()}
+    return {**per_image, **scores.pooled, "groups": scores.groups}
+
+
+def _renamed(metric: str) -> str:
+    return "rel" if metric == "abs_rel" else metric
+
+
+def _best(epochs: Sequence[Mapping[str, Any]], context: Context) -> int:
+    """The number, from 1, of the first epoch with the best metric."""
+    goal = context.spec.objective
+    sign = 1 if goal.direction == "minimize" else -1
+    values = [sign * summarise(epoch).metrics[goal.metric] for epoch in epochs]
+    return values.index(min(values)) + 1
+
+
+def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[str, Any] | None:
+    """What the promotion's protocol says of `best` on the test split; None without one."""
+    from weightsearch.depth import checkpoint
+
+    spec = context.spec
+    frames = native.indices("test")
+    if not frames:
+        log.warning("%s has no test split, and nothing is said about it", native.path)
+        return None
+    saved = checkpoint.load(context.folder / "best")
+    checkpoint.copy(saved.tensors["model"], lane.model, saved.path)
+    protocol = (spec.promote or spec.evaluate).protocol
+    predict = trainer.predictor(lane, context.grace_s)
+    return _metrics(_score(predict, native, frames, protocol, trainer))

@@ -1,0 +1,229 @@
+"""The trainer: data and network graph built once, many trials trained with them.
+
+The route of one step: `Trainer.run` → `_epoch` takes a batch (loader.py) → `_step` augments it,
+predicts (model.py), compares (losses.py) and moves the lane. What makes one trial differ from
+another is in its `Lane`; the trainer itself holds nothing that training changes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from weightsearch.config import ModelSpec, StudySpec
+from weightsearch.depth import losses
+from weightsearch.depth.augment import augment
+from weightsearch.depth.checkpoint import named_tensors
+from weightsearch.depth.device import native_bf16
+from weightsearch.depth.evaluate import Predict, Scores
+from weightsearch.depth.lanes import Lane
+from weightsearch.depth.loader import Batch, Frames, stream
+from weightsearch.depth.model import DepthNet, data_range, represent
+from weightsearch.errors import Interrupted, NonFiniteLoss
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+CHECK_EVERY = 16  # steps between looks at the loss: each look waits for the device
+
+Validate = Callable[[Predict], Scores]
+"""Scores a network's predictions on the validation frames."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave."""
+
+    number: int
+    """From 1."""
+    losses: dict[str, float]
+    """Means over the steps: `loss`, and `loss_TERM` before weighting."""
+    scores: Scores
+    """Of the validation frames."""
+    seconds: float
+    images_per_second: float
+    """In training, without validation."""
+
+
+class Trainer:
+    """Trains lanes of one encoder and decoder on one set of frames.
+
+    `model` names a single encoder and decoder.
+    """
+
+    def __init__(
+        self, spec: StudySpec, model: ModelSpec, frames: Frames, device: torch.device
+    ) -> None:
+        assert spec.data is not None
+        self.device = device
+        self.spec, self.data, self.train, self.model = spec, spec.data, spec.train, model
+        self.frames = frames
+        self.bf16 = self.train.precision == "bf16" or (
+            self.train.precision == "auto" and native_bf16(self.device)
+        )
+        self.steps = frames.steps(self.train.batch)
+        # Only its structure is used: each call takes the tensors of a lane instead of its own.
+        self._graph = self._build(spec.train.seed)
+        self._graph.check_size()
+        self._initial = spec.train.seed, _values(self._graph)
+        self._validation_s = 0.0
+        self.parameters = sum(p.numel() for p in self._graph.parameters())
+
+    def lane(self, weights: Mapping[str, float], seed: int, lr: float) -> Lane:
+        """A new trial, always from the same initial state for the same seed."""
+        if self._initial[0] != seed:
+            self._initial = seed, _values(self._build(seed))
+        model = {name: _placed(value, self.device) for name, value in self._initial[1].items()}
+        for name, _ in self._graph.named_parameters():
+            model[name].requires_grad_()
+        optimizer = OPTIMIZERS[self.train.optimizer](
+            [value for value in model.values() if value.requires_grad],
+            lr=lr,
+            weight_decay=self.train.weight_decay,
+            fused=True,
+        )
+        terms = [weights[term] for term in self.spec.loss.terms]
+        rows = torch.zeros(self.steps, len(terms) + 2, device=self.device)
+        return Lane(model, optimizer, torch.tensor(terms, device=self.device), rows, seed)
+
+    def run(
+        self,
+        lane: Lane,
+        epochs: int,
+        validate: Validate,
+        grace_s: Callable[[], float | None] = lambda: None,
+    ) -> Iterator[Epoch]:
+        """Trains the lane until it has done `epochs`, from wherever it stands.
+
+        Yields after each epoch; the lane then stands at the start of the next one. On the CPU a
+        lane that was saved and restored goes on bit for bit as if it had never stopped. Once
+        `grace_s` gives seconds and the rest of the epoch is expected to take longer, raises
+        Interrupted: the lane stands between two steps and can be saved. Raises NonFiniteLoss.
+        """
+        while lane.epoch < epochs:
+            self._epoch(lane, grace_s)
+            began = time.monotonic()
+            scores = validate(self.predictor(lane, grace_s))
+            self._validation_s = time.monotonic() - began
+            means = lane.rows.mean(0).tolist()
+            named = {f"loss_{t}": m for t, m in zip(self.spec.loss.terms, means, strict=False)}
+            images = self.steps * min(self.train.batch, len(self.frames.names))
+            epoch = Epoch(
+                number=lane.epoch + 1,
+                losses={"loss": means[-2], **named},
+                scores=scores,
+                seconds=lane.seconds + self._validation_s,
+                images_per_second=images / lane.seconds,
+            )
+            lane.epoch, lane.step, lane.seconds = lane.epoch + 1, 0, 0.0
+            lane.rows.zero_()
+            yield epoch
+
+    def predictor(self, lane: Lane, grace_s: Callable[[], float | None] = lambda: None) -> Predict:
+        """The lane's network in evaluation mode and float32, as a checkpoint of it is evaluated.
+
+        Raises Interrupted and NonFiniteLoss as `run` does.
+        """
+        began = time.monotonic()
+
+        def predict(rgb: Tensor) -> Tensor:
+            self._stop_in_time(began + self._validation_s - time.monotonic(), grace_s)
+            self._graph.eval()
+            with torch.no_grad():
+                pred_m = self._forward(lane, rgb, bf16=False)
+            if not pred_m.isfinite().all():
+                # After a step whose loss was still finite: an evaluation would only clamp it.
+                raise NonFiniteLoss(f"a predicted depth is no number after epoch {lane.epoch + 1}.")
+            return pred_m
+
+        return predict
+
+    def _build(self, seed: int) -> DepthNet:
+        """The network as `seed` makes it, on the CPU, so that all devices start alike."""
+        torch.manual_seed(stream(seed))
+        return DepthNet(self.model, self.data, self.frames.typical_m)
+
+    def _epoch(self, lane: Lane, grace_s: Callable[[], float | None]) -> None:
+        """Trains to the end of the epoch; `lane.rows` then holds all its steps."""
+        began = time.monotonic()
+        self._graph.train()
+        for batch in self.frames.batches(self.train.batch, lane.seed, lane.epoch, lane.step):
+            self._step(lane, batch)
+            lane.step += 1
+            if lane.step % CHECK_EVERY == 0 or lane.step == self.steps:
+                self._check(lane)
+            now = time.monotonic()
+            lane.seconds, began = lane.seconds + now - began, now
+            left_s = (self.steps - lane.step) * lane.seconds / lane.step + self._validation_s
+            self._stop_in_time(left_s, grace_s)
+
+    def _step(self, lane: Lane, batch: Batch) -> None:
+        # All randomness of a step comes from its place, so that a resumed run draws the same: the
+        # global state serves stochastic depth and dropout, the generator augmentation.
+        torch.manual_seed(stream(lane.seed, lane.epoch, lane.step))
+        generator = torch.Generator().manual_seed(stream(lane.seed, lane.epoch, lane.step, 1))
+        rgb, depth_m = augment(
+            batch.rgb.to(self.device), batch.depth_m.to(self.device), self.train.augment, generator
+        )
+        pred_m = self._forward(lane, rgb / 255, self.bf16)
+        valid = depth_m > 0
+        pair = represent(pred_m, self.data), represent(torch.where(valid, depth_m, 1.0), self.data)
+        span = data_range(self.data)
+        terms = {t: losses.LOSS_TERMS[t](*pair, valid, span) for t in self.spec.loss.terms}
+        loss = losses.total(terms, lane.weights)
+        lane.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.train.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(lane.trained().values(), self.train.clip_norm)
+        lane.optimizer.step()
+        # Squares, because SSIM squares: a prediction can be too large for it and still a number.
+        finite = pair[0].detach().flatten(1).square().sum(1).isfinite()
+        place = torch.where(finite.all(), -1, finite.int().argmin())
+        lane.rows[lane.step] = torch.stack([*terms.values(), loss, place.float()]).detach()
+
+    def _forward(self, lane: Lane, rgb: Tensor, bf16: bool) -> Tensor:
+        rgb = rgb.to(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
+            return functional_call(self._graph, lane.model, (rgb,))  # type: ignore[no-any-return]
+
+    def _check(self, lane: Lane) -> None:
+        """Raises NonFiniteLoss for the first step of the epoch whose loss is not a number."""
+        rows = lane.rows[: lane.step]
+        bad = (~rows[:, :-1].isfinite()).any(1).cpu()  # the one place that waits for the device
+        if not bad.any():
+            return
+        step = int(bad.int().argmax())
+        *values, place = rows[step].tolist()
+        named = zip((*self.spec.loss.terms, "loss"), values, strict=True)
+        term, value = next((n, v) for n, v in named if not math.isfinite(v))
+        chunk = self.frames.order(self.train.batch, lane.seed, lane.epoch)[step]
+        which = "first in frame" if place >= 0 else "in the batch of frame"
+        raise NonFiniteLoss(
+            f"term '{term}' is {value} in epoch {lane.epoch + 1}, step {step + 1}, {which}"
+            f" '{self.frames.names[chunk[max(0, int(place))]]}'."
+        )
+
+    @staticmethod
+    def _stop_in_time(left_s: float, grace_s: Callable[[], float | None]) -> None:
+        """Raises Interrupted once a stop was asked for that does not leave `left_s` seconds."""
+        given_s = grace_s()
+        if given_s is not None and (left_s > given_s or given_s <= 0):
+            raise Interrupted(f"{left_s:.0f} s of the epoch were left, and {given_s:.0f} s given.")
+
+
+def _values(net: DepthNet) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in named_tensors(net).items()}
+
+
+def _placed(value: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device, convolutions laid out channels_last."""
+    layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
+    return torch.empty_like(value, device=device, memory_format=layout).copy_(value)
