@@ -100,13 +100,16 @@ def test_a_sampler_and_its_size_can_be_chosen_on_the_command_line(
         assert answer["promoted"] is None
 
 
+CPU = ("--device", "cpu")
+
+
 @pytest.fixture
 def running(tmp_path: Path, storage: str) -> Iterator[subprocess.Popen[str]]:
     """A launch with one worker in the middle of its first point."""
     file = tmp_path / "toy.toml"
     file.write_text(STUDY.replace("EPOCH_S", "0.4"))
     process = subprocess.Popen(
-        [sys.executable, *"-m weightsearch launch toy.toml --device cpu --no-promote".split()],
+        [sys.executable, "-m", "weightsearch", "launch", "toy.toml", *CPU, "--no-promote"],
         env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
         cwd=tmp_path,
         stderr=subprocess.PIPE,

@@ -10,6 +10,7 @@ import pytorch_msssim
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
@@ -99,8 +100,8 @@ def test_ssim_does_not_change_with_depth_and_range_together() -> None:
     pred, true, valid = maps(3)
     one = ssim(pred, true, valid, RANGE_M)
     assert ssim(8 * pred, 8 * true, valid, 8 * RANGE_M).item() == pytest.approx(one.item())
-    assert mae(8 * pred, 8 * true, valid, 80).item() == pytest.approx(
-        8 * mae(pred, true, valid, 10).item()
+    assert mae(8 * pred, 8 * true, valid, 80.0).item() == pytest.approx(
+        8 * mae(pred, true, valid, 10.0).item()
     )
 
 
@@ -186,3 +187,10 @@ def test_maps_smaller_than_the_window_are_refused() -> None:
     pred, true, valid = maps(8, (1, 1, 10, 40))
     with pytest.raises(ConfigError, match="11x11 pixels, but the output is 10x40"):
         ssim(pred, true, valid, RANGE_M)
+
+
+def test_shapes_are_enforced_while_testing() -> None:
+    """A batch without its channel would broadcast into nonsense: DINOv2's gradient loss did."""
+    flat = torch.ones(2, 8, 8)
+    with pytest.raises(TypeCheckError):
+        LOSS_TERMS["mae"](flat, flat, flat > 0, 10.0)

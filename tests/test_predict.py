@@ -32,7 +32,7 @@ def save_network(folder: Path, gain: float = 30.0) -> Path:
     data = DataSpec(source="synthetic", size=SIZE)
     network = DepthNet(model, data)
     with torch.no_grad():
-        network.decoder.head.weight.mul_(gain)
+        network.decoder.head.weight.normal_().mul_(gain)
     facts = {"model": model.model_dump(mode="json"), "data": data.model_dump(mode="json")}
     return checkpoints.save(folder, "best", {"model": checkpoints.named_tensors(network)}, facts)
 

@@ -64,9 +64,7 @@ def run_finalists(opened: Database, study: Study, values: list[dict[str, Any]]) 
         ledger.finish(opened.engine, lease, result(seed=lease.seed, **finalist))
 
 
-def test_the_best_points_are_the_finalists_with_fresh_seeds(
-    opened: Database, study: Study
-) -> None:
+def test_the_best_points_are_the_finalists_with_fresh_seeds(opened: Database, study: Study) -> None:
     finalists = promote.plan(opened.engine, study)
     planned = plan.plan(study.spec).points
     assert finalists == list(planned[:3])
@@ -145,7 +143,9 @@ def test_nothing_to_promote_is_an_error(opened: Database) -> None:
 
 
 def test_a_ranking_says_who_cannot_be_told_from_the_first(opened: Database) -> None:
-    spec = make_spec(loss={"weights": [{"mae": 1}, {"edge": 1}, {"ssim": 1}, {"mae": 1, "edge": 1}]})
+    spec = make_spec(
+        loss={"weights": [{"mae": 1}, {"edge": 1}, {"ssim": 1}, {"mae": 1, "edge": 1}]}
+    )
     study = ledger.create(opened.engine, "close", spec, plan.plan(spec))
     for lease, rmse in zip(leases(opened, study), (1.0, 1.0001, 1.4), strict=False):
         ledger.finish(opened.engine, lease, result(rmse, 0))
@@ -153,3 +153,13 @@ def test_a_ranking_says_who_cannot_be_told_from_the_first(opened: Database) -> N
     assert [row["against_best"] for row in rows] == [None, "not distinguishable", "worse"]
     assert all(row["interval"][0] < row["rmse"] < row["interval"][1] for row in rows)
     assert [row["images"] for row in rows] == [24] * 3
+
+
+def test_the_leader_that_the_database_names_is_the_first_of_the_ranking(
+    opened: Database, study: Study
+) -> None:
+    first = ranking(study.spec, reading.done(opened.engine, study))[0]
+    leader = reading.leader(opened.engine, study)
+    assert leader is not None
+    assert (leader[0].id(), leader[1]) == (first["point"], first["rmse"])
+    assert reading.leader(opened.engine, study, PROMOTION) is None

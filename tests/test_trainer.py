@@ -27,12 +27,13 @@ from weightsearch.errors import DataError, DeviceError, Interrupted, NonFiniteLo
 
 CPU = torch.device("cpu")
 SPEC = depth_spec()
+NONE = Scores("none", "exact", {}, {}, [], [], [], [], [])
 
 
 def unscored(predict: Predict) -> Scores:
     """Stands for validation where a test has no use for it."""
     assert predict(torch.zeros(1, 3, 48, 64)).isfinite().all()
-    return Scores("none", "exact", {}, {}, [], [], [], [], [])
+    return NONE
 
 
 def frames(spec: StudySpec = SPEC, **options: int) -> Frames:
@@ -207,6 +208,21 @@ def test_automatic_precision_follows_the_device() -> None:
 def test_a_gpu_that_is_not_there_is_one_line() -> None:
     with pytest.raises(DeviceError, match="'cuda:0' needs a GPU"):
         pick("cuda:0")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_as_the_cpu_does() -> None:
+    spec = depth_spec(train={"precision": "fp32"})
+    assert spec.data is not None
+    assert spec.model is not None
+    losses = []
+    for device in (CPU, pick("cuda:0")):
+        held = open_frames(training_copy(spec), range(24), spec.data, device)
+        on = Trainer(spec, spec.model, held, device)
+        epochs = list(on.run(on.lane(WEIGHTS, 0, 1e-3), 2, lambda _: NONE))
+        losses.append([e.losses["loss"] for e in epochs])
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 # The loader.

@@ -17,7 +17,8 @@ from weightsearch.store.ledger import PROMOTION
 def status(engine: Engine, name: str | None) -> dict[str, Any]:
     """Where a study stands, with its resolved settings."""
     study = ledger.find(engine, name)
-    rows = ranking(study.spec, reading.done(engine, study))
+    done = reading.done(engine, study)
+    best = ranking(study.spec, done, first=1)
     return {
         "study": study.name,
         "goal": study.spec.goal,
@@ -25,10 +26,10 @@ def status(engine: Engine, name: str | None) -> dict[str, Any]:
         "promotion": reading.counts(engine, study, PROMOTION),
         "equivalent_left_out": study.equivalent_left_out,
         "workers": reading.present(engine, study),
-        "best": rows[0] if rows else None,
+        "best": best[0] if best else None,
         "seconds_a_point": reading.point_seconds(engine, study),
         "failures": reading.failed(engine, study),
-        "diverged": [d.number for d in reading.done(engine, study) if d.diverged()],
+        "diverged": [d.number for d in done if d.diverged()],
         "promoted": study.promoted,
         "spec": study.spec.resolved(),
         "digest": study.spec.digest(),

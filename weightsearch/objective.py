@@ -110,7 +110,7 @@ def summarise(epoch: Epoch) -> Summary:
             if isinstance(value, int | float):
                 metrics[name] = float(value)
             else:
-                samples[name] = [float(v) for v in value]  # type: ignore[union-attr]
+                samples[name] = [float(v) for v in value]
                 metrics[name] = math.fsum(samples[name]) / len(samples[name])
         except (TypeError, ValueError, ZeroDivisionError):
             raise ObjectiveError(

@@ -18,16 +18,18 @@ def ranked(spec: StudySpec, done: Sequence[Done]) -> list[Done]:
     return sorted(candidates, key=lambda p: p.result["metrics"][metric], reverse=worst_first)
 
 
-def ranking(spec: StudySpec, done: Sequence[Done]) -> list[dict[str, Any]]:
-    """A row per point: who it is, the metric with its interval, the guards, and a paired verdict
-    against the first row.
+def ranking(
+    spec: StudySpec, done: Sequence[Done], first: int | None = None
+) -> list[dict[str, Any]]:
+    """A row per point, or only for the `first` ones: who it is, the metric with its interval, the
+    guards, and a paired verdict against the best.
 
     One seed each: the verdict is about these images, not about what another seed would give.
     """
     metric = spec.objective.metric
     order = ranked(spec, done)
     rows = []
-    for place, point in enumerate(order, start=1):
+    for place, point in enumerate(order[:first], start=1):
         result = point.result
         values = result["samples"].get(metric)
         bounds = compare.interval(values, result["groups"]) if values else None

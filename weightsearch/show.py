@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -82,7 +81,7 @@ def _ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     varied = [n for n in rows[0]["params"] if len({str(r["params"][n]) for r in rows}) > 1]
     metrics = [n for n in rows[0] if isinstance(rows[0][n], float) and n != "seconds"]
     terms = " ".join(rows[0]["weights"])
-    table = _table(title, ("#", "point", *varied, terms, metrics[0], "95 % interval", *metrics[1:]))
+    table = _table(title, ("#", "pt", *varied, terms, metrics[0], "95 % interval", *metrics[1:]))
     for row in rows[:ROWS]:
         table.add_row(
             f"{row['rank']}{'~' if row['against_best'] == 'not distinguishable' else ''}",
@@ -94,6 +93,7 @@ def _ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
             *("" if row[n] is None else f"{row[n]:.4f}" for n in metrics[1:]),
         )
     console.print(table)
+    console.print()
     notes = [f"n = {rows[0]['images']} images, one seed"] if rows[0]["images"] else []
     notes += ["~ not distinguishable from the first"] if len(rows) > 1 else []
     notes += [f"{len(rows) - ROWS} more in --json"] if len(rows) > ROWS else []
@@ -102,18 +102,18 @@ def _ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
 
 def _table(title: str, headings: Sequence[str]) -> Table:
     """A table that fits 80 columns in the usual case."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for heading in headings:
         table.add_column(heading, no_wrap=True)
     return table
 
 
 def _weights(row: Mapping[str, Any]) -> str:
-    return " ".join(f"{weight:.3g}" for weight in row["weights"].values())
+    return " ".join(f"{weight:.2f}" for weight in row["weights"].values())
 
 
 def _interval(bounds: Sequence[float] | None) -> str:
-    return f"{bounds[0]:.4f}..{bounds[1]:.4f}" if bounds else ""
+    return f"{bounds[0]:.3f}..{bounds[1]:.3f}" if bounds else ""
 
 
 def promoted(answer: Mapping[str, Any]) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from jaxtyping import Num
 from torch import Tensor
 
 SHARE = 0.5
 
 
 def augment(
-    rgb: Tensor, depth_m: Tensor, kinds: Collection[str], generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+    rgb: Num[Tensor, "b 3 h w"],
+    depth_m: Num[Tensor, "b 1 hd wd"],
+    kinds: Collection[str],
+    generator: torch.Generator,
+) -> tuple[Num[Tensor, "b 3 h w"], Num[Tensor, "b 1 hd wd"]]:
     """Mirrored images, and images with their colour channels in another order.
 
     rgb (b, 3, h, w), depth_m (b, 1, h', w'); `kinds` holds "mirror", "channels" or both.

@@ -12,7 +12,7 @@ def native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        known = torch.cpu.get_capabilities()
+        known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in torch 2.10
         return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16"))
     return False
 

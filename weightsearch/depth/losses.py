@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
+from jaxtyping import Bool, Float
 from pytorch_msssim import SSIM
 from torch import Tensor
 
@@ -20,15 +21,18 @@ WINDOW: tuple[float, ...] = tuple(
 )
 K1, K2 = 0.01, 0.03
 
-Term = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+Map = Float[Tensor, "b 1 h w"]
+Mask = Bool[Tensor, "b 1 h w"]
+Scalar = Float[Tensor, ""]
+Term = Callable[[Map, Map, Mask, float], Scalar]
 
 
-def mae(pred: Tensor, true: Tensor, valid: Tensor, data_range: float) -> Tensor:
+def mae(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
     """Mean absolute error over the valid pixels, in the unit of the values."""
     return _mean(_error(pred, true, valid).abs(), valid)
 
 
-def edge(pred: Tensor, true: Tensor, valid: Tensor, data_range: float) -> Tensor:
+def edge(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
     """Mean |dx e| + mean |dy e| of the error e: forward differences of valid neighbours.
 
     As in DenseDepth (arXiv 1812.11941), but a pair with an invalid pixel does not count.
@@ -43,7 +47,7 @@ def edge(pred: Tensor, true: Tensor, valid: Tensor, data_range: float) -> Tensor
     return parts[0] + parts[1]
 
 
-def ssim(pred: Tensor, true: Tensor, valid: Tensor, data_range: float) -> Tensor:
+def ssim(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
     """(1 - SSIM) / 2 over the windows of 11x11 that are wholly valid and wholly inside.
 
     Wang et al. 2004: Gaussian window with sigma 1.5, K 0.01 and 0.03, as in `pytorch_msssim`,
@@ -68,7 +72,7 @@ def ssim(pred: Tensor, true: Tensor, valid: Tensor, data_range: float) -> Tensor
 LOSS_TERMS: dict[str, Term] = {"mae": mae, "edge": edge, "ssim": ssim}
 
 
-def total(terms: Mapping[str, Tensor], weights: Tensor) -> Tensor:
+def total(terms: Mapping[str, Scalar], weights: Float[Tensor, "terms"]) -> Scalar:
     """The weighted sum; `weights` is in the order of the terms."""
     return (torch.stack(tuple(terms.values())) * weights).sum()
 

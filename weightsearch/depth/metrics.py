@@ -11,12 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 
 def per_image(
-    pred_m: Tensor, gt_m: Tensor, valid: Tensor, metrics: Mapping[str, Metric] | None = None
-) -> dict[str, Tensor]:
+    pred_m: Float[Tensor, "b h w"],
+    gt_m: Float[Tensor, "b h w"],
+    valid: Bool[Tensor, "b h w"],
+    metrics: Mapping[str, Metric] | None = None,
+) -> dict[str, Shaped[Tensor, "b"]]:
     """Each metric as a float64 tensor (b,), and `pixels`, the number of valid ones.
 
     All three are (b, h, w), depth in metres, `valid` bool. On valid pixels both depths must be

@@ -6,6 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from weightsearch.config import DataSpec, ModelSpec
@@ -35,7 +36,7 @@ class DepthNet(nn.Module):
             self.decoder.head.weight.zero_()
             self.decoder.head.bias.fill_(_raw(typical_m, data))
 
-    def forward(self, rgb: Tensor) -> Tensor:
+    def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 (h+1)//2 (w+1)//2"]:
         """Depth in metres (b, 1, (h + 1) // 2, (w + 1) // 2) of rgb (b, 3, h, w).
 
         Float32 under autocast too; never negative, whatever the weights.
@@ -57,7 +58,7 @@ class DepthNet(nn.Module):
             ) from None
 
 
-def metres(raw: Tensor, data: DataSpec) -> Tensor:
+def metres(raw: Float[Tensor, "*shape"], data: DataSpec) -> Float[Tensor, "*shape"]:
     """Any real number to metres, so that the slope suits what the loss compares.
 
     depth: softplus, so any depth. inverse: max_depth_m / d = 1 + softplus (DenseDepth's target),
@@ -72,7 +73,7 @@ def metres(raw: Tensor, data: DataSpec) -> Tensor:
     return torch.exp(low + span * torch.sigmoid(4 * (raw - low) / span - 2))
 
 
-def represent(depth_m: Tensor, data: DataSpec) -> Tensor:
+def represent(depth_m: Float[Tensor, "*shape"], data: DataSpec) -> Float[Tensor, "*shape"]:
     """What the loss compares: d, max_depth_m / d, or ln d. `depth_m` must be above 0."""
     if data.target == "depth":
         return depth_m

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from weightsearch.config import ModelSpec, Value
+from weightsearch.config import ModelSpec, StudySpec, Value
 from weightsearch.errors import CheckpointError, ConfigError, Interrupted, did_you_mean
 from weightsearch.objective import Context, Run, summarise
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from weightsearch.depth.trainer import Epoch, Trainer
 
 SEARCHED = ("encoder", "decoder", "lr")
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +40,13 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
 
     spec = context.spec
     assert spec.data is not None
-    chosen = _chosen(params, context)
+    model, lr = _chosen(params, context)
     path = pack.ensure(spec.data.source, context.data, spec.data.options, context.home)
     with pack.Pack(path) as native:
         train, val = _split(native, context)
-        trainer = _trainer(path, train, chosen, context)
-        facts = _facts(weights, chosen, native, context)
-        lane, epochs = _start(trainer, weights, chosen, facts, context)
+        trainer = _trainer(path, train, model, context)
+        facts = _facts(weights, model, lr, native, context)
+        lane, epochs = _start(lambda: trainer.lane(weights, context.seed, lr), facts, context)
         yield from epochs
 
         def validate(predict: Predict) -> Scores:
@@ -58,19 +57,16 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
             checkpoint.save(context.folder, "last", lane.tensors(), facts | at)
 
         try:
-            until = lane.epoch if epochs and "stop" in epochs[-1] else context.epochs
+            until = lane.epoch if _ran_out(epochs, context) else context.epochs
             for epoch in trainer.run(lane, until, validate, context.grace_s):
                 epochs.append(_shown(epoch, trainer))
-                behind = len(epochs) - _best(epochs, context)
-                if context.patience is not None and behind >= context.patience:
-                    epochs[-1]["stop"] = True
-                if context.final and behind == 0:
+                if context.final and _best(epochs, context) == len(epochs):
                     at = {"epoch": epoch.number, "metrics": summarise(epochs[-1]).metrics}
                     checkpoint.save(context.folder, "best", {"model": lane.model}, facts | at)
                 if context.final or context.grace_s() is not None:
                     save_last()
                 yield epochs[-1]
-                if "stop" in epochs[-1]:
+                if _ran_out(epochs, context):
                     break
         except Interrupted:
             save_last()
@@ -78,15 +74,25 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
         return _test(native, trainer, lane, context) if context.final else None
 
 
-def _chosen(params: Mapping[str, Value], context: Context) -> dict[str, Value]:
-    """The encoder, decoder and lr to train with: searched ones from `params`, the rest fixed.
+def check(spec: StudySpec, device: str) -> None:
+    """Raises what would be wrong with every point: encoders, their weights, sizes, the device."""
+    from weightsearch.depth.device import pick
+    from weightsearch.depth.model import DepthNet
 
-    Raises ConfigError for what this objective does not know.
-    """
+    assert spec.data is not None
+    assert spec.model is not None
+    _check_names(spec, spec.params)
+    pick(device)
+    options = (spec.model.encoder, spec.model.decoder)
+    encoders, decoders = ((o,) if isinstance(o, str) else o for o in options)
+    for encoder, decoder in product(encoders, decoders):
+        one = spec.model.model_copy(update={"encoder": encoder, "decoder": decoder})
+        DepthNet(one, spec.data).check_size()
+
+
+def _check_names(spec: StudySpec, params: Mapping[str, Any]) -> None:
     from weightsearch.depth.metrics import METRICS
 
-    spec = context.spec
-    assert spec.model is not None
     for name in params:
         if name not in SEARCHED:
             raise ConfigError(
@@ -98,13 +104,23 @@ def _chosen(params: Mapping[str, Value], context: Context) -> dict[str, Value]:
             f"the depth objective has no metric '{spec.objective.metric}';"
             f" {did_you_mean(spec.objective.metric, known)}"
         )
+
+
+def _chosen(params: Mapping[str, Value], context: Context) -> tuple[ModelSpec, float]:
+    """The model and the lr to train with: what is searched from `params`, the rest fixed.
+
+    Raises ConfigError for what this objective does not know.
+    """
+    spec = context.spec
+    assert spec.model is not None
+    _check_names(spec, params)
     fixed = {"encoder": spec.model.encoder, "decoder": spec.model.decoder, "lr": spec.train.lr}
-    chosen: dict[str, Value] = {}
-    for name, value in (fixed | dict(params)).items():
+    chosen = fixed | dict(params)
+    for name, value in chosen.items():
         if isinstance(value, tuple):
             raise ConfigError(f"'{name}' must be one value here, but is the list {list(value)}.")
-        chosen[name] = value
-    return chosen
+    lr = float(chosen.pop("lr"))  # type: ignore[arg-type]
+    return spec.model.model_copy(update=chosen), lr
 
 
 def _split(native: Pack, context: Context) -> tuple[list[int], list[int]]:
@@ -123,9 +139,7 @@ def _split(native: Pack, context: Context) -> tuple[list[int], list[int]]:
     return [kept[k] for k in train], [frames[kept[k]] for k in val]
 
 
-def _trainer(
-    path: Path, train: Sequence[int], chosen: Mapping[str, Value], context: Context
-) -> Trainer:
+def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Context) -> Trainer:
     """From the worker's cache where it fits. Only the latest is kept, to bound the memory."""
     from weightsearch.data import pack
     from weightsearch.depth import loader
@@ -142,27 +156,22 @@ def _trainer(
 
     key = (path, spec.digest(), device)
     held = _cached(cache, "depth frames", key, frames)
-    model = _model(chosen, context)
-    key = (*key, model.encoder, model.decoder)
-    return _cached(cache, "depth trainer", key, lambda: Trainer(spec, model, held, device))
+    one = (*key, model.encoder, model.decoder)
+    trainer: Trainer = _cached(
+        cache, "depth trainer", one, lambda: Trainer(spec, model, held, device)
+    )
+    return trainer
 
 
-def _cached(cache: dict[str, Any], name: str, key: object, build: Callable[[], T]) -> T:
+def _cached(cache: dict[str, Any], name: str, key: object, build: Callable[[], object]) -> Any:
     if cache.get(name, (None,))[0] != key:
         cache.pop(name, None)  # before the next one is built
         cache[name] = key, build()
-    found: T = cache[name][1]
-    return found
-
-
-def _model(chosen: Mapping[str, Value], context: Context) -> ModelSpec:
-    assert context.spec.model is not None
-    one = {"encoder": chosen["encoder"], "decoder": chosen["decoder"]}
-    return context.spec.model.model_copy(update=one)
+    return cache[name][1]
 
 
 def _facts(
-    weights: Mapping[str, float], chosen: Mapping[str, Value], native: Pack, context: Context
+    weights: Mapping[str, float], model: ModelSpec, lr: float, native: Pack, context: Context
 ) -> dict[str, Any]:
     """What a checkpoint says of itself; `point` must agree for training to go on from it."""
     spec = context.spec
@@ -170,30 +179,23 @@ def _facts(
     return {
         "point": {
             "weights": dict(weights),
-            "params": dict(chosen),
+            "params": {"encoder": model.encoder, "decoder": model.decoder, "lr": lr},
             "seed": context.seed,
             "final": context.final,
             "spec_digest": spec.digest(),
             "data_digest": native.digest,
         },
-        "model": _model(chosen, context).model_dump(mode="json"),
+        "model": model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
         "spec": spec.resolved(),
     }
 
 
 def _start(
-    trainer: Trainer,
-    weights: Mapping[str, float],
-    chosen: Mapping[str, Value],
-    facts: Mapping[str, Any],
-    context: Context,
+    new: Callable[[], Lane], facts: Mapping[str, Any], context: Context
 ) -> tuple[Lane, list[dict[str, Any]]]:
     """A lane and its epochs so far: those of the checkpoint `last` of this point, or a new one."""
     from weightsearch.depth import checkpoint
-
-    def new() -> Lane:
-        return trainer.lane(weights, context.seed, float(chosen["lr"]))
 
     lane, last = new(), context.folder / "last"
     if not (last / checkpoint.MANIFEST).is_file():
@@ -249,6 +251,13 @@ def _best(epochs: Sequence[Mapping[str, Any]], context: Context) -> int:
     sign = 1 if goal.direction == "minimize" else -1
     values = [sign * summarise(epoch).metrics[goal.metric] for epoch in epochs]
     return values.index(min(values)) + 1
+
+
+def _ran_out(epochs: Sequence[Mapping[str, Any]], context: Context) -> bool:
+    """Whether as many epochs as patience allows went by without a better metric."""
+    if context.patience is None or not epochs:
+        return False
+    return len(epochs) - _best(epochs, context) >= context.patience
 
 
 def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[str, Any] | None:

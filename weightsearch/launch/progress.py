@@ -16,7 +16,6 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from weightsearch import space
-from weightsearch.ranking import ranked
 from weightsearch.store import reading
 from weightsearch.store.ledger import Study
 
@@ -52,11 +51,11 @@ def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
     counts = reading.counts(engine, study, rung)
     each = reading.point_seconds(engine, study, rung)
     remaining = counts["total"] - counts["done"] - counts["failed"]
-    order = ranked(study.spec, reading.done(engine, study, rung))
+    leader = reading.leader(engine, study, rung)
     best = ""
-    if order:
-        metric = study.spec.objective.metric
-        best = f"{metric} {order[0].result['metrics'][metric]:.4f} ({described(order[0].point)})"
+    if leader is not None:
+        point, value = leader
+        best = f"{study.spec.objective.metric} {value:.4f} ({described(point)})"
     return Standing(
         finished=counts["done"],
         total=counts["total"],

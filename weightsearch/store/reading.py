@@ -57,6 +57,25 @@ def done(engine: Engine, study: Study, rung: int = SEARCH) -> list[Done]:
     ]
 
 
+def leader(engine: Engine, study: Study, rung: int = SEARCH) -> tuple[Point, float] | None:
+    """The best point so far and its metric, found by the database: cheap enough to ask often."""
+    metric = points.c.result["metrics"][study.spec.objective.metric].as_float()
+    order = metric.asc() if study.spec.objective.direction == "minimize" else metric.desc()
+    with engine.connect() as connection:
+        row = connection.execute(
+            select(points.c.weights, points.c.params, metric)
+            .where(
+                points.c.study_id == study.id,
+                points.c.rung == rung,
+                points.c.state == "done",
+                metric.is_not(None),
+            )
+            .order_by(order, points.c.number)
+            .limit(1)
+        ).one_or_none()
+    return None if row is None else (Point(space.decode(row[0]), row[1]), row[2])
+
+
 def planned(engine: Engine, study: Study, rung: int = SEARCH) -> list[Point]:
     """The configurations of a rung in order, each once whatever the number of its seeds."""
     with engine.connect() as connection:
