@@ -108,8 +108,9 @@ class Fleet:
             if code is None:
                 continue
             self.processes.remove(process)
-            if code == 1:
-                raise WeightsearchError(process.last_line().removeprefix("error: "))
+            said = process.last_line()
+            if code == 1 and said.startswith("error: "):
+                raise WeightsearchError(said.removeprefix("error: "))
             if code != 0:
                 self.deaths += 1
                 log.warning("worker %d ended with code %d; starting another", process.number, code)

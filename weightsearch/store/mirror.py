@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -195,7 +194,13 @@ def _update(row: Row[Any]) -> Any:
 def _facts(row: Row[Any]) -> dict[str, Any]:
     """The user attributes of an attempt's trial; more of them once it has ended."""
     point = space.Point(space.decode(row.weights), row.params)
-    facts: dict[str, Any] = {
+    facts: dict[str, Any] = {}
+    if row.outcome is not None:
+        facts |= row.epochs[-1] if row.epochs else {}
+        facts |= row.result["metrics"] if row.outcome == "done" and row.result else {}
+        facts |= {"outcome": row.outcome, "seconds": row.seconds}
+        facts |= {"fail_reason": row.reason} if row.reason else {}
+    return facts | {
         "point": row.number,
         "point id": point.id(),
         "attempt": row.attempt,
@@ -203,15 +208,6 @@ def _facts(row: Row[Any]) -> dict[str, Any]:
         "worker": row.worker,
         "device": row.device,
     }
-    if row.outcome is not None:
-        facts |= {"outcome": row.outcome, "seconds": row.seconds}
-        if row.reason:
-            facts["fail_reason"] = row.reason
-        last: Mapping[str, float] = row.epochs[-1] if row.epochs else {}
-        if row.outcome == "done" and row.result is not None:
-            last = {**last, **row.result["metrics"]}
-        facts |= last
-    return facts
 
 
 def _distributions(study: Study) -> dict[str, BaseDistribution]:

@@ -35,13 +35,18 @@ def patiently(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False
                 raise
             if not began:
                 began = time.monotonic()
-                log.warning("the database is away; trying again until it is back")
+                log.warning("the database is away (%s); trying again until it is back", _why(error))
             time.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         else:
             if began:
                 log.warning("the database is back after %.0f s", time.monotonic() - began)
             return result
+
+
+def _why(error: Exception) -> str:
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _is_away(error: Exception) -> bool:

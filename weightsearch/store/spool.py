@@ -37,7 +37,11 @@ def deliver(
     engine: Engine, spool: Path, lease: Lease, result: Mapping[str, Any], outcome: str
 ) -> bool:
     """Spools a result, commits it, and forgets it; False where the claim was lost."""
-    path = write(spool, lease, result, outcome)
+    try:
+        path = write(spool, lease, result, outcome)
+    except OSError as error:  # a full disk must not cost the result
+        log.warning("%s: a result cannot be kept on disk (%s)", spool, error.strerror)
+        return ledger.finish(engine, lease, result, outcome)
     return _commit(engine, path, lease, result, outcome)
 
 
