@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: launch test check setup clean
+.PHONY: launch test check docs setup clean
 
 launch: setup          ## plan, train, rank and promote on synthetic data, in minutes on a CPU
 	$(BIN)/weightsearch launch quickstart --sampler grid
@@ -15,6 +15,9 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup            ## the reference of the command line, from the commands themselves
+	$(BIN)/python -m typer weightsearch.cli utils docs --name weightsearch --output docs/cli.md
 
 setup: $(VENV)/.done
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,20 @@ def test_the_example_of_an_own_objective_runs_and_is_short(cli: Cli, storage: st
     assert answer["points"]["done"] == 30
     assert answer["ranking"][0]["interval"] is not None
     assert answer["promoted"]["checkpoint"]
+
+
+def test_the_reference_of_the_command_line_is_what_make_docs_writes(tmp_path: Path) -> None:
+    written = tmp_path / "cli.md"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "typer", "weightsearch.cli", "utils", "docs"),
+            *("--name", "weightsearch", "--output", str(written)),
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    assert written.read_text() == (ROOT / "docs" / "cli.md").read_text()
 
 
 def _commands() -> list[str]:

@@ -39,7 +39,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 Storage = Annotated[
     str | None,
     typer.Option(
-        help="URL of a PostgreSQL database; without it, WEIGHTSEARCH_STORAGE, or the embedded one.",
+        help="URL of a PostgreSQL database; without it, WEIGHTSEARCH_STORAGE (where a password"
+        " belongs: arguments can be read by others), or the embedded one.",
         show_default=False,
     ),
 ]

@@ -163,7 +163,8 @@ class Mirror:
         trial = create_trial(
             state=state,
             value=value,
-            params={t: float(w) for t, w in weights.items()} | dict(row.params),
+            params={t: float(w) for t, w in weights.items()}
+            | {name: value for name, value in row.params.items() if name in self.distributions},
             distributions=self.distributions,
             user_attrs=_facts(row),
             intermediate_values={
@@ -201,6 +202,7 @@ def _facts(row: Row[Any]) -> dict[str, Any]:
         facts |= {"outcome": row.outcome, "seconds": row.seconds}
         facts |= {"fail_reason": row.reason} if row.reason else {}
     return facts | {
+        **row.params,
         "point": row.number,
         "point id": point.id(),
         "attempt": row.attempt,
@@ -211,15 +213,16 @@ def _facts(row: Row[Any]) -> dict[str, Any]:
 
 
 def _distributions(study: Study) -> dict[str, BaseDistribution]:
+    """The weights, and each choice that has more than one option; what is fixed is an attribute."""
     spec = study.spec
     highest = 1.0
     if not space.are_directions(spec.loss, spec.train):
-        highest = max(
-            (float(w) for v in space.grid_weights(spec.loss) for w in v.values()), default=1.0
-        )
-        highest = max(1.0, highest)
+        given = (float(w) for vector in space.grid_weights(spec.loss) for w in vector.values())
+        highest = max(given, default=1.0)
     found: dict[str, BaseDistribution] = {
         t: FloatDistribution(0.0, highest) for t in spec.loss.terms
     }
-    found |= {n: CategoricalDistribution(options) for n, options in space.choices(spec).items()}
+    for name, options in space.choices(spec).items():
+        if len(options) > 1:
+            found[name] = CategoricalDistribution(options)
     return found
