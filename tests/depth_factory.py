@@ -25,7 +25,7 @@ def depth_spec(encoder: str = "test_efficientnet", **tables: Mapping[str, Any]) 
         "model": {"encoder": encoder, "pretrained": False},
         "loss": {"weights": WEIGHTS},
         "train": {"epochs": 2, "batch": 4, "lr": 1e-3},
-        "promote": {"protocol": "full", "seeds": [1]},
+        "promote": {"protocol": "full", "top": 1, "seeds": [1]},
     }
     for name, table in tables.items():
         plain[name] = plain.get(name, {}) | dict(table) if isinstance(table, Mapping) else table

@@ -10,6 +10,10 @@ import pytest
 from conftest import Cli
 from PIL import Image
 
+from weightsearch import config, plan
+from weightsearch.store import ledger
+from weightsearch.store.database import Database
+
 STUDY = """
 goal = "test"
 [data]
@@ -116,6 +120,7 @@ def test_a_data_set_is_inspected_and_packed(cli: Cli) -> None:
         ("launch quikstart", "unknown study 'quikstart'; did you mean 'quickstart'?"),
         ("launch --sampler gird", "unknown sampler 'gird'; did you mean 'grid'?"),
         ("launch --on moon", "--on must be one of local, but got 'moon'."),
+        ("launch --name ../x", "--name must be letters, digits"),
         ("launch --device tpu", "--device must be auto, cpu, cuda or cuda:N, but got 'tpu'."),
         ("launch --storage mysql://x/y", "must name a PostgreSQL database"),
         ("launch --storage postgresql://u:sesame@127.0.0.1:1/x", "cannot be used"),
@@ -140,6 +145,34 @@ def test_what_a_user_can_get_wrong_is_one_line(cli: Cli, arguments: str, said: s
     assert "Traceback" not in refused.stderr
     assert "sesame" not in refused.stderr
     assert refused.stdout == ""
+
+
+def test_a_loss_that_is_no_longer_a_number_is_one_line(cli: Cli, study: Path) -> None:
+    study.write_text(STUDY.replace("lr = 1e-3", 'lr = 1e30\noptimizer = "sgd"'))
+    ended = cli("train", study, "--out", "run", "--device", "cpu")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("error: the loss must stay a number, but")
+
+
+def test_other_data_than_the_study_was_begun_on_is_refused(
+    cli: Cli, study: Path, storage: str, opened: Database
+) -> None:
+    spec = config.load(study)
+    made = ledger.create(opened.engine, "tiny", spec, plan.plan(spec))
+    ledger.record_data(opened.engine, made, "0" * 64)
+    refused = cli("worker", "tiny", "--device", "cpu", "--storage", storage)
+    assert refused.returncode == 1
+    assert "was begun on data with digest 000000000000, but" in refused.stderr.splitlines()[-1]
+
+
+def test_a_protocol_that_does_not_suit_the_data_is_refused_before_anything_is_planned(
+    cli: Cli, study: Path, storage: str
+) -> None:
+    study.write_text(STUDY.replace("[promote]", '[promote]\nprotocol = "bts"'))
+    refused = cli("launch", study, "--device", "cpu", "--storage", storage)
+    assert refused.returncode == 1
+    assert "protocol 'bts' needs ground truth of 480x640" in refused.stderr.splitlines()[-1]
+    assert cli("status", "--storage", storage).returncode == 1
 
 
 def test_wrong_usage_is_exit_code_2(cli: Cli) -> None:

@@ -62,6 +62,13 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
             "needs a number of trials",
         ),
         ({"data": None}, "the table [data] is missing"),
+        ({"promote": {"seeds": []}}, "promote.seeds"),
+        ({"promote": {"seeds": [1, 1]}}, "`seeds` must be distinct"),
+        ({"promote": {"seeds": [1], "top": 2}}, "at least two where finalists are to be compared"),
+        ({"sampler": {"seed": -1}}, "sampler.seed"),
+        ({"model": {"encoder": []}}, "model.encoder"),
+        ({"params": {"mae": 1}}, "must not be named as a loss term"),
+        ({"sampler": "grid"}, "sampler"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_place(tables: dict[str, Any], said: str) -> None:
@@ -90,6 +97,19 @@ def test_overrides_are_part_of_the_identity(tmp_path: Path) -> None:
     assert plain.digest() == config.load(file).digest()
     assert plain.digest() != fewer.digest()
     assert fewer.sampler.trials == 3
+
+
+def test_an_override_of_what_is_no_table_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('goal = "x"\nsampler = "grid"\n')
+    with pytest.raises(ConfigError, match="sampler: must be a table, but got 'grid'"):
+        config.load(file, {"sampler.trials": 3})
+
+
+def test_a_folder_does_not_hide_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ablation").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert config.study_file("ablation").name == "ablation.toml"
 
 
 def test_the_goals_wording_is_not_part_of_the_identity() -> None:

@@ -185,6 +185,17 @@ def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Dat
     assert found["starts"] <= 10 + 1 + found["lost"]
 
 
+def test_workers_stop_when_their_launcher_is_killed(
+    running: subprocess.Popen[str], opened: Database
+) -> None:
+    wait_for_done(opened, 1)
+    workers = psutil.Process(running.pid).children()
+    running.kill()
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
+    study = ledger.find(opened.engine, "toy-grid")
+    assert reading.counts(opened.engine, study)["leased"] == 0
+
+
 def test_a_changed_study_under_its_old_name_is_refused(cli: Cli, study: Path, storage: str) -> None:
     arguments = ("launch", study, "--device", "cpu", "--no-promote", "--storage", storage)
     assert cli(*arguments).returncode == 0

@@ -16,16 +16,18 @@ HEAVY = {"torch", "timm", "optuna", "sqlalchemy"}
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors"},
+    {"errors", "stopping"},
     {"names"},
     {"config"},
     {"objective", "space", "provenance"},
     {"plan", "data", "compare", "preflight", "trivial"},
     {"depth", "store"},
     {"ranking", "train"},
+    {"upkeep"},
     {"worker", "promote"},
     {"launch"},
     {"answers", "show"},
+    {"cli_data"},
     {"cli"},
 ]
 FORBIDDEN = {

@@ -208,6 +208,7 @@ def test_places_of_an_adaptive_sampler_are_filled_once(opened: Database) -> None
     first, second = claim(opened, study), claim(opened, study, "w2")
     assert first.point is None
     chosen = plan.ask(study.spec, 0, [])
+    assert chosen is not None
     assert ledger.fill(opened.engine, first, chosen)
     assert not ledger.fill(opened.engine, second, chosen)
     seen = ledger.seen(opened.engine, study)
@@ -272,6 +273,7 @@ def test_a_newer_schema_is_refused(opened: Database, storage: str, tmp_path: obj
         ("postgresql://u:p@h:sesame/x", "cannot be read as one"),
         ("sqlite:///sesame.db", "must name a PostgreSQL database"),
         ("sesame", "cannot be read as one"),
+        ("postgresql://u@127.0.0.1:1/x?password=sesame", "cannot be used"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_one_line_without_the_password(

@@ -6,6 +6,7 @@ import logging
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from weightsearch.depth import checkpoint
 from weightsearch.depth.evaluate import evaluate_checkpoint
 from weightsearch.depth.metrics import METRICS
 from weightsearch.depth.objective import run
-from weightsearch.errors import ConfigError, Interrupted
+from weightsearch.errors import ConfigError, DataError, Interrupted
 from weightsearch.objective import Context, summarise
 
 TIMES = {"seconds", "images_per_second"}
@@ -73,6 +74,19 @@ def test_trials_share_a_trainer_and_only_one_is_kept(tmp_path: Path) -> None:
     assert there.cache.keys() == kept.keys()
     assert there.cache["depth frames"] is kept["depth frames"]
     assert there.cache["depth trainer"] is not kept["depth trainer"]
+
+
+def test_a_lost_point_writes_nothing_into_its_successors_folder(tmp_path: Path) -> None:
+    there = replace(context(depth_spec(), tmp_path, final=True), lost=lambda: True)
+    with pytest.raises(Interrupted):
+        whole(there)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_data_than_the_studys_is_refused(tmp_path: Path) -> None:
+    there = replace(context(depth_spec(), tmp_path), data_digest="0" * 64)
+    with pytest.raises(DataError, match="begun on data with digest 000000000000, but"):
+        whole(there)
 
 
 class Stopping:

@@ -79,6 +79,7 @@ def test_an_adaptive_sampler_never_repeats_and_finds_the_optimum() -> None:
     seen: list[Seen] = []
     for k in range(40):
         point = plan.ask(spec, k, seen)
+        assert point is not None
         assert sum(point.weights.values()) == 1
         seen.append(Seen(point, error(point)))
     assert len({s.point.key() for s in seen}) == 40
@@ -91,7 +92,27 @@ def test_an_adaptive_sampler_never_repeats_and_finds_the_optimum() -> None:
 def test_an_adaptive_sampler_knows_what_others_are_at() -> None:
     spec = make_spec(sampler={"kind": "tpe", "trials": 5})
     first = plan.ask(spec, 0, [])
+    assert first is not None
     assert plan.ask(spec, 0, [Seen(first, None)]) != first
+
+
+def test_an_adaptive_sampler_says_when_nothing_new_is_left() -> None:
+    spec = make_spec(
+        loss={"terms": ["mae"], "weights": {"grid": "simplex", "steps": 1}},
+        sampler={"kind": "tpe", "trials": 2},
+    )
+    only = plan.ask(spec, 0, [])
+    assert only is not None
+    assert plan.ask(spec, 1, [Seen(only, 1.0)]) is None
+
+
+@pytest.mark.parametrize("kind", ["random", "qmc"])
+def test_a_study_with_nothing_to_choose_is_one_point(kind: str) -> None:
+    spec = make_spec(
+        loss={"terms": ["mae"], "weights": {"grid": "simplex", "steps": 1}},
+        sampler={"kind": kind, "trials": 3},
+    )
+    assert len(plan.plan(spec).points) == 1
 
 
 def test_every_sampler_makes_a_plan() -> None:

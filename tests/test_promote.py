@@ -35,14 +35,14 @@ def result(rmse: float, seed: int, parameters: float = 1.0, test: float = 1.0) -
 
     return facts(rmse) | {
         "outcome": "done", "test": facts(test), "folder": f"folder {rmse} {seed}", "seconds": 1.0,
-        "device": "cpu", "epoch": 1,
+        "device": "cpu", "epoch": 1, "host": "here",
     }  # fmt: skip
 
 
 @pytest.fixture
 def study(opened: Database) -> Study:
     """A study whose search is done: point k has rmse 1 + k / 10."""
-    spec = make_spec(promote={"top": 3, "seeds": [1, 2], "epochs": 3})
+    spec = make_spec(promote={"top": 3, "seeds": [1, 2, 3], "epochs": 3})
     made = ledger.create(opened.engine, "study", spec, plan.plan(spec))
     for lease in leases(opened, made):
         ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
@@ -60,7 +60,7 @@ def run_finalists(opened: Database, study: Study, values: list[dict[str, Any]]) 
     """Plans the promotion and finishes each finalist's runs with its values."""
     promote.plan(opened.engine, study)
     for lease in leases(opened, study):
-        finalist = values[lease.number // 2]
+        finalist = values[lease.number // 3]
         ledger.finish(opened.engine, lease, result(seed=lease.seed, **finalist))
 
 
@@ -70,7 +70,7 @@ def test_the_best_points_are_the_finalists_with_fresh_seeds(opened: Database, st
     assert finalists == list(planned[:3])
     assert promote.plan(opened.engine, study) == finalists  # asked twice, planned once
     runs = leases(opened, study)
-    assert [(lease.rung, lease.seed) for lease in runs] == [(PROMOTION, 1), (PROMOTION, 2)] * 3
+    assert [(lease.rung, lease.seed) for lease in runs] == [(PROMOTION, s) for s in (1, 2, 3)] * 3
 
 
 def test_a_clear_winner_is_promoted_with_its_lineage(opened: Database, study: Study) -> None:
@@ -83,7 +83,8 @@ def test_a_clear_winner_is_promoted_with_its_lineage(opened: Database, study: St
     assert [t["verdict"] for t in verdict["comparisons"]] == ["better", "better"]
     assert all(t["level"] == pytest.approx(0.975) for t in verdict["comparisons"])
     lineage = verdict["lineage"]
-    assert (lineage["study"], lineage["seeds"], lineage["search_points"]) == ("study", [1, 2], 10)
+    assert (lineage["study"], lineage["seeds"]) == ("study", [1, 2, 3])
+    assert lineage["search_points"] == 10
     assert ledger.find(opened.engine, "study").promoted == verdict
     assert verdict["finalists"][0]["test_images"] == 24
 
@@ -135,9 +136,23 @@ def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
     assert len(verdict["finalists"]) == 2
 
 
+def test_the_search_is_finished_before_the_best_is_promoted(opened: Database) -> None:
+    """Finalists named too early would stay: a better point may come in later."""
+    spec = make_spec()
+    begun = ledger.create(opened.engine, "begun", spec, plan.plan(spec))
+    lease = ledger.claim(opened.engine, begun.id, "w", "cpu", 60)
+    assert lease is not None
+    ledger.finish(opened.engine, lease, result(9.0, 0))
+    with pytest.raises(StudyError, match="9 of 10 points are left"):
+        promote.plan(opened.engine, begun)
+    assert reading.counts(opened.engine, begun, PROMOTION)["total"] == 0
+
+
 def test_nothing_to_promote_is_an_error(opened: Database) -> None:
     spec = make_spec()
     empty = ledger.create(opened.engine, "empty", spec, plan.plan(spec))
+    for lease in leases(opened, empty):
+        ledger.fail(opened.engine, lease, "no")
     with pytest.raises(StudyError, match="must have a finished point to promote"):
         promote.plan(opened.engine, empty)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import make_spec
-from sqlalchemy import func, select
+from sqlalchemy import create_engine, func, make_url, select
 
 from weightsearch import plan
 from weightsearch.store import ledger, reading, spool
@@ -221,6 +221,96 @@ def test_a_diverged_point_is_done_and_not_ranked(
     diverged = [d for d in done if d.diverged()]
     assert [d.result["reason"] for d in diverged] == ["the first term is not a number."]
     assert reading.verify(opened.engine, study)["ok"]
+
+
+def test_a_guard_that_is_no_number_costs_neither_its_point_nor_later_workers(
+    opened: Database, start: Callable[..., Process], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "def run(w, p, c):\n    yield {'rmse': [1.0, 2.0], 'rel': [0.1, float('nan')]}\n"
+    )
+    study = create(opened, objective={"run": "mine:run"})
+    assert start("study").wait(PATIENCE_S) == 0
+    first = reading.done(opened.engine, study)[0].result
+    assert (set(first["metrics"]), set(first["samples"])) == ({"rmse"}, {"rmse"})
+    assert reading.verify(opened.engine, study)["ok"]
+
+
+def test_a_spooled_file_that_cannot_be_read_is_set_aside(
+    opened: Database, start: Callable[..., Process], tmp_path: Path
+) -> None:
+    study = create(opened)
+    folder = spool.folder(opened.engine, tmp_path / "home")
+    (folder / "1-1.json").write_text("{")
+    (folder / "2-1.json").write_text('{"lease": {"point_id": 2}, "result": {}}')
+    assert start("study").wait(PATIENCE_S) == 0
+    assert reading.verify(opened.engine, study)["ok"]
+    assert sorted(p.name for p in folder.iterdir()) == ["1-1.bad", "2-1.bad"]
+
+
+def test_an_adaptive_study_with_too_few_configurations_ends(
+    opened: Database, start: Callable[..., Process]
+) -> None:
+    study = create(
+        opened,
+        loss={"terms": ["mae"], "weights": {"grid": "simplex", "steps": 1}},
+        sampler={"kind": "tpe", "trials": 2},
+    )
+    assert start("study").wait(PATIENCE_S) == 0
+    assert count(opened, study, "done") == 1
+    (failed,) = reading.failed(opened.engine, study)
+    assert failed["reason"] == "every configuration of the study was tried already"
+
+
+class Outage:
+    """The test's database refuses everybody, as in a restart; and is back again."""
+
+    def __init__(self, storage: str) -> None:
+        self.url = make_url(storage).set(drivername="postgresql+psycopg")
+        self.admin = create_engine(self.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+
+    def __enter__(self) -> None:
+        self._allow(False)
+
+    def __exit__(self, *error: object) -> None:
+        self._allow(True)
+        self.admin.dispose()
+
+    def _allow(self, allowed: bool) -> None:
+        name = self.url.database
+        with self.admin.connect() as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}")
+            connection.exec_driver_sql(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            )
+
+
+def test_an_outage_costs_no_result_and_no_attempt(
+    opened: Database, storage: str, start: Callable[..., Process]
+) -> None:
+    study = create(opened, params={"epoch_s": 0.1}, train={"epochs": 4})
+    workers = [start("study", lease=30), start("study", lease=30)]
+    wait_until(lambda: count(opened, study, "done") >= 1)
+    with Outage(storage):
+        wait_until(lambda: all("the database is away" in w.said() for w in workers))
+    assert [worker.wait(PATIENCE_S) for worker in workers] == [0, 0]
+    found = reading.verify(opened.engine, study)
+    assert found["ok"]
+    assert found["starts"] == found["points"] == 10
+
+
+def test_a_stop_in_an_outage_ends_the_worker_and_fails_no_point(
+    opened: Database, storage: str, start: Callable[..., Process]
+) -> None:
+    study = create(opened, params={"epoch_s": 0.1}, train={"epochs": 1000})
+    worker = start("study", lease=30)
+    wait_until(lambda: bool(reported(opened)))
+    with Outage(storage):
+        wait_until(lambda: "the database is away" in worker.said())
+        worker.terminate()
+        assert worker.wait(PATIENCE_S) == 0
+    counts = reading.counts(opened.engine, study)
+    assert (counts["failed"], counts["done"]) == (0, 0)
 
 
 def test_an_objective_that_raises_fails_its_points_and_the_rest_goes_on(

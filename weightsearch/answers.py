@@ -49,7 +49,8 @@ def best(engine: Engine, name: str | None) -> dict[str, Any]:
         "study": study.name,
         "metric": study.spec.objective.metric,
         "ranking": ranking(study.spec, reading.done(engine, study)),
-        "protocol": study.spec.evaluate.protocol,
+        "guards": list(study.spec.objective.guards),
+        "protocol": study.spec.evaluate.protocol if study.spec.data else None,
         "split": "val",
         "promoted": study.promoted,
     }

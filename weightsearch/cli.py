@@ -6,22 +6,26 @@ optuna.
 
 from __future__ import annotations
 
-import json
 import logging
+import os
+import re
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from weightsearch import config
+from weightsearch import cli_data, config
+from weightsearch.cli_data import Json, print_answer
 from weightsearch.errors import ConfigError, WeightsearchError
 
 if TYPE_CHECKING:
     from weightsearch.store.database import Database
 
-DONE, STATED_ERROR, USAGE, NO, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
+DONE, STATED_ERROR, NO, INTERRUPTED = 0, 1, 3, 130  # exit codes; 2 is wrong usage
+DATABASE_S = 60.0  # a worker that starts in an outage waits this long
 
 app = typer.Typer(
     name="weightsearch",
@@ -32,10 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Data sets: what is in them, and packing them.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+app.add_typer(cli_data.app, name="data")
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Storage = Annotated[
     str | None,
     typer.Option(
@@ -57,8 +59,19 @@ def main() -> NoReturn:
         app(standalone_mode=True)
     except WeightsearchError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(STATED_ERROR)
-    sys.exit(DONE)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+    except Exception as error:
+        if not type(error).__module__.startswith("sqlalchemy"):
+            raise
+        from weightsearch.store.outage import reason
+
+        print(f"error: the database cannot be used: {reason(error)}.", file=sys.stderr)
+    else:
+        sys.exit(DONE)
+    sys.exit(STATED_ERROR)
 
 
 @app.command()
@@ -91,6 +104,8 @@ def launch(
 
     if on not in LAUNCHERS:
         raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")
+    if name is not None and not re.fullmatch(r"[\w][\w.+-]*", name):
+        raise ConfigError(f"--name must be letters, digits and . _ + -, but got '{name}'.")
     file = config.study_file(study)
     spec = config.load(
         file,
@@ -116,7 +131,7 @@ def launch(
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
-    _print(outcome, as_json, show.launched)
+    print_answer(outcome, as_json, show.launched)
 
 
 @app.command()
@@ -136,13 +151,18 @@ def worker(
     """
     from weightsearch import worker as service
     from weightsearch.launch import devices
+    from weightsearch.stopping import Stop
     from weightsearch.store import ledger
+    from weightsearch.store.outage import patiently
 
-    database = _open(storage)
+    until = time.monotonic() + DATABASE_S
+    database = patiently(lambda: _open(storage), lambda: time.monotonic() > until)
+    launcher = os.environ.get("WEIGHTSEARCH_LAUNCHER")
     service.run(
         service.Worker(
             database=database,
             study=ledger.find(database.engine, name),
+            stop=Stop(launcher=int(launcher) if launcher else None),
             home=config.home(),
             device=devices.pick(device, 1)[0],
             data=data,
@@ -160,7 +180,7 @@ def status(name: Name = None, storage: Storage = None, as_json: Json = False) ->
     from weightsearch import answers, show
 
     database = _open(storage)
-    _print(answers.status(database.engine, name), as_json, show.status)
+    print_answer(answers.status(database.engine, name), as_json, show.status)
 
 
 @app.command()
@@ -172,7 +192,7 @@ def verify(name: Name = None, storage: Storage = None, as_json: Json = False) ->
     from weightsearch import answers, show
 
     found = answers.verify(_open(storage).engine, name)
-    _print(found, as_json, show.verified)
+    print_answer(found, as_json, show.verified)
     sys.exit(DONE if found["ok"] else NO)
 
 
@@ -184,7 +204,7 @@ def best(name: Name = None, storage: Storage = None, as_json: Json = False) -> N
     """
     from weightsearch import answers, show
 
-    _print(answers.best(_open(storage).engine, name), as_json, show.ranking)
+    print_answer(answers.best(_open(storage).engine, name), as_json, show.ranking)
 
 
 @app.command()
@@ -220,7 +240,7 @@ def promote(
     except KeyboardInterrupt:
         print("interrupted: the same command goes on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    _print(verdict, as_json, show.promoted)
+    print_answer(verdict, as_json, show.promoted)
 
 
 @app.command()
@@ -233,7 +253,7 @@ def train(
 ) -> None:
     """One run outside a study: train a configuration, evaluate it on the test split.
 
-    Example: weightsearch train first-equal --data /data/nyu --out runs/equal
+    Example: weightsearch train first-1-equal --data /data/nyu_data --out runs/equal
     """
     from weightsearch import show
     from weightsearch import train as training
@@ -245,7 +265,7 @@ def train(
     for kind, found in training.train(spec, config.home(), data, placed, out):
         print(show.epoch(kind, found, spec), file=sys.stderr)
         summary[kind] = found.metrics | {"images": found.images}
-    _print({"out": str(out), **summary}, as_json, show.trained)
+    print_answer({"out": str(out), **summary}, as_json, show.trained)
 
 
 @app.command()
@@ -273,7 +293,7 @@ def evaluate(
     found = answers.evaluation(
         checkpoint, predictions, data, protocol, split, reader, partial, device
     )
-    _print(found, as_json, show.evaluation)
+    print_answer(found, as_json, show.evaluation)
 
 
 @app.command()
@@ -294,55 +314,7 @@ def predict(
 
     made = prediction.predict(checkpoint, images, out, devices.pick(device, 1)[0])
     files = [{name: _plain(value) for name, value in vars(one).items()} for one in made]
-    _print({"predictions": files}, as_json, show.predictions)
-
-
-@data_app.command("inspect")
-def data_inspect(
-    path: Annotated[Path | None, typer.Argument(help="Where the data set lies.")] = None,
-    reader: Annotated[str | None, typer.Option(help="Its reader; else found out.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Reader option KEY=VALUE.")] = None,
-    as_json: Json = False,
-) -> None:
-    """What is in a data set: frames by split, sizes, depth range.
-
-    Example: weightsearch data inspect /data/nyu_data --json
-    """
-    from weightsearch import show
-    from weightsearch.data import inspect, readers
-
-    reader = reader or readers.detect(path)
-    _print(inspect.inspect(reader, path, _options(option)), as_json, show.inspected)
-
-
-@data_app.command("pack")
-def data_pack(
-    path: Annotated[Path | None, typer.Argument(help="Where the data set lies.")] = None,
-    reader: Annotated[str | None, typer.Option(help="Its reader; else found out.")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="Reader option KEY=VALUE.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Pack a data set into one HDF5 file under WEIGHTSEARCH_HOME; training does it by itself.
-
-    Example: weightsearch data pack /data/nyu_depth_v2_labeled.mat --option depths=raw
-    """
-    from weightsearch import show
-    from weightsearch.data import pack, readers
-    from weightsearch.launch.progress import display
-
-    reader = reader or readers.detect(path)
-    with display("packing", as_json) as shown:
-        made = pack.ensure(
-            reader,
-            path,
-            _options(option),
-            config.home(),
-            lambda done, total: shown.count(done, total, "frames"),
-        )
-    with pack.Pack(made) as opened:
-        facts = {"pack": str(made), "frames": len(opened.names), "digest": opened.digest}
-        facts["skipped"] = list(opened.skipped)
-    _print(facts, as_json, show.facts)
+    print_answer({"predictions": files}, as_json, show.predictions)
 
 
 @app.command()
@@ -370,28 +342,8 @@ def _interrupt_on_sigterm() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-
-
-def _options(given: list[str] | None) -> dict[str, config.Value]:
-    """`half_step=false` as reader options: true, false, numbers, else text."""
-    found: dict[str, config.Value] = {}
-    for text in given or []:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise ConfigError(f"--option must read KEY=VALUE, but got '{text}'.")
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
-    return found
+    signal.signal(signal.SIGHUP, interrupt)
 
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
-
-
-def _print(answer: dict[str, Any], as_json: bool, pretty: Any) -> None:
-    if as_json:
-        print(json.dumps(answer, allow_nan=False))
-    else:
-        pretty(answer)

@@ -22,6 +22,7 @@ DEPTH_OBJECTIVE = "weightsearch.depth.objective:run"
 Value = str | int | float | bool
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Part(BaseModel):
@@ -86,9 +87,9 @@ class DataSpec(Part):
 class ModelSpec(Part):
     """Encoder and decoder; a list is searched, a value is fixed."""
 
-    encoder: str | tuple[str, ...]
+    encoder: str | Annotated[tuple[str, ...], Field(min_length=1)]
     """timm names."""
-    decoder: str | tuple[str, ...] = "densedepth"
+    decoder: str | Annotated[tuple[str, ...], Field(min_length=1)] = "densedepth"
     width: Positive = 1.0
     """Channels of the decoder as a share of the encoder's last (DenseDepth: 1.0 or 0.5)."""
     pretrained: bool = True
@@ -159,7 +160,7 @@ class TrainSpec(Part):
     """How one point is trained; the same for all but for what is searched."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: Positive | tuple[Positive, ...] = 1e-4
+    lr: Positive | Annotated[tuple[Positive, ...], Field(min_length=1)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Coupled (L2) under adam and sgd, decoupled under adamw."""
     clip_norm: Positive | None = None
@@ -170,7 +171,7 @@ class TrainSpec(Part):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast where the device computes it natively, else fp32."""
     augment: tuple[Literal["mirror", "channels"], ...] = ("mirror", "channels")
-    seed: int = 0
+    seed: Seed = 0
     """Initialisation and data order; the same for every point."""
 
 
@@ -180,7 +181,7 @@ class SamplerSpec(Part):
     kind: str = "grid"
     trials: Count | None = None
     """How many points; a grid without it is run whole."""
-    seed: int = 0
+    seed: Seed = 0
     draw: Literal["simplex", "levels"] = "simplex"
     """Whether random draws are uniform on the simplex or on the grid's own points."""
 
@@ -195,10 +196,18 @@ class PromoteSpec(Part):
     protocol: str = "full"
     """For the numbers on the test split."""
     top: Count = 3
-    seeds: tuple[int, ...] = (1, 2, 3)
-    """Fresh: not the search's seed."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1, 2, 3)
+    """Fresh: not the search's seed. Three or more, or little can be told apart."""
     epochs: Count = 25
     patience: Count | None = 5
+
+    @model_validator(mode="after")
+    def _comparable(self) -> PromoteSpec:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"`seeds` must be distinct, but got {list(self.seeds)}.")
+        if self.top > 1 and len(self.seeds) == 1:
+            raise ValueError("`seeds` must be at least two where finalists are to be compared.")
+        return self
 
 
 class StudySpec(Part):
@@ -211,7 +220,7 @@ class StudySpec(Part):
     model: ModelSpec | None = None
     loss: LossSpec
     train: TrainSpec = TrainSpec()
-    params: dict[str, Value | tuple[Value, ...]] = {}
+    params: dict[str, Value | Annotated[tuple[Value, ...], Field(min_length=1)]] = {}
     """Other parameters for the objective; a list is searched, a value is fixed."""
     sampler: SamplerSpec = SamplerSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
@@ -244,6 +253,9 @@ class StudySpec(Part):
         if self.data is not None:
             names.check("reader", self.data.source)
         names.check("sampler", self.sampler.kind)
+        for name in self.params:
+            if name in self.loss.terms:
+                raise ValueError(f"params.{name}: a parameter must not be named as a loss term.")
         if self.promote is not None and self.train.seed in self.promote.seeds:
             raise ValueError(
                 f"promote.seeds must be fresh, but {self.train.seed} is the search's seed"
@@ -254,10 +266,10 @@ class StudySpec(Part):
                 f"sampler '{self.sampler.kind}' needs a number of trials; set sampler.trials or"
                 " give --trials."
             )
-        if self.sampler.kind == "tpe" and self.loss.vectors():
+        if self.sampler.kind == "tpe" and (self.loss.vectors() or self.sampler.draw == "levels"):
             raise ValueError(
-                "sampler 'tpe' chooses the weights itself, but loss.weights writes them out;"
-                " name a grid there, or use sampler 'grid'."
+                "sampler 'tpe' chooses the weights itself, anywhere on the simplex; it takes"
+                " neither written-out weights nor draw = 'levels'."
             )
         return self
 
@@ -278,7 +290,7 @@ def study_file(study: str) -> Path:
     Raises ConfigError where there is none.
     """
     path = Path(study)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
             raise ConfigError(f"a study file must exist, but {path} does not.")
         return path
@@ -309,11 +321,11 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> StudySpec:
     for key, value in (overrides or {}).items():
         if value is None:
             continue
-        *parts, last = key.split(".")
-        table = tables
-        for part in parts:
-            table = table.setdefault(part, {})
-        table[last] = value
+        part, _, name = key.partition(".")
+        table = tables.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {part}: must be a table, but got {table!r}.")
+        table[name] = value
     return parse(tables, str(path))
 
 
@@ -355,7 +367,7 @@ def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
 
 def home() -> Path:
     """The folder for the embedded database, packs, checkpoints and reports (WEIGHTSEARCH_HOME)."""
-    if "WEIGHTSEARCH_HOME" in os.environ:
+    if os.environ.get("WEIGHTSEARCH_HOME"):
         return Path(os.environ["WEIGHTSEARCH_HOME"]).expanduser().resolve()
     if os.geteuid() == 0:
         # Outside root's home: the database server cannot run as root, and its own user could not

@@ -45,11 +45,16 @@ class Context:
     home: Path
     data: Path | None = None
     """Where the data set lies on this machine (`--data`)."""
+    data_digest: str | None = None
+    """Which data the study is about; an objective that finds other data must refuse it."""
     final: bool = False
     """A promotion: keep the best checkpoint, and return the metrics of the test split."""
     grace_s: Callable[[], float | None] = lambda: None
     """None, or once a stop was asked for the seconds left until it takes effect; a training step
     that would outlast them saves what it needs and raises `Interrupted`."""
+    lost: Callable[[], bool] = lambda: False
+    """Whether the point is another worker's by now: from then on nothing may be written in
+    `folder`; raise `Interrupted`."""
     cache: dict[str, Any] = field(default_factory=dict)
     """Lives as long as the worker: what is expensive is built once for all its points."""
 

@@ -50,14 +50,14 @@ def _grid(spec: StudySpec) -> Plan:
 
 
 def _random(spec: StudySpec) -> Plan:
-    if spec.sampler.draw == "levels" or spec.loss.vectors():
+    if spec.sampler.draw == "levels" or spec.loss.vectors() or space.dimensions(spec) == 0:
         return _grid(spec)
     return _first(spec, (space.draw(spec, k) for k in count()))
 
 
 def _qmc(spec: StudySpec) -> Plan:
     """A scrambled Halton sequence: low discrepancy, and its first N points do not depend on N."""
-    if spec.sampler.draw == "levels" or spec.loss.vectors():
+    if spec.sampler.draw == "levels" or spec.loss.vectors() or space.dimensions(spec) == 0:
         return _grid(spec)
     return _first(spec, _halton(spec))
 
@@ -105,10 +105,11 @@ class Seen:
     value: float | None
 
 
-def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point:
+def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
     """What an adaptive sampler wants tried at place k, given what is known.
 
-    Never a configuration that is in `seen`: a repeat is drawn again, at last at random.
+    Never a configuration that is in `seen`: a repeat is drawn again, at random. None where 1000
+    draws found nothing new.
     """
     keys = {s.point.key() for s in seen}
     if sum(s.value is not None for s in seen) >= STARTUP:
@@ -116,7 +117,7 @@ def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point:
         if suggested is not None and suggested.key() not in keys:
             return suggested
     drawn = (space.draw(spec, k, again) for again in range(1000))
-    return next((point for point in drawn if point.key() not in keys), space.draw(spec, k))
+    return next((point for point in drawn if point.key() not in keys), None)
 
 
 def _suggest(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:

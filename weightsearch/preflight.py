@@ -1,8 +1,8 @@
 """What can be found out before a study is planned, in a process of its own: `launch` runs it.
 
-Loads the objective and, where its module has one, calls `check(spec, device)`: an unknown encoder
-or missing weights are reported before anything is written. A process of its own, because it may
-import torch, which the launcher never does.
+Loads the objective and, where its module has one, calls `check(spec, device, packed data)`: an
+unknown encoder or missing weights are reported before anything is planned. A process of its own,
+because it may import torch, which the launcher never does.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from weightsearch import config, objective
 from weightsearch.config import StudySpec
 from weightsearch.errors import WeightsearchError
 
 
-def check(spec: StudySpec, device: str, path: Sequence[str] = ()) -> None:
+def check(spec: StudySpec, device: str, packed: Path | None, path: Sequence[str] = ()) -> None:
     """Raises WeightsearchError where the study cannot work on this machine."""
     asked = subprocess.run(
-        [sys.executable, "-m", "weightsearch.preflight", device],
+        [sys.executable, "-m", "weightsearch.preflight", device, str(packed or "")],
         input=json.dumps(spec.resolved()),
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])])},
@@ -43,7 +44,7 @@ def main() -> int:
         objective.load(spec.objective.run)
         module = import_module(spec.objective.run.partition(":")[0])
         if hasattr(module, "check"):
-            module.check(spec, sys.argv[1])
+            module.check(spec, sys.argv[1], Path(sys.argv[2]))
     except WeightsearchError as error:
         print(error)
         return 1

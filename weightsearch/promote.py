@@ -31,6 +31,12 @@ def plan(engine: Engine, study: Study) -> list[Point]:
     if study.spec.promote is None:
         raise StudyError(f"study '{study.name}' has no [promote] table; add one under a new name.")
     if reading.counts(engine, study, PROMOTION)["total"] == 0:
+        counts = reading.counts(engine, study)
+        if left := sum(counts[state] for state in ("waiting", "leased", "paused")):
+            raise StudyError(
+                f"study '{study.name}' must be searched to its end before the best is promoted, but"
+                f" {left} of {counts['total']} points are left; run `weightsearch launch` again."
+            )
         best = ranked(study.spec, reading.done(engine, study))[: study.spec.promote.top]
         if not best:
             raise StudyError(
@@ -89,6 +95,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
         "params": dict(chosen.point.params),
         "weights": space.decimals(chosen.point.weights),
         "checkpoint": run.result["folder"],
+        "host": run.result["host"],
         "seed": run.seed,
         "metric": metric,
         "protocol": study.spec.promote.protocol,

@@ -9,6 +9,9 @@ from weightsearch import compare, space
 from weightsearch.config import StudySpec
 from weightsearch.store.reading import Done
 
+ALWAYS = ("rmse", "rel", "log10")
+"""Metrics that every row has, null where the objective does not yield them."""
+
 
 def ranked(spec: StudySpec, done: Sequence[Done]) -> list[Done]:
     """The best first; points that diverged are no candidates."""
@@ -27,6 +30,7 @@ def ranking(
     One seed each: the verdict is about these images, not about what another seed would give.
     """
     metric = spec.objective.metric
+    shown = dict.fromkeys((metric, *spec.objective.guards, *ALWAYS))
     order = ranked(spec, done)
     rows = []
     for place, point in enumerate(order[:first], start=1):
@@ -46,10 +50,10 @@ def ranking(
                 "rank": place,
                 "point": point.point.id(),
                 "number": point.number,
-                **{n: v for n, v in point.point.params.items() if n in ("encoder", "decoder")},
+                "encoder": point.point.params.get("encoder"),
                 "params": dict(point.point.params),
                 "weights": space.decimals(point.point.weights),
-                **{n: result["metrics"].get(n) for n in (metric, *spec.objective.guards)},
+                **{n: result["metrics"].get(n) for n in shown},
                 "interval": list(bounds) if bounds else None,
                 "against_best": against,
                 "images": result["images"],

@@ -15,7 +15,7 @@ from weightsearch.objective import Summary
 ROWS = 20
 """So many rows of a ranking are printed; --json has all."""
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)
 
 
 def launched(answer: Mapping[str, Any]) -> None:
@@ -46,7 +46,7 @@ def status(answer: Mapping[str, Any]) -> None:
     if answer["seconds_a_point"] is not None:
         console.print(f"{duration(answer['seconds_a_point'])} a point")
     for failure in answer["failures"]:
-        console.print(f"point {failure['number']} failed: {failure['reason']}", markup=False)
+        console.print(f"point {failure['number']} failed: {failure['reason']}")
     if answer["diverged"]:
         console.print(f"diverged (done, not ranked): {answer['diverged']}")
     if answer["best"]:
@@ -169,7 +169,7 @@ def evaluation(answer: Mapping[str, Any]) -> None:
     for name, value in answer["metrics"].items():
         console.print(f"  {name:<20} {value:.4f}")
     for note in answer["notes"]:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")
 
 
 def predictions(answer: Mapping[str, Any]) -> None:
@@ -177,17 +177,16 @@ def predictions(answer: Mapping[str, Any]) -> None:
         console.print(
             f"{made['image']}: {made['near_m']:.2f} to {made['far_m']:.2f} m\n"
             f"  {made['npy']}  float32 metres\n  {made['png']}  16-bit millimetres\n"
-            f"  {made['colour']}  to look at",
-            markup=False,
+            f"  {made['colour']}  to look at"
         )
 
 
 def inspected(answer: Mapping[str, Any]) -> None:
     facts({k: v for k, v in answer.items() if k != "splits"})
     for split, listed in answer["splits"].items():
-        console.print(f"{split}: {len(listed)} frames, {listed[0]} .. {listed[-1]}", markup=False)
+        console.print(f"{split}: {len(listed)} frames, {listed[0]} .. {listed[-1]}")
 
 
 def facts(answer: Mapping[str, Any]) -> None:
     for name, value in answer.items():
-        console.print(f"{name}: {value}", markup=False)
+        console.print(f"{name}: {value}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from weightsearch import objective, plan, space
 from weightsearch.config import StudySpec
-from weightsearch.errors import ConfigError
+from weightsearch.errors import ConfigError, NonFiniteLoss, WeightsearchError
 from weightsearch.objective import Context, Summary
 
 
@@ -53,6 +53,10 @@ def train(
         except StopIteration as end:
             tested = end.value
             break
+        except NonFiniteLoss as verdict:
+            raise WeightsearchError(
+                f"the loss must stay a number, but {verdict} Lower train.lr, or change the weights."
+            ) from None
         record["epochs"].append(summary.metrics)
         _write(out, record)
         yield "epoch", summary

@@ -1,8 +1,8 @@
 """A worker: claims a point, runs the objective on it, records what came of it, until none is left.
 
 The route of one trial: `run` claims (store/ledger.py) → `_attempt` → `_train` drives the objective,
-an epoch at a time → the result is spooled and committed (store/spool.py) → `_mirroring` shows it in
-the Optuna study (store/mirror.py).
+an epoch at a time → `_deliver` spools the result and commits it (store/spool.py) → `mirroring`
+shows it in the Optuna study (upkeep.py, store/mirror.py).
 """
 
 from __future__ import annotations
@@ -12,68 +12,30 @@ import logging
 import math
 import os
 import platform
-import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
+
+from sqlalchemy.exc import DBAPIError
 
 from weightsearch import objective, plan, space
 from weightsearch.config import StudySpec
 from weightsearch.errors import Interrupted, NonFiniteLoss, ObjectiveError, WeightsearchError
 from weightsearch.objective import Context, Objective, Summary
+from weightsearch.stopping import Stop, StopNow
 from weightsearch.store import ledger, spool
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, Lease, Study
 from weightsearch.store.outage import patiently
+from weightsearch.upkeep import mirroring, renewing
 
 LEASE_S = 60.0  # a worker that was not heard of for this long is taken for dead
-GRACE_S = 30.0  # after a stop is asked for: an epoch that would take longer is cut short
 IDLE_S = 0.5  # between looks for points that others may give up
-MIRROR_S = 2.0  # between looks for what the Optuna study does not show yet
 
 log = logging.getLogger(__name__)
-
-
-class StopNow(BaseException):
-    """A second signal: give the point back and leave at once."""
-
-
-@dataclass
-class Stop:
-    """Whether this worker was asked to stop, and when."""
-
-    asked_at: float | None = None
-
-    def asked(self) -> bool:
-        return self.asked_at is not None
-
-    def grace_s(self) -> float | None:
-        """None, or the seconds left until the stop takes effect."""
-        if self.asked_at is None:
-            return None
-        return max(0.0, self.asked_at + GRACE_S - time.monotonic())
-
-    @contextlib.contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT ask for a stop; a second one stops at once."""
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            if self.asked_at is not None:
-                raise StopNow
-            self.asked_at = time.monotonic()
-            log.warning("stopping: the point in hand is given back; a second signal stops at once")
-
-        before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 @dataclass
@@ -99,7 +61,7 @@ def run(worker: Worker) -> int:
     Raises the objective's own WeightsearchError, having given the point back: what is wrong with
     this machine or the study must not use up the plan.
     """
-    engine, study = worker.database.engine, worker.study
+    engine, study, stop = worker.database.engine, worker.study, worker.stop
     trained = objective.load(study.spec.objective.run)
     results = spool.folder(engine, worker.home)
     if saved := spool.replay(engine, results):
@@ -107,12 +69,18 @@ def run(worker: Worker) -> int:
     ledger.sign_on(engine, study, worker.name, platform.node(), os.getpid(), worker.device)
     finished = 0
     try:
-        with worker.stop.on_signals(), _mirroring(worker):
-            while not worker.stop.asked():
-                lease = patiently(lambda: _claim(worker), worker.stop.asked)
+        with stop.on_signals(), mirroring(worker.database, study, worker.name):
+            while not stop.asked():
+                try:
+                    lease = patiently(lambda: _claim(worker), stop.asked)
+                    left = lease or patiently(
+                        lambda: ledger.unfinished(engine, study.id), stop.asked
+                    )
+                except DBAPIError:  # the database is away, and we were asked to stop
+                    break
                 if lease is not None:
                     finished += _attempt(worker, trained, results, lease)
-                elif patiently(lambda: ledger.unfinished(engine, study.id), worker.stop.asked):
+                elif left:
                     time.sleep(IDLE_S)  # another worker may yet give a point up
                 else:
                     break
@@ -125,50 +93,80 @@ def run(worker: Worker) -> int:
 
 
 def _claim(worker: Worker) -> Lease | None:
-    """A point, filled in where an adaptive sampler has yet to choose."""
+    """A point, chosen now where an adaptive sampler has the choice; None where there is none."""
     engine, study = worker.database.engine, worker.study
-    lease = ledger.claim(engine, study.id, worker.name, worker.device, worker.lease_s)
-    while lease is not None and lease.point is None:
+    while lease := ledger.claim(engine, study.id, worker.name, worker.device, worker.lease_s):
+        if lease.point is not None:
+            return lease
         point = plan.ask(study.spec, lease.number, ledger.seen(engine, study))
-        if ledger.fill(engine, lease, point):
-            return Lease(**{**vars(lease), "point": point})
-    return lease
+        if point is None:
+            ledger.fail(engine, lease, "every configuration of the study was tried already")
+        elif ledger.fill(engine, lease, point):
+            return replace(lease, point=point)
+        else:  # another worker chose the same a moment ago: choose again, knowing that
+            ledger.give_back(engine, lease, "its choice was another's", paused=False)
+    return None
 
 
 def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) -> bool:
     """One go at a point; whether its result was committed."""
-    assert lease.point is not None
     engine = worker.database.engine
     began = time.monotonic()
     log.info("point %d started  %s", lease.number, _shown(lease))
-    with _renewing(worker, lease) as lost:
+    with renewing(worker.database, lease, worker.lease_s) as lost:
         try:
             result, outcome = _train(worker, trained, lease, lost), "done"
         except NonFiniteLoss as verdict:
             result, outcome = {"metrics": {}, "reason": str(verdict)}, "diverged"
-        except (Interrupted, StopNow) as stopped:
-            paused = isinstance(stopped, Interrupted)
-            if not lost.is_set():
-                with contextlib.suppress(Exception):  # else its lease runs out: no more than that
-                    ledger.give_back(engine, lease, "asked to stop", paused)
-                log.info("point %d given back", lease.number)
-            if not paused:
-                raise
+        except Interrupted:
+            _give_back(worker, lease, lost, "asked to stop", paused=True)
             return False
-        except WeightsearchError as error:
-            ledger.give_back(engine, lease, str(error), paused=False)
+        except StopNow:
+            _give_back(worker, lease, lost, "asked to stop", paused=False)
             raise
+        except WeightsearchError as error:
+            _give_back(worker, lease, lost, str(error), paused=False)
+            raise
+        except DBAPIError:  # the database, not the objective; `patiently` has said so
+            _give_back(worker, lease, lost, "the database was away", paused=False)
+            return False
         except Exception as error:
             log.exception("point %d failed", lease.number)
-            reason = f"{type(error).__name__}: {error}"
-            patiently(lambda: ledger.fail(engine, lease, reason))
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            with contextlib.suppress(DBAPIError):  # else its lease runs out
+                patiently(lambda: ledger.fail(engine, lease, reason), worker.stop.asked)
             return False
         seconds = time.monotonic() - began
         result |= {"outcome": outcome, "seconds": seconds, "device": worker.device}
-        result |= {"point_id": lease.point.id(), "attempt": lease.attempt}
-        kept = patiently(lambda: spool.deliver(engine, results, lease, result, outcome))
+        result |= {"host": platform.node(), "attempt": lease.attempt}
+        with worker.stop.held_off():
+            kept = _deliver(worker, results, lease, result, outcome)
     log.info("point %d %s  %s  %.1f s", lease.number, outcome, _shown(lease), seconds)
     return kept
+
+
+def _deliver(
+    worker: Worker, results: Path, lease: Lease, result: dict[str, Any], outcome: str
+) -> bool:
+    """Commits a result, through an outage too; once asked to stop, it is left to the spool."""
+    engine = worker.database.engine
+    try:
+        return patiently(
+            lambda: spool.deliver(engine, results, lease, result, outcome), worker.stop.asked
+        )
+    except DBAPIError:
+        log.warning("point %d: its result waits on disk for the next worker here", lease.number)
+        return False
+
+
+def _give_back(
+    worker: Worker, lease: Lease, lost: threading.Event, reason: str, paused: bool
+) -> None:
+    """Lets another worker have the point at once; where that fails, its lease runs out."""
+    if not lost.is_set():
+        with contextlib.suppress(DBAPIError):
+            ledger.give_back(worker.database.engine, lease, reason, paused)
+            log.info("point %d given back", lease.number)
 
 
 def _train(
@@ -176,11 +174,12 @@ def _train(
 ) -> dict[str, Any]:
     """Drives the objective to its end; what is worth keeping of its best epoch.
 
-    Raises Interrupted where a stop was asked for, NonFiniteLoss where the metric is no number.
+    Raises Interrupted where a stop was asked for or the lease was lost, NonFiniteLoss where the
+    metric is no number.
     """
     assert lease.point is not None
     spec, metric = worker.study.spec, worker.study.spec.objective.metric
-    context = _context(worker, lease)
+    context = _context(worker, lease, lost)
     weights = {term: float(weight) for term, weight in lease.point.weights.items()}
     run = trained(weights, lease.point.params, context)
     best: Summary | None = None
@@ -224,16 +223,17 @@ def _better(spec: StudySpec, value: float, than: float) -> bool:
 
 
 def _facts(summary: Summary, kept: tuple[str, ...]) -> dict[str, Any]:
-    """A summary as JSON; values per sample only of the metrics that are compared."""
+    """A summary as JSON, which has no NaN; values per sample only of what is compared."""
+    samples = {name: summary.samples[name] for name in kept if name in summary.samples}
     return {
         "metrics": {n: v for n, v in summary.metrics.items() if math.isfinite(v)},
-        "samples": {name: summary.samples[name] for name in kept if name in summary.samples},
+        "samples": {n: v for n, v in samples.items() if all(map(math.isfinite, v))},
         "groups": summary.groups,
         "images": summary.images,
     }
 
 
-def _context(worker: Worker, lease: Lease) -> Context:
+def _context(worker: Worker, lease: Lease, lost: threading.Event) -> Context:
     spec = worker.study.spec
     assert lease.point is not None
     final = lease.rung == PROMOTION
@@ -248,8 +248,10 @@ def _context(worker: Worker, lease: Lease) -> Context:
         folder=worker.home / "checkpoints" / worker.study.name / place,
         home=worker.home,
         data=worker.data,
+        data_digest=worker.study.data_digest,
         final=final,
         grace_s=worker.stop.grace_s,
+        lost=lost.is_set,
         cache=worker.cache,
     )
 
@@ -259,71 +261,3 @@ def _shown(lease: Lease) -> str:
     weights = " ".join(f"{t}={w:g}" for t, w in space.decimals(lease.point.weights).items())
     params = " ".join(f"{name}={value}" for name, value in lease.point.params.items())
     return f"{weights} {params} seed={lease.seed}"
-
-
-@contextlib.contextmanager
-def _renewing(worker: Worker, lease: Lease) -> Iterator[threading.Event]:
-    """Renews the lease in a thread of its own; sets the event once the lease is another's.
-
-    The thread is joined before the next claim: one that outlived its lease would renew, or give up,
-    the next point.
-    """
-    lost, over = threading.Event(), threading.Event()
-
-    def renewed() -> bool:
-        return ledger.renew(worker.database.engine, lease, worker.lease_s)
-
-    def renew() -> None:
-        while not over.wait(worker.lease_s / 4):
-            try:
-                if not patiently(renewed, over.is_set):
-                    lost.set()
-                    return
-            except Exception as error:  # it must go on renewing whatever went wrong once
-                if not over.is_set():
-                    log.warning("renewing the lease failed: %s", type(error).__name__)
-
-    thread = threading.Thread(target=renew, name="renew", daemon=True)
-    thread.start()
-    try:
-        yield lost
-    finally:
-        over.set()
-        thread.join()
-
-
-@contextlib.contextmanager
-def _mirroring(worker: Worker) -> Iterator[None]:
-    """Keeps the Optuna study up to date from a thread, off the way of the training; and says that
-    this worker is there."""
-    over = threading.Event()
-
-    def mirror() -> None:
-        from weightsearch.store.mirror import Mirror  # imports optuna: half a second
-
-        opened: Mirror | None = None
-        told = False
-        while True:
-            last = over.is_set()
-            try:
-                opened = opened or Mirror(worker.database, worker.study)
-                opened.sync()
-                ledger.seen_alive(worker.database.engine, worker.name)
-                told = False
-            except Exception as error:  # the ledger holds everything; a later call repairs it
-                if not told:
-                    log.warning("the Optuna study is behind for now: %s", type(error).__name__)
-                told = True
-            if last:
-                break
-            over.wait(MIRROR_S)
-        if opened is not None:
-            opened.close()
-
-    thread = threading.Thread(target=mirror, name="mirror", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsearch.config import ModelSpec, StudySpec, Value
-from weightsearch.errors import CheckpointError, ConfigError, Interrupted, did_you_mean
+from weightsearch.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    did_you_mean,
+)
 from weightsearch.objective import Context, Run, summarise
 
 if TYPE_CHECKING:
@@ -43,6 +49,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
     model, lr = _chosen(params, context)
     path = pack.ensure(spec.data.source, context.data, spec.data.options, context.home)
     with pack.Pack(path) as native:
+        _same_data(native, context)
         train, val = _split(native, context)
         trainer = _trainer(path, train, model, context)
         facts = _facts(weights, model, lr, native, context)
@@ -53,6 +60,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
             return _score(predict, native, val, spec.evaluate.protocol, trainer)
 
         def save_last() -> None:
+            _still_ours(context)
             at = {"position": lane.position(), "epochs": epochs}
             checkpoint.save(context.folder, "last", lane.tensors(), facts | at)
 
@@ -60,6 +68,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
             until = lane.epoch if _ran_out(epochs, context) else context.epochs
             for epoch in trainer.run(lane, until, validate, context.grace_s):
                 epochs.append(_shown(epoch, trainer))
+                _still_ours(context)
                 if context.final and _best(epochs, context) == len(epochs):
                     at = {"epoch": epoch.number, "metrics": summarise(epochs[-1]).metrics}
                     checkpoint.save(context.folder, "best", {"model": lane.model}, facts | at)
@@ -69,25 +78,48 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
                 if _ran_out(epochs, context):
                     break
         except Interrupted:
-            save_last()
+            if not context.lost():
+                save_last()
             raise
         return _test(native, trainer, lane, context) if context.final else None
 
 
-def check(spec: StudySpec, device: str) -> None:
-    """Raises what would be wrong with every point: encoders, their weights, sizes, the device."""
+def check(spec: StudySpec, device: str, packed: Path) -> None:
+    """Raises what would be wrong with every point: names, encoders and their weights, sizes,
+    protocols that do not suit the packed data, the device."""
+    from weightsearch.data import pack
     from weightsearch.depth.device import pick
     from weightsearch.depth.model import DepthNet
+    from weightsearch.depth.protocols import PROTOCOLS
 
     assert spec.data is not None
     assert spec.model is not None
     _check_names(spec, spec.params)
     pick(device)
+    with pack.Pack(packed) as native:
+        for part in (spec.evaluate, spec.promote):
+            if part is not None:
+                PROTOCOLS[part.protocol].check_shape(native.shape)
     options = (spec.model.encoder, spec.model.decoder)
     encoders, decoders = ((o,) if isinstance(o, str) else o for o in options)
     for encoder, decoder in product(encoders, decoders):
         one = spec.model.model_copy(update={"encoder": encoder, "decoder": decoder})
         DepthNet(one, spec.data).check_size()
+
+
+def _same_data(native: Pack, context: Context) -> None:
+    """Raises DataError where the study was begun on other data: results would not compare."""
+    if context.data_digest not in (None, native.digest):
+        raise DataError(
+            f"the study was begun on data with digest {str(context.data_digest)[:12]}, but"
+            f" {context.data or 'the data'} has {native.digest[:12]}; name the same data in --data."
+        )
+
+
+def _still_ours(context: Context) -> None:
+    """Raises Interrupted where the point was given to another worker, whose folder it is now."""
+    if context.lost():
+        raise Interrupted("the point is another worker's")
 
 
 def _check_names(spec: StudySpec, params: Mapping[str, Any]) -> None:

@@ -44,11 +44,12 @@ class Command:
         arguments += ["--data", str(self.data)] if self.data else []
         environment = os.environ | self.environment
         environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+        environment["WEIGHTSEARCH_LAUNCHER"] = str(os.getpid())
         environment["PYTHONPATH"] = os.pathsep.join(
             [*self.path, *filter(None, [os.environ.get("PYTHONPATH")])]
         )
         self.logs.mkdir(parents=True, exist_ok=True)
-        file = self.logs / f"worker-{number}.log"
+        file = self.logs / f"worker-{os.getpid()}-{number}.log"
         with file.open("ab") as output:
             # A session of its own: Ctrl-C in the terminal reaches us, and we stop it with care.
             process = subprocess.Popen(
@@ -124,19 +125,22 @@ class Fleet:
 
     def stop(self, patience_s: float) -> None:
         """Asks every worker to give its point back, and kills those that do not in time."""
-        for process in self.processes:
-            process.popen.terminate()
         until = time.monotonic() + patience_s
-        while any(process.popen.poll() is None for process in self.processes):
+        ask = True
+        while True:
             try:
+                if ask:
+                    for process in self.processes:
+                        process.popen.terminate()
+                    ask = False
+                if all(process.popen.poll() is not None for process in self.processes):
+                    break
                 if time.monotonic() > until:
                     for process in self.processes:
                         process.popen.kill()
                 time.sleep(0.05)
             except KeyboardInterrupt:  # a second Ctrl-C: stop at once
-                until = min(until, time.monotonic() + AT_ONCE_S)
-                for process in self.processes:
-                    process.popen.terminate()
+                until, ask = min(until, time.monotonic() + AT_ONCE_S), True
         self.processes.clear()
 
 
@@ -146,8 +150,8 @@ def workers(
 ) -> Iterator[Callable[[int], bool]]:
     """Runs workers while the block runs; the block calls what it gets, as `Fleet.check` says."""
     fleet = Fleet(command)
-    fleet.start(devices)
     try:
+        fleet.start(devices)
         yield fleet.check
     finally:
         fleet.stop(patience_s)

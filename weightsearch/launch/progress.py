@@ -99,7 +99,7 @@ class Display:
         if self.live is not None:
             self.live.update(_panel(self.title, now))
         else:
-            self._plain(now.line(), now.finished == now.total)
+            self._plain(now.line(), now.finished + now.failed == now.total)
 
     def count(self, done: int, total: int, unit: str) -> None:
         """How far a countable piece of work is."""

@@ -19,10 +19,11 @@ from weightsearch.launch import devices
 from weightsearch.launch.local import LAUNCHERS, Command
 from weightsearch.launch.progress import display, standing
 from weightsearch.ranking import ranking
+from weightsearch.stopping import GRACE_S
 from weightsearch.store import ledger, reading
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
-from weightsearch.worker import GRACE_S
+from weightsearch.store.outage import patiently
 
 LOOK_EVERY_S = 0.5
 
@@ -41,7 +42,6 @@ class Request:
     on: str = "local"
     promote: bool = True
     quiet: bool = False
-    storage: str | None = None
     path: Sequence[str] = ()
     """Folders in which the study's own objective may lie."""
 
@@ -77,6 +77,8 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
 
 def promote_study(database: Database, study: Study, request: Request) -> dict[str, Any]:
     """Trains the finalists in full and marks the winner; the verdict."""
+    if study.spec.data is not None:
+        ledger.record_data(database.engine, study, _pack(study.spec, request)[1])
     promote.plan(database.engine, study)
     placed = devices.pick(request.device, request.workers)
     _work(database, study, PROMOTION, "promotion", placed, request)
@@ -86,11 +88,9 @@ def promote_study(database: Database, study: Study, request: Request) -> dict[st
 def _prepare(database: Database, spec: StudySpec, request: Request, device: str) -> Study:
     """The study, planned; its data packed. Nothing is planned before everything was checked."""
     known = _known(database, request.name)
+    packed, digest = _pack(spec, request) if spec.data is not None else (None, None)
     if not known:
-        preflight.check(spec, device, request.path)
-    digest = None
-    if spec.data is not None:
-        digest = _pack(spec, request)
+        preflight.check(spec, device, packed, request.path)
     study = ledger.create(database.engine, request.name, spec, plan.plan(spec))
     if digest is not None:
         ledger.record_data(database.engine, study, digest)
@@ -115,8 +115,8 @@ def _known(database: Database, name: str) -> bool:
     return True
 
 
-def _pack(spec: StudySpec, request: Request) -> str:
-    """Packs the data set and its training copy where that was not done before; the digest."""
+def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
+    """The pack, made with its training copy where that was not done before, and its digest."""
     from weightsearch.data import pack
 
     assert spec.data is not None
@@ -128,7 +128,7 @@ def _pack(spec: StudySpec, request: Request) -> str:
         whole = pack.ensure(spec.data.source, request.data, spec.data.options, request.home, step)
         pack.training_copy(whole, spec.data.size, request.home, step)
     with pack.Pack(whole) as opened:
-        return str(opened.digest)
+        return whole, opened.digest
 
 
 def _work(
@@ -159,13 +159,13 @@ def _work(
         LAUNCHERS[request.on](command, used, GRACE_S + 15) as check,
     ):
         while True:
-            now = standing(engine, study, rung, len(used))
+            now = patiently(lambda: standing(engine, study, rung, len(used)))
             shown.show(now)
             if not check(now.finished):
                 break
             time.sleep(LOOK_EVERY_S)
-        shown.show(standing(engine, study, rung, len(used)))
-    counts = reading.counts(engine, study, rung)
+        shown.show(patiently(lambda: standing(engine, study, rung, len(used))))
+    counts = patiently(lambda: reading.counts(engine, study, rung))
     if left := counts["waiting"] + counts["leased"] + counts["paused"]:
         raise StudyError(
             f"every point must be done before the next step, but the workers were stopped with"
@@ -187,6 +187,6 @@ def _mirror(database: Database, study: Study) -> None:
 
     mirror = Mirror(database, study)
     try:
-        mirror.sync()
+        mirror.sync(wait=True)
     finally:
         mirror.close()

@@ -58,7 +58,11 @@ def open_database(storage: str | None, home: Path) -> Database:
 def _given(storage: str) -> Database:
     try:
         url = make_url(storage)
-        url = url.set(drivername="postgresql+psycopg") if _is_postgres(url) else url
+        if _is_postgres(url):
+            # A password among the parameters would not be hidden when the URL is shown.
+            secret = url.password or str(url.query.get("password", "")) or None
+            url = url.set(drivername="postgresql+psycopg", password=secret)
+            url = url.difference_update_query(["password"])
     except (ArgumentError, ValueError):  # a ValueError would quote a password in the port's place
         raise StorageError(
             "--storage must be a URL such as postgresql://user:password@host:5432/database, but it"
@@ -119,7 +123,7 @@ def _server_url(found: server.Server) -> URL:
 
 def _unreachable(url: URL, error: Exception) -> str:
     """One line about a failed connection, without the password."""
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[-1:]
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[:1]
     said = re.sub(r"\s+", " ", " ".join(reason)) or type(error).__name__
     if url.password:
         said = said.replace(str(url.password), "***")

@@ -208,10 +208,13 @@ def _mark_lost(connection: Connection, ids: list[int]) -> None:
 
 
 def fill(engine: Engine, lease: Lease, point: Point) -> bool:
-    """Puts an adaptive sampler's choice in its place; False where another place has it already."""
+    """Puts an adaptive sampler's choice in its place.
+
+    False where another place has the same choice, or the lease is lost.
+    """
     try:
         with engine.begin() as connection:
-            connection.execute(
+            filled = connection.execute(
                 update(points)
                 .where(_fence(lease))
                 .values(
@@ -222,7 +225,7 @@ def fill(engine: Engine, lease: Lease, point: Point) -> bool:
             )
     except IntegrityError:
         return False
-    return True
+    return filled.rowcount == 1
 
 
 def seen(engine: Engine, study: Study) -> list[Seen]:

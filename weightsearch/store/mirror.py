@@ -70,17 +70,16 @@ class Mirror:
             study.set_user_attr("study", spec.resolved())
         return study._study_id
 
-    def sync(self) -> int:
+    def sync(self, wait: bool = False) -> int:
         """Brings the Optuna study up to date; how many attempts it touched.
 
-        0 too where another process is doing it.
+        Where another process is doing it: 0, or with `wait` what that one has left over.
         """
+        take = func.pg_advisory_lock if wait else func.pg_try_advisory_lock
         with self.database.engine.connect() as connection:
-            locked = connection.execute(
-                select(func.pg_try_advisory_lock(MIRROR_LOCK, self.study.id))
-            ).scalar_one()
+            locked = connection.execute(select(take(MIRROR_LOCK, self.study.id))).scalar_one()
             connection.commit()
-            if not locked:
+            if locked is False:
                 return 0
             try:
                 rows = self._behind(connection)

@@ -35,7 +35,7 @@ def patiently(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False
                 raise
             if not began:
                 began = time.monotonic()
-                log.warning("the database is away (%s); trying again until it is back", _why(error))
+                log.warning("the database is away; trying until it is back: %s", reason(error))
             time.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         else:
@@ -44,7 +44,8 @@ def patiently(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False
             return result
 
 
-def _why(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What the driver says, in one line without the statement."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

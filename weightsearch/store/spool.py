@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import DataError
 
 from weightsearch.store import ledger
 from weightsearch.store.ledger import Lease
@@ -46,15 +47,21 @@ def deliver(
 
 
 def replay(engine: Engine, spool: Path) -> int:
-    """Commits what an earlier process on this machine could not; how many results that saved."""
+    """Commits what an earlier process on this machine could not; how many results that saved.
+
+    A file that cannot be committed at all is set aside: it must not stop every later worker.
+    """
     saved = 0
     for path in sorted(spool.glob("*.json")):
         try:
             content = json.loads(path.read_text())
+            lease = Lease(**content["lease"])
+            saved += _commit(engine, path, lease, content["result"], content["outcome"])
         except FileNotFoundError:  # its own process, or another one here, was faster
             continue
-        lease = Lease(**content["lease"])
-        saved += _commit(engine, path, lease, content["result"], content["outcome"])
+        except (ValueError, TypeError, KeyError, DataError) as error:
+            path.replace(path.with_suffix(".bad"))
+            log.warning("%s: no result can be read from it (%s)", path, type(error).__name__)
     return saved
 
 
@@ -64,7 +71,7 @@ def write(spool: Path, lease: Lease, result: Mapping[str, Any], outcome: str) ->
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     content = {"lease": asdict(replace(lease, point=None)), "result": result, "outcome": outcome}
     with temporary.open("w") as file:
-        json.dump(content, file)
+        json.dump(content, file, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
