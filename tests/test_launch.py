@@ -75,7 +75,7 @@ def test_a_launch_plans_runs_ranks_and_promotes(
     assert {"point", "weights", "rmse", "rel", "log10", "images"} <= set(row)
     assert set(row["weights"]) == {"mae", "edge", "ssim"}
     assert sum(row["weights"].values()) == pytest.approx(1)
-    assert (best["protocol"], best["split"]) == ("full", "val")
+    assert (best["protocol"], best["split"]) == (None, "val")  # no [data], no protocol
     verified = json.loads(cli("verify", "--json", "--storage", storage).stdout)
     assert verified["ok"]
     assert {"points", "done_once", "missing", "duplicated"} <= set(verified)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import compare, provenance, space
+from weightsearch import compare, space
 from weightsearch.errors import StudyError
 from weightsearch.ranking import ranked
 from weightsearch.space import Point
@@ -95,7 +95,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
         "params": dict(chosen.point.params),
         "weights": space.decimals(chosen.point.weights),
         "checkpoint": run.result["folder"],
-        "host": run.result["host"],
+        "host": run.result.get("host"),
         "seed": run.seed,
         "metric": metric,
         "protocol": study.spec.promote.protocol,
@@ -109,8 +109,8 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
             "data_digest": study.data_digest,
             "search_points": reading.counts(engine, study)["done"],
             "seeds": list(study.spec.promote.seeds),
-            "commit": provenance.commit(),
-            "versions": provenance.versions(),
+            "commit": run.result.get("commit"),
+            "versions": run.result.get("versions"),
         },
         "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -124,7 +124,7 @@ def promoted(answer: Mapping[str, Any]) -> None:
         n for n in first["params"] if len({str(f["params"][n]) for f in answer["finalists"]}) > 1
     ]
     tested = [n for n in (metric, "rel", "log10") if n in first.get("test", {})]
-    headings = [f"val {metric}", *(f"test {name}" for name in tested), "95 % interval"]
+    headings = ["val", *("test" if name == metric else name for name in tested), "95 % test"]
     table = _table("full runs", (*varied, " ".join(first["weights"]), *headings))
     for row in answer["finalists"]:
         table.add_row(
@@ -136,8 +136,8 @@ def promoted(answer: Mapping[str, Any]) -> None:
         )
     console.print(table)
     console.print(
-        f"means over {first['seeds']} fresh seeds; test split: {first.get('test_images', 'no')}"
-        f" images, protocol {answer['protocol']}, interval of test {metric}"
+        f"{metric}, means over {first['seeds']} fresh seeds; test split of"
+        f" {first.get('test_images', 'no')} images, protocol {answer['protocol']}"
     )
     for test in answer["comparisons"]:
         span = f"{test['low']:+.4f} .. {test['high']:+.4f}" if test["low"] is not None else "none"

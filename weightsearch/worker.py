@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from weightsearch import objective, plan, space
+from weightsearch import objective, plan, provenance, space
 from weightsearch.config import StudySpec
 from weightsearch.errors import Interrupted, NonFiniteLoss, ObjectiveError, WeightsearchError
 from weightsearch.objective import Context, Objective, Summary
@@ -139,6 +139,7 @@ def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) ->
         seconds = time.monotonic() - began
         result |= {"outcome": outcome, "seconds": seconds, "device": worker.device}
         result |= {"host": platform.node(), "attempt": lease.attempt}
+        result |= {"commit": provenance.commit(), "versions": provenance.versions()}
         with worker.stop.held_off():
             kept = _deliver(worker, results, lease, result, outcome)
     log.info("point %d %s  %s  %.1f s", lease.number, outcome, _shown(lease), seconds)
