@@ -35,6 +35,7 @@ def depth_spec(encoder: str = "test_efficientnet", **tables: Mapping[str, Any]) 
 def context(spec: StudySpec, folder: Path, **values: Any) -> Context:
     plain: dict[str, Any] = {
         "spec": spec,
+        "study": "tiny",
         "seed": spec.train.seed,
         "epochs": spec.train.epochs,
         "patience": spec.train.patience,

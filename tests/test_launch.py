@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from conftest import Cli
 
 from weightsearch.errors import DeviceError
 from weightsearch.launch import devices
-from weightsearch.store import ledger, reading
+from weightsearch.store import database, folders, ledger, reading, server
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION
 
@@ -183,6 +185,36 @@ def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Dat
     found = reading.verify(opened.engine, study)
     assert found["ok"]
     assert found["starts"] <= 10 + 1 + found["lost"]
+
+
+def test_a_launch_carries_on_when_the_embedded_server_is_killed(tmp_path: Path, cli: Cli) -> None:
+    """Its owner is killed with it; the next to connect starts another."""
+    (tmp_path / "toy.toml").write_text(STUDY.replace("EPOCH_S", "0.2"))
+    home = tmp_path / "home"
+    try:
+        launch = subprocess.Popen(
+            [sys.executable, "-m", "weightsearch", "launch", "toy.toml", *CPU, "--json"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        opened = database.open_database(None, home)
+        wait_for_done(opened, 1)
+        folder = folders.server_folder(home)
+        supervisor = json.loads((folder / "supervisor.lock").read_text())["pid"]
+        os.kill(supervisor, signal.SIGKILL)
+        answer = json.loads(launch.communicate(timeout=120)[0])
+        assert launch.returncode == 0
+        assert answer["points"]["done"] == 10
+        assert json.loads(cli("verify", "toy-grid", "--json").stdout)["ok"]
+        opened.engine.dispose()
+    finally:
+        launch.kill()
+        server.release(home)
+        with (folder / "supervisor.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until the server has ended
+        if folder.parent == folders.SHARED:
+            shutil.rmtree(folder)
 
 
 def test_workers_stop_when_their_launcher_is_killed(

@@ -330,6 +330,20 @@ def test_an_objective_that_raises_fails_its_points_and_the_rest_goes_on(
     assert len(reading.verify(opened.engine, study)["missing"]) == 1
 
 
+def test_a_study_that_fails_everywhere_is_stopped_with_the_reason(
+    opened: Database, start: Callable[..., Process], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text(
+        "def run(weights, params, context):\n    yield {'rmse': 1 / 0}\n"
+    )
+    study = create(opened, objective={"run": "broken:run"})
+    worker = start("study")
+    assert worker.wait(PATIENCE_S) == 1
+    assert "ZeroDivisionError: division by zero" in worker.said().splitlines()[-1]
+    counts = reading.counts(opened.engine, study)
+    assert (counts["failed"], counts["waiting"]) == (3, 7)
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

@@ -35,6 +35,8 @@ class Context:
     """All that an objective may want to know beside the weights and the parameters."""
 
     spec: StudySpec
+    study: str
+    """The study's name; of a single run, the name of its folder."""
     seed: int
     epochs: int
     patience: int | None

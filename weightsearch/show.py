@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,9 +26,11 @@ def launched(answer: Mapping[str, Any]) -> None:
     if answer["promoted"]:
         promoted(answer["promoted"])
     name = answer["study"]
+    # As it was started: a virtual environment need not be on the PATH.
+    ours = "weightsearch" if shutil.which("weightsearch") else sys.argv[0]
     console.print(f"\nEverything lies under {answer['home']}. Look further with:")
-    console.print(f"  weightsearch best {name}      weightsearch verify {name}")
-    console.print(f"  weightsearch status {name}    weightsearch dashboard")
+    for command in (f"best {name}", f"status {name}", f"verify {name}", "dashboard"):
+        console.print(f"  {ours} {command}")
 
 
 def status(answer: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     context = Context(
         spec=spec,
+        study=out.name,
         seed=spec.train.seed,
         epochs=spec.train.epochs,
         patience=spec.train.patience,

@@ -26,13 +26,14 @@ from weightsearch.config import StudySpec
 from weightsearch.errors import Interrupted, NonFiniteLoss, ObjectiveError, WeightsearchError
 from weightsearch.objective import Context, Objective, Summary
 from weightsearch.stopping import Stop, StopNow
-from weightsearch.store import ledger, spool
+from weightsearch.store import ledger, reading, spool
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, Lease, Study
 from weightsearch.store.outage import patiently
 from weightsearch.upkeep import mirroring, renewing
 
 LEASE_S = 60.0  # a worker that was not heard of for this long is taken for dead
+SAME_FAILURES = 3  # so many points, and nothing else so far: the study is broken, not they
 IDLE_S = 0.5  # between looks for points that others may give up
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) ->
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             with contextlib.suppress(DBAPIError):  # else its lease runs out
                 patiently(lambda: ledger.fail(engine, lease, reason), worker.stop.asked)
+                _stop_a_broken_study(worker, reason)
             return False
         seconds = time.monotonic() - began
         result |= {"outcome": outcome, "seconds": seconds, "device": worker.device}
@@ -144,6 +146,19 @@ def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) ->
             kept = _deliver(worker, results, lease, result, outcome)
     log.info("point %d %s  %s  %.1f s", lease.number, outcome, _shown(lease), seconds)
     return kept
+
+
+def _stop_a_broken_study(worker: Worker, reason: str) -> None:
+    """Raises ObjectiveError where nothing but this failure has come of the study so far."""
+    counts = reading.counts(worker.database.engine, worker.study)
+    reasons = {
+        failure["reason"] for failure in reading.failed(worker.database.engine, worker.study)
+    }
+    if counts["done"] == 0 and counts["failed"] >= SAME_FAILURES and reasons == {reason}:
+        raise ObjectiveError(
+            f"the first {counts['failed']} points must not all fail, but did: {reason}; mend the"
+            " objective and start the study under another name."
+        )
 
 
 def _deliver(
@@ -242,6 +257,7 @@ def _context(worker: Worker, lease: Lease, lost: threading.Event) -> Context:
     place = f"{lease.point.id()}-s{lease.seed}" + ("-full" if final else "")
     return Context(
         spec=spec,
+        study=worker.study.name,
         seed=lease.seed,
         epochs=full.epochs if full else spec.train.epochs,
         patience=full.patience if full else spec.train.patience,

@@ -209,6 +209,7 @@ def _facts(
     spec = context.spec
     assert spec.data is not None
     return {
+        "study": context.study,
         "point": {
             "weights": dict(weights),
             "params": {"encoder": model.encoder, "decoder": model.decoder, "lr": lr},
