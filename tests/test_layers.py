@@ -16,7 +16,7 @@ HEAVY = {"torch", "timm", "optuna", "sqlalchemy"}
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "stopping"},
+    {"errors", "stopping", "whole"},
     {"names"},
     {"config"},
     {"objective", "space", "provenance"},

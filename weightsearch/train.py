@@ -11,6 +11,7 @@ from weightsearch import objective, plan, space
 from weightsearch.config import StudySpec
 from weightsearch.errors import ConfigError, NonFiniteLoss, WeightsearchError
 from weightsearch.objective import Context, Summary
+from weightsearch.whole import write_whole
 
 
 def train(
@@ -59,16 +60,10 @@ def train(
                 f"the loss must stay a number, but {verdict} Lower train.lr, or change the weights."
             ) from None
         record["epochs"].append(summary.metrics)
-        _write(out, record)
+        write_whole(out / "metrics.json", json.dumps(record, indent=1).encode())
         yield "epoch", summary
     if tested is not None:
         summary = objective.summarise(tested)
         record["test"] = summary.metrics | {"images": summary.images}
-        _write(out, record)
+        write_whole(out / "metrics.json", json.dumps(record, indent=1).encode())
         yield "test", summary
-
-
-def _write(out: Path, record: dict[str, Any]) -> None:
-    temporary = out / "metrics.json.tmp"
-    temporary.write_text(json.dumps(record, indent=1))
-    temporary.replace(out / "metrics.json")

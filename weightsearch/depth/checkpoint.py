@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from weightsearch import provenance
 from weightsearch.config import DataSpec, ModelSpec
 from weightsearch.depth.model import DepthNet
 from weightsearch.errors import CheckpointError
+from weightsearch.whole import write_whole
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -65,9 +65,9 @@ def save(folder: Path, name: str, tensors: Tensors, facts: Mapping[str, Any]) ->
                 content = bytes_of({k: v.detach().cpu().contiguous() for k, v in named.items()})
                 digest = hashlib.sha256(content).hexdigest()
                 file = f"{part}-{digest[:12]}.safetensors"
-                _write(path / file, content)
+                write_whole(path / file, content)
                 files[part] = {"file": file, "sha256": digest}
-            _write(path / MANIFEST, json.dumps(manifest, indent=1).encode())
+            write_whole(path / MANIFEST, json.dumps(manifest, indent=1).encode())
         finally:
             _sweep(path)
     except OSError as error:
@@ -190,22 +190,3 @@ def _sweep(path: Path) -> None:
     for file in path.iterdir():
         if file.name not in kept:
             file.unlink()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole and on disk, or not there."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
 from weightsearch.errors import DataError
+from weightsearch.whole import write_whole
 
 Depth = npt.NDArray[np.float32]
 """(h, w), metres."""
@@ -36,7 +37,7 @@ def read_depth(path: Path) -> Depth:
 
 def write_npy(path: Path, depth_m: Depth) -> None:
     """Writes metres as float32, whole or not at all; raises DataError where that fails."""
-    whole_file(path, lambda file: np.save(file, depth_m.astype(np.float32), allow_pickle=False))
+    _write(path, lambda file: np.save(file, depth_m.astype(np.float32), allow_pickle=False))
 
 
 def write_png(path: Path, depth_m: Depth) -> None:
@@ -55,22 +56,16 @@ def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str]) -> 
     chunks = PngImagePlugin.PngInfo()
     for key, value in text.items():
         chunks.add_text(key, value)
-    whole_file(path, lambda file: picture.save(file, format="png", pnginfo=chunks))
+    _write(path, lambda file: picture.save(file, format="png", pnginfo=chunks))
 
 
-def whole_file(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Writes a file that is either whole or not there; raises DataError where that fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Writes a whole file; raises DataError where that fails."""
+    content = io.BytesIO()
+    write(content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, content.getvalue())
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from None
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from weightsearch.errors import StorageError
+from weightsearch.whole import write_whole
 
 SHARED = Path("/var/lib/weightsearch")
 """Root's, open to the server's user: databases of homes that are closed to it, copied programs."""
@@ -93,7 +94,7 @@ def _folder_elsewhere(home: Path, pointer: Path, runner: pwd.struct_passwd) -> P
         if not pointer.exists():
             folder = shared / secrets.token_hex(8)
             folder.mkdir(mode=0o700)
-            write_whole(pointer, folder.name)
+            write_whole(pointer, folder.name.encode(), mode=0o600)
     finally:
         os.close(descriptor)
     return shared / pointer.read_text().strip()
@@ -109,19 +110,6 @@ def socket_folder(folder: Path, password: str) -> Path:
     if len(os.fsencode(near)) <= LONGEST_FOLDER and not set(str(near)) & set(',"'):
         return near
     return Path("/tmp", "weightsearch-" + hashlib.sha256(password.encode()).hexdigest()[:16])
-
-
-def write_whole(path: Path, text: str) -> None:
-    """A file of mode 0600 that is there with all of its text, or not at all."""
-    staging = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 def shared_folder() -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from sqlalchemy.exc import DataError
 from weightsearch.store import ledger
 from weightsearch.store.ledger import Lease
 from weightsearch.store.schema import meta
+from weightsearch.whole import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -68,18 +68,8 @@ def replay(engine: Engine, spool: Path) -> int:
 def write(spool: Path, lease: Lease, result: Mapping[str, Any], outcome: str) -> Path:
     """Puts a result on disk, synced, under a name that only this attempt has."""
     path = spool / f"{lease.point_id}-{lease.attempt}.json"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     content = {"lease": asdict(replace(lease, point=None)), "result": result, "outcome": outcome}
-    with temporary.open("w") as file:
-        json.dump(content, file, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    directory = os.open(spool, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    write_whole(path, json.dumps(content, allow_nan=False).encode())
     return path
 
 

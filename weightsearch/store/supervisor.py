@@ -38,6 +38,7 @@ import psycopg
 from weightsearch.errors import StorageError
 from weightsearch.store import folders, postgres
 from weightsearch.store.server import DBNAME, PORT, USER, locked, say
+from weightsearch.whole import write_whole
 
 LINGER_S = 2.0  # without users before the stop: the next command may follow at once
 POLL_S = 0.1
@@ -111,7 +112,7 @@ def _password(folder: Path, data: Path, account: pwd.struct_passwd | None) -> st
                 f"the password of the database must be in {path}, but is gone; bring it back, or"
                 f" move {folder} away to start afresh."
             )
-        folders.write_whole(path, secrets.token_urlsafe(24))
+        write_whole(path, secrets.token_urlsafe(24).encode(), mode=0o600)
     if account is not None:
         os.chown(path, account.pw_uid, account.pw_gid)  # initdb reads it
     return path.read_text()
