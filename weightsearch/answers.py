@@ -18,16 +18,20 @@ def status(engine: Engine, name: str | None) -> dict[str, Any]:
     """Where a study stands, with its resolved settings."""
     study = ledger.find(engine, name)
     done = reading.done(engine, study)
+    points, workers = reading.counts(engine, study), reading.present(engine, study)
+    each = reading.point_seconds(engine, study)
+    left = points["total"] - points["done"] - points["failed"]
     best = ranking(study.spec, done, first=1)
     return {
         "study": study.name,
         "goal": study.spec.goal,
-        "points": reading.counts(engine, study),
+        "points": points,
         "promotion": reading.counts(engine, study, PROMOTION),
         "equivalent_left_out": study.equivalent_left_out,
-        "workers": reading.present(engine, study),
+        "workers": workers,
         "best": best[0] if best else None,
-        "seconds_a_point": reading.point_seconds(engine, study),
+        "seconds_a_point": each,
+        "seconds_left": each * left / len(workers) if each is not None and workers else None,
         "failures": reading.failed(engine, study),
         "diverged": [d.number for d in done if d.diverged()],
         "promoted": study.promoted,

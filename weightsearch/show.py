@@ -48,7 +48,11 @@ def status(answer: Mapping[str, Any]) -> None:
         at = f"at point {worker['point']}" if worker["point"] is not None else "between points"
         console.print(f"worker {worker['id']} on {worker['device']}: {at}")
     if answer["seconds_a_point"] is not None:
-        console.print(f"{duration(answer['seconds_a_point'])} a point")
+        left = answer["seconds_left"]
+        console.print(
+            f"{duration(answer['seconds_a_point'])} a point"
+            + (f", {duration(left)} left" if left else "")
+        )
     for failure in answer["failures"]:
         console.print(f"point {failure['number']} failed: {failure['reason']}")
     if answer["diverged"]:
