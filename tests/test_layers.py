@@ -27,7 +27,8 @@ LAYERS = [
     {"worker", "promote"},
     {"launch"},
     {"answers", "show"},
-    {"cli_data"},
+    {"cli_common"},
+    {"cli_data", "cli_control", "cli_keep", "cli_database"},
     {"cli"},
 ]
 FORBIDDEN = {

@@ -17,14 +17,25 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from weightsearch import cli_data, config
-from weightsearch.cli_data import Json, print_answer
+from weightsearch import cli_control, cli_data, cli_database, cli_keep, config
+from weightsearch.cli_common import (
+    DONE,
+    INTERRUPTED,
+    NO,
+    STATED_ERROR,
+    Data,
+    Device,
+    Json,
+    Name,
+    Storage,
+    open_storage,
+    print_answer,
+)
 from weightsearch.errors import ConfigError, WeightsearchError
 
 if TYPE_CHECKING:
-    from weightsearch.store.database import Database
+    pass
 
-DONE, STATED_ERROR, NO, INTERRUPTED = 0, 1, 3, 130  # exit codes; 2 is wrong usage
 DATABASE_S = 60.0  # a worker that starts in an outage waits this long
 
 app = typer.Typer(
@@ -36,19 +47,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+for part in (cli_control, cli_keep, cli_database):
+    app.add_typer(part.app)
 app.add_typer(cli_data.app, name="data")
-
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        help="URL of a PostgreSQL database; without it, WEIGHTSEARCH_STORAGE (where a password"
-        " belongs: arguments can be read by others), or the embedded one.",
-        show_default=False,
-    ),
-]
-Data = Annotated[Path | None, typer.Option(help="Where the data set lies on this machine.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
-Name = Annotated[str | None, typer.Argument(help="A study's name; the newest without it.")]
 
 
 def main() -> NoReturn:
@@ -124,7 +125,7 @@ def launch(
     )
     _interrupt_on_sigterm()
     try:
-        outcome = session.launch(_open(storage), spec, request)
+        outcome = session.launch(open_storage(storage), spec, request)
     except KeyboardInterrupt:
         print(
             f"interrupted: study {request.name} is saved; the same command goes on with it.",
@@ -156,7 +157,7 @@ def worker(
     from weightsearch.store.outage import patiently
 
     until = time.monotonic() + DATABASE_S
-    database = patiently(lambda: _open(storage), lambda: time.monotonic() > until)
+    database = patiently(lambda: open_storage(storage), lambda: time.monotonic() > until)
     launcher = os.environ.get("WEIGHTSEARCH_LAUNCHER")
     service.run(
         service.Worker(
@@ -179,7 +180,7 @@ def status(name: Name = None, storage: Storage = None, as_json: Json = False) ->
     """
     from weightsearch import answers, show
 
-    database = _open(storage)
+    database = open_storage(storage)
     print_answer(answers.status(database.engine, name), as_json, show.status)
 
 
@@ -191,7 +192,7 @@ def verify(name: Name = None, storage: Storage = None, as_json: Json = False) ->
     """
     from weightsearch import answers, show
 
-    found = answers.verify(_open(storage).engine, name)
+    found = answers.verify(open_storage(storage).engine, name)
     print_answer(found, as_json, show.verified)
     sys.exit(DONE if found["ok"] else NO)
 
@@ -204,7 +205,7 @@ def best(name: Name = None, storage: Storage = None, as_json: Json = False) -> N
     """
     from weightsearch import answers, show
 
-    print_answer(answers.best(_open(storage).engine, name), as_json, show.ranking)
+    print_answer(answers.best(open_storage(storage).engine, name), as_json, show.ranking)
 
 
 @app.command()
@@ -224,7 +225,7 @@ def promote(
     from weightsearch.launch import session
     from weightsearch.store import ledger
 
-    database = _open(storage)
+    database = open_storage(storage)
     study = ledger.find(database.engine, name)
     request = session.Request(
         name=study.name,
@@ -328,13 +329,7 @@ def dashboard(
     """
     from dashboards import front
 
-    front.serve(_open(storage).url, port)
-
-
-def _open(storage: str | None) -> Database:
-    from weightsearch.store.database import open_database
-
-    return open_database(storage, config.home())
+    front.serve(open_storage(storage).url, port)
 
 
 def _interrupt_on_sigterm() -> None:

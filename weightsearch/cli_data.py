@@ -1,18 +1,16 @@
-"""`weightsearch data ...`: what is in a data set, packing it; and how answers are printed."""
+"""`weightsearch data ...`: what is in a data set, and packing it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from weightsearch import config
+from weightsearch.cli_common import Json, print_answer
 from weightsearch.errors import ConfigError
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 app = typer.Typer(help="Data sets: what is in them, and packing them.", no_args_is_help=True)
 
@@ -77,13 +75,3 @@ def _options(given: list[str] | None) -> dict[str, config.Value]:
         except json.JSONDecodeError:
             found[key] = value
     return found
-
-
-def print_answer(
-    answer: dict[str, Any], as_json: bool, pretty: Callable[[dict[str, Any]], None]
-) -> None:
-    """One JSON document, or the same for people."""
-    if as_json:
-        print(json.dumps(answer, allow_nan=False))
-    else:
-        pretty(answer)

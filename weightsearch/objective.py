@@ -57,6 +57,9 @@ class Context:
     lost: Callable[[], bool] = lambda: False
     """Whether the point is another worker's by now: from then on nothing may be written in
     `folder`; raise `Interrupted`."""
+    shrink: int = 0
+    """How often this point ran out of memory: each time, the objective takes half of what it took
+    of it before (a smaller micro-batch, fewer lanes), with the same result in mind."""
     cache: dict[str, Any] = field(default_factory=dict)
     """Lives as long as the worker: what is expensive is built once for all its points."""
 

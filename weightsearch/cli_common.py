@@ -1,0 +1,45 @@
+"""What the commands share: their common options, and how an answer is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weightsearch import config
+
+if TYPE_CHECKING:
+    from weightsearch.store.database import Database
+
+DONE, STATED_ERROR, NO, INTERRUPTED = 0, 1, 3, 130  # exit codes; 2 is wrong usage
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="URL of a PostgreSQL database; without it, WEIGHTSEARCH_STORAGE (where a password"
+        " belongs: arguments can be read by others), or the embedded one.",
+        show_default=False,
+    ),
+]
+Data = Annotated[Path | None, typer.Option(help="Where the data set lies on this machine.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
+Name = Annotated[str | None, typer.Argument(help="A study's name; the newest without it.")]
+
+
+def open_storage(storage: str | None) -> Database:
+    """The database that --storage, or the environment, names; its tables are there."""
+    from weightsearch.store.database import open_database
+
+    return open_database(storage, config.home())
+
+
+def print_answer(answer: Any, as_json: bool, show: Callable[[Any], None]) -> None:
+    """An answer as JSON, or as people read it."""
+    if as_json:
+        print(json.dumps(answer, allow_nan=False))
+    else:
+        show(answer)
