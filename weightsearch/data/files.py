@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from weightsearch.errors import DataError
+from weightsearch.presentable import presentable
 
-MAX_FILE_BYTES = 1 << 27
+MAX_FILE_BYTES = 1 << 26
+BROKEN = (
+    zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
+    zlib.error, lzma.LZMAError,
+)  # fmt: skip
+"""What zipfile raises over a member that is damaged, encrypted or compressed in another way."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +37,10 @@ class Files:
 
 
 def inside(name: str) -> bool:
-    """Whether the name stays below the root: relative, and without `..`."""
+    """Whether the name stays below the root (relative, without `..`), and can be shown as it is."""
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
+    plain = name.isprintable() and "\\" not in name
+    return plain and not path.is_absolute() and ".." not in path.parts
 
 
 def folder(root: Path) -> Files:
@@ -39,10 +49,11 @@ def folder(root: Path) -> Files:
 
     def facts(name: str) -> tuple[int, int] | None:
         try:
-            stat = os.stat(where(name))
-        except (FileNotFoundError, NotADirectoryError):
+            found = os.stat(where(name))
+        except OSError:  # also where none can be: its name is too long, a link leads to itself
             return None
-        return stat.st_size, stat.st_mtime_ns
+        # A pipe would keep its reader waiting for ever.
+        return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
     def read(name: str) -> bytes:
         try:
@@ -59,8 +70,8 @@ def archive(path: Path, landmark: str) -> Files:
     """The members of a zip below the topmost folder that has a file called `landmark`.
 
     Nothing is unpacked. Each process opens the file for itself, because a forked one would share
-    its position; threads may share it. Raises DataError for a file that is no zip, or has no
-    such folder.
+    its position; threads may share it. Raises DataError for a file that is no zip, has no such
+    folder, or has two members of one name, of which each program would take another.
     """
     handles: dict[int, zipfile.ZipFile] = {}
 
@@ -74,13 +85,20 @@ def archive(path: Path, landmark: str) -> Files:
             opened.close()
 
     try:
-        members = {info.filename: info for info in _members(handle())}
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise DataError(f"{path}: must be a zip file, but cannot be opened ({error}).") from None
-    marks = [name for name in members if f"/{name}".endswith(f"/{landmark}")]
+        listed = [info for info in handle().infolist() if not info.is_dir()]
+    except BROKEN as error:
+        raise DataError(
+            f"{path}: must be a zip file, but cannot be opened ({presentable(str(error))})."
+        ) from None
+    members = {info.filename: info for info in listed}
+    marks = [name for name in members if f"/{name}".endswith(f"/{landmark}") and inside(name)]
     if not marks:
         close()
         raise DataError(f"{path}: must hold {landmark}, but does not.")
+    if len(members) < len(listed):
+        close()
+        twice = presentable(Counter(i.filename for i in listed).most_common(1)[0][0])
+        raise DataError(f"{path}: must hold each name once, but '{twice}' is there more often.")
     top = min(marks, key=len).removesuffix(landmark)
 
     def where(name: str) -> str:
@@ -97,16 +115,10 @@ def archive(path: Path, landmark: str) -> Files:
         _limited(b"", info.file_size, where(name))
         try:
             return handle().read(info)
-        except (
-            zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, zlib.error
-        ) as error:  # fmt: skip
-            raise DataError(f"{where(name)}: cannot be read ({error}).") from None
+        except BROKEN as error:
+            raise DataError(f"{where(name)}: cannot be read ({presentable(str(error))}).") from None
 
     return Files(read, facts, where, close)
-
-
-def _members(opened: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
-    return (info for info in opened.infolist() if not info.is_dir())
 
 
 def _limited(data: bytes, size: int, where: str) -> bytes:

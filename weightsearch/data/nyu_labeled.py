@@ -8,6 +8,7 @@ references to arrays of character codes. splits.mat (MATLAB v5) holds 1-based `t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ OPTIONS: dict[str, Value] = {
 MAX_DEPTH_M = 10.0
 IMPLAUSIBLE_M = 100.0
 """No indoor depth in metres comes near; millimetres all lie above."""
+MAX_FRAMES = 1 << 17
+"""The data set has 1449."""
+MAX_SPLITS_BYTES = 1 << 16
+"""Far above what indices take; what is compressed in one can be a thousand times larger."""
+LONGEST_SCENE = 1000
 
 
 def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
@@ -114,6 +120,10 @@ def _arrays(file: h5py.File, depths_name: str) -> tuple[h5py.Dataset, h5py.Datas
             f"{file.filename}: 'images' must be uint8 (n, 3, w, h),"
             f" but is {images.dtype} {images.shape}."
         )
+    if count > MAX_FRAMES:
+        raise DataError(
+            f"{file.filename}: must hold at most {MAX_FRAMES} frames, but promises {count}."
+        )
     if depths.shape != (count, width, height):
         raise DataError(
             f"{file.filename}: '{depths_name}' must have shape {(count, width, height)}"
@@ -129,12 +139,15 @@ def _splits(path: Path, count: int) -> dict[int, Split]:
             f"{path}: must hold the official split, but there is no such file; put splits.mat"
             " beside the data, or give the option 'splits'."
         )
+    if (size := path.stat().st_size) > MAX_SPLITS_BYTES:
+        raise DataError(f"{path}: must have at most {MAX_SPLITS_BYTES} bytes, but has {size}.")
     try:
         found = scipy.io.loadmat(path, variable_names=["trainNdxs", "testNdxs"])
-        lists: dict[Split, npt.NDArray[np.int64]] = {
-            "train": found["trainNdxs"].ravel().astype(np.int64),
-            "test": found["testNdxs"].ravel().astype(np.int64),
-        }
+        with np.errstate(invalid="ignore"):  # no number becomes one that is out of range
+            lists: dict[Split, npt.NDArray[np.int64]] = {
+                "train": found["trainNdxs"].ravel().astype(np.int64),
+                "test": found["testNdxs"].ravel().astype(np.int64),
+            }
     except Exception as error:  # scipy raises whatever a damaged file leads it to
         raise DataError(
             f"{path}: must be a MATLAB v5 file with trainNdxs and testNdxs,"
@@ -171,9 +184,15 @@ def _text(file: h5py.File, reference: h5py.Reference) -> str:
     where = f"{file.filename}: a string of 'scenes'"
     try:
         codes = file[reference]
-    except (KeyError, OSError, RuntimeError, ValueError) as error:
+    except hdf5.DAMAGED as error:
         raise DataError(f"{where} cannot be read ({hdf5.one_line(error)}).") from None
-    if not isinstance(codes, h5py.Dataset) or codes.size > 1000:
-        raise DataError(f"{where} must be an array of at most 1000 character codes.")
+    if not isinstance(codes, h5py.Dataset):
+        raise DataError(f"{where} must be an array of character codes, but is a group.")
     hdf5.check(codes, where, "u", 2)
-    return "".join(map(chr, hdf5.read(codes, (), where).ravel()))
+    if codes.size > LONGEST_SCENE:
+        raise DataError(f"{where} must have at most {LONGEST_SCENE} characters.")
+    values = hdf5.read(codes, (), where).ravel().tolist()
+    text = "".join(chr(code) if code <= sys.maxunicode else "\0" for code in values)
+    if not text.isprintable():
+        raise DataError(f"{where} must be of letters that can be shown, but is {text[:200]!a}.")
+    return text

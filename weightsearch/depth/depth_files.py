@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
+from weightsearch.data import pictures
+from weightsearch.data.pictures import MAX_PIXELS
 from weightsearch.errors import DataError
+from weightsearch.presentable import presentable
 from weightsearch.whole import write_whole
 
 Depth = npt.NDArray[np.float32]
@@ -26,13 +29,7 @@ def read_depth(path: Path) -> Depth:
 
     Raises DataError unless it is a .npy of floating point, or a 16-bit grey .png (millimetres).
     """
-    read = _read_png if path.suffix == ".png" else _read_npy
-    try:
-        return read(path)
-    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__)
-        reason = reason.splitlines()[0].rstrip(".")
-        raise DataError(f"{path}: must be a whole {path.suffix} file, but {reason}.") from None
+    return _read_png(path) if path.suffix == ".png" else _read_npy(path)
 
 
 def write_npy(path: Path, depth_m: Depth) -> None:
@@ -71,22 +68,27 @@ def _write(path: Path, write: Callable[[IO[bytes]], None]) -> None:
 
 
 def _read_npy(path: Path) -> Depth:
-    with path.open("rb") as file:
-        if file.read(6) != b"\x93NUMPY":
-            raise ValueError("it is not one; save it with numpy.save")
-    # Mapped, so that a header that promises more than the file holds allocates nothing.
-    depth_m = np.load(path, mmap_mode="r", allow_pickle=False)
-    if depth_m.dtype.kind != "f" or depth_m.ndim != 2 or depth_m.size == 0:
+    try:
+        with path.open("rb") as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise ValueError("it is not one; save it with numpy.save")
+        # Mapped, so that a header that promises more than the file holds allocates nothing.
+        depth_m = np.load(path, mmap_mode="r", allow_pickle=False)
+    except pictures.DAMAGED as error:  # also what is damaged about a header
+        reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__)
+        reason = presentable(reason.splitlines()[0].rstrip("."))
+        raise DataError(f"{path}: must be a whole .npy file, but {reason}.") from None
+    if depth_m.dtype.kind != "f" or depth_m.ndim != 2 or not 0 < depth_m.size <= MAX_PIXELS:
         raise DataError(
-            f"{path}: must be floating point metres of shape (height, width), but is"
-            f" {depth_m.dtype} of shape {depth_m.shape}."
+            f"{path}: must be floating point metres of shape (height, width), at most"
+            f" {MAX_PIXELS} of them, but is {depth_m.dtype} of shape {depth_m.shape}."
         )
     with np.errstate(over="ignore"):  # beyond float32 is infinity, which protocols clamp
         return np.array(depth_m, dtype=np.float32)
 
 
 def _read_png(path: Path) -> Depth:
-    with Image.open(path, formats=["png"]) as picture:
+    with pictures.opened(path, ("PNG",), str(path), "a whole .png file") as picture:
         if not picture.mode.startswith("I;16"):
             raise DataError(
                 f"{path}: must be a 16-bit grey PNG in millimetres, but its mode is"

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from plotly.colors import sample_colorscale
 from torch.nn.functional import interpolate
 
+from weightsearch.data import pictures
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.depth_files import Depth, write_npy, write_picture, write_png
 from weightsearch.depth.evaluate import network_input
@@ -21,6 +22,10 @@ from weightsearch.errors import CheckpointError, DataError
 
 Rgb = npt.NDArray[np.uint8]
 """(h, w, 3)."""
+
+# A JPEG with several pictures (MPO) is one of JPEG.
+KINDS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
+MAX_PIXELS = 1 << 26
 
 COLOUR_SCALE = "turbo_r"
 """plotly's name: near is red, far is blue."""
@@ -62,18 +67,13 @@ def predict(
 
 def read_rgb(path: Path) -> Rgb:
     """The picture (h, w, 3), upright; raises DataError where it cannot be decoded."""
-    try:
-        with Image.open(path) as picture:
-            if picture.mode[0] in "IF":
-                raise DataError(
-                    f"{path}: must be a picture with 8 bits a channel, but its mode is"
-                    f" '{picture.mode}'."
-                )
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__)
-        reason = reason.splitlines()[0].rstrip(".")
-        raise DataError(f"{path}: must be a picture, but {reason}.") from None
+    with pictures.opened(path, KINDS, str(path), "a picture", MAX_PIXELS) as picture:
+        if picture.mode[0] in "IF":
+            raise DataError(
+                f"{path}: must be a picture with 8 bits a channel, but its mode is"
+                f" '{picture.mode}'."
+            )
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
 
 def _predict_one(
