@@ -14,6 +14,14 @@ from typing import Any
 
 import psycopg
 import pytest
+import sentinel
+from sentinel import (  # noqa: F401  (pytest finds its hooks here)
+    pytest_configure,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 
 from weightsearch import config
 from weightsearch.config import StudySpec
@@ -50,6 +58,7 @@ def cluster() -> Iterator[server.Server]:
     server.release(home)
     with (home / "postgres" / "supervisor.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the server has ended
+    sentinel.look_through(home)
     shutil.rmtree(home)
 
 

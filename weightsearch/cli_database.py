@@ -2,6 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import typer
 
+from weightsearch import config
+from weightsearch.cli_common import Json, Storage, print_answer
+from weightsearch.errors import ConfigError
+
 app = typer.Typer()
+
+
+@app.command()
+def migrate(
+    storage: Storage = None,
+    worker: Annotated[
+        str | None, typer.Option(help="A role that may read and write rows, and delete none.")
+    ] = None,
+    viewer: Annotated[str | None, typer.Option(help="A role that may only look.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make or upgrade the tables, ours and Optuna's, as their owner; give other roles their rights.
+
+    Example: weightsearch migrate --worker ws_worker --viewer ws_viewer
+    """
+    from weightsearch.store import database, migration, schema
+
+    if worker is not None and worker == viewer:
+        raise ConfigError(f"--worker and --viewer must be two roles, but both are '{worker}'.")
+    reached = database.reach(storage, config.home(), "migrate")
+    tables = migration.migrate(reached, worker, viewer)
+    reached.engine.dispose()
+    answer = {"version": schema.VERSION, "tables": tables, "worker": worker, "viewer": viewer}
+    print_answer(answer, as_json, _migrated)
+
+
+def _migrated(answer: dict[str, Any]) -> None:
+    print(f"{len(answer['tables'])} tables, of schema version {answer['version']}")
+    for who, what in (("worker", "read and write"), ("viewer", "read")):
+        if answer[who] is not None:
+            print(f"role {answer[who]} may {what}")

@@ -1,4 +1,4 @@
-"""A connection to the database: the given PostgreSQL, or the embedded one.
+"""The database: the given PostgreSQL, or the embedded one.
 
 Nothing here ever prints a password: every error that a driver raises about a connection is said
 again in our own words.
@@ -6,26 +6,26 @@ again in our own words.
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from weightsearch.errors import StorageError
-from weightsearch.store import schema, server
+from weightsearch.errors import ConfigError, StorageError
+from weightsearch.store import connect, outage, schema, server
+from weightsearch.store.connect import Connect, Connection
 
-KEEPALIVE: dict[str, Any] = {
-    "connect_timeout": 10,  # seconds, like the next two
-    "keepalives_idle": 20,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}
+PASSWORD_FILE = "WEIGHTSEARCH_STORAGE_PASSWORD_FILE"
+
+KEEPALIVE = connect.LIBPQ
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,81 +34,135 @@ class Database:
 
     engine: Engine
     url: URL
-    """What Optuna and other processes connect with; its text form hides the password."""
+    """What other processes connect with; its text form hides the password."""
     embedded: bool
+    connect: Connect
+    """Makes a new connection, in the one way that all are made."""
 
 
-def open_database(storage: str | None, home: Path) -> Database:
+def open_database(storage: str | None, home: Path, command: str = "python") -> Database:
     """The database named by `storage` or WEIGHTSEARCH_STORAGE, else the embedded one of `home`.
 
-    Its tables are there, of our version. Raises StorageError.
+    Its tables are there, of our version. The server lists its connections under `command`. Raises
+    StorageError, and ConfigError where the password's file cannot be used.
     """
-    storage = storage or os.environ.get("WEIGHTSEARCH_STORAGE") or None
-    database = _given(storage) if storage else _embedded(home)
+    database = reach(storage, home, command)
     try:
         schema.prepare(database.engine)
     except BaseException as error:
         database.engine.dispose()
         if isinstance(error, SQLAlchemyError | psycopg.Error):
-            raise StorageError(_unreachable(database.url, error)) from None
+            raise unreachable(database.url, error) from error
         raise
     return database
 
 
-def _given(storage: str) -> Database:
+def reach(storage: str | None, home: Path, command: str) -> Database:
+    """The same, before anybody has looked whether it is there, and what is in it."""
+    if storage is None or storage == "":
+        storage = os.environ.get("WEIGHTSEARCH_STORAGE") or None
+        return _given(storage, command) if storage else _embedded(home, command)
+    database = _given(storage, command)
+    if _url(storage).password is not None:
+        _warn(
+            "the password in --storage can be read by every user of this machine; put the URL into"
+            f" WEIGHTSEARCH_STORAGE, or the password into the file that {PASSWORD_FILE} names."
+        )
+    return database
+
+
+@functools.cache
+def _warn(line: str) -> None:
+    """Says it once, however often the database is opened."""
+    log.warning("%s", line)
+
+
+def unreachable(url: URL, error: Exception) -> StorageError:
+    """One line about a database that cannot be used, without the password."""
+    said = " ".join(outage.reason(error).split()).rstrip(".")
+    if url.password:
+        said = said.replace(str(url.password), "***")
+    place = url.render_as_string(hide_password=True)
+    advice = "" if "lacks a right" in said else "; check --storage, or leave it out"
+    return StorageError(f"the database at {place} cannot be used: {said}{advice}.")
+
+
+def _given(storage: str, command: str) -> Database:
+    url = _url(storage)
+    if url.password is None and (file := os.environ.get(PASSWORD_FILE)):
+        url = url.set(password=_password(Path(file)))
+    told = connect.parameters(url, command)
+    if host := connect.unverified(told):
+        _warn(
+            f"the database's host '{host}' must prove who it is, but the connection's sslmode lets"
+            " another pose as it; add sslmode=verify-full and sslrootcert=FILE to the URL."
+        )
+
+    return _database(url, lambda: connect.connect(told), embedded=False)
+
+
+def _database(url: URL, make: Connect, embedded: bool) -> Database:
+    make = connect.paced(make)
+    engine = create_engine(connect.DRIVER, **connect.pooled(make))
+    return Database(engine, url, embedded, make)
+
+
+def _url(storage: str) -> URL:
     try:
         url = make_url(storage)
-        if _is_postgres(url):
+        if url.get_backend_name() in ("postgresql", "postgres"):
             # A password among the parameters would not be hidden when the URL is shown.
             secret = url.password or str(url.query.get("password", "")) or None
             url = url.set(drivername="postgresql+psycopg", password=secret)
             url = url.difference_update_query(["password"])
+            connect.parameters(url, "")  # ports that are none, two ways of naming hosts
+            return url
     except (ArgumentError, ValueError):  # a ValueError would quote a password in the port's place
         raise StorageError(
             "--storage must be a URL such as postgresql://user:password@host:5432/database, but it"
             " cannot be read as one; characters such as @ / # in the password must be %-encoded."
         ) from None
-    if not _is_postgres(url):
-        raise StorageError(
-            f"--storage must name a PostgreSQL database, but it names '{url.drivername}';"
-            " leave it out to use the embedded one."
-        )
-    engine = create_engine(
-        url, pool_size=2, max_overflow=3, pool_pre_ping=True, connect_args=KEEPALIVE
+    raise StorageError(
+        f"--storage must name a PostgreSQL database, but it names '{url.drivername}';"
+        " leave it out to use the embedded one."
     )
-    return Database(engine, url, embedded=False)
 
 
-def _is_postgres(url: URL) -> bool:
-    return url.get_backend_name() in ("postgresql", "postgres")
+def _password(file: Path) -> str:
+    try:
+        password = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(
+            f"{PASSWORD_FILE} must name a file with the database's password, but {file} cannot be"
+            f" read ({why}); correct it, or unset it."
+        ) from None
+    if not password:
+        raise ConfigError(
+            f"{PASSWORD_FILE} must name a file with the database's password, but {file} is empty;"
+            " write the password into it, or unset it."
+        )
+    return password
 
 
-def _embedded(home: Path) -> Database:
+def _embedded(home: Path, command: str) -> Database:
     """Each new connection makes sure that the server runs: clients outlive whoever started it."""
     url = _server_url(server.ensure(home))
 
-    def connect() -> Any:
+    def make() -> Connection:
         for wait_s in (0.1, 0.2, 0.4, 0.0):  # just after a kill it may look alive for a moment
-            found = server.ensure(home)
             try:
-                return psycopg.connect(
-                    host=found.host,
-                    port=found.port,
-                    user=found.user,
-                    password=found.password,
-                    dbname=found.dbname,
-                    **KEEPALIVE,
-                )
+                found = server.ensure(home)
+                return connect.connect(connect.parameters(_server_url(found), command))
+            except StorageError as error:  # it was there, and may be again
+                raise psycopg.OperationalError(str(error)) from None
             except psycopg.OperationalError:
                 if not wait_s:
                     raise
                 time.sleep(wait_s)
         raise AssertionError("unreachable")
 
-    engine = create_engine(
-        "postgresql+psycopg://", creator=connect, pool_size=2, max_overflow=3, pool_pre_ping=True
-    )
-    return Database(engine, url, embedded=True)
+    return _database(url, make, embedded=True)
 
 
 def _server_url(found: server.Server) -> URL:
@@ -119,13 +173,3 @@ def _server_url(found: server.Server) -> URL:
         database=found.dbname,
         query={"host": found.host, "port": str(found.port)},
     )
-
-
-def _unreachable(url: URL, error: Exception) -> str:
-    """One line about a failed connection, without the password."""
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[:1]
-    said = re.sub(r"\s+", " ", " ".join(reason)) or type(error).__name__
-    if url.password:
-        said = said.replace(str(url.password), "***")
-    place = url.render_as_string(hide_password=True)
-    return f"the database at {place} cannot be used: {said}; check --storage, or leave it out."
