@@ -1,86 +1,188 @@
-"""optuna-dashboard behind a front of ours: read-only, on 127.0.0.1, and only under that name.
+"""Who may ask optuna-dashboard for what: the checks that every request passes before it.
 
-optuna-dashboard itself has no authentication, lets anyone who reaches its port delete studies, and
-answers under any host name, which a page on the web can use (DNS rebinding). So only GET and HEAD
-pass, only with a Host of this machine, and what it serves may be framed or sniffed by nobody.
+optuna-dashboard itself has no authentication, lets anyone who reaches its port delete studies and
+tell trials, and answers under any host name, which a page on the web can use (DNS rebinding). Here
+a request must, in this order: name a host of ours, come from no other site, know the token, and ask
+for a route that is open (`routes.py`). What comes back is made harmless in `answers.py`.
 """
 
 from __future__ import annotations
 
+import io
+import re
+import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from urllib.parse import parse_qs
 
-from sqlalchemy import URL
+from bottle import Bottle, HTTPError
 
-from weightsearch.errors import WeightsearchError
+from dashboards import answers, routes
 
-HOSTS = ("127.0.0.1", "localhost", "[::1]")
-HEADERS = [
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
-]
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+MAX_BODY_BYTES = 1 << 20
+AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\s:@/\[\]]+)(:\d{1,5})?")
+PLAIN_PATH = re.compile(r"(/|(/(?!\.\.?(/|$))[^/\\\x00-\x1f\x7f-\U0010ffff]+)+/?)")
+"""Printable ASCII, without empty, `.` and `..` parts: no route needs any other."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
-def read_only(dashboard: Application) -> Application:
-    """The dashboard for those who may look and not touch."""
+@dataclass(frozen=True)
+class Access:
+    """Who is let in, and how far."""
+
+    token: str = field(repr=False)
+    hosts: frozenset[str] = LOOPBACK
+    """Under which names, in lower case and without port."""
+    writable: bool = False
+    cookie: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    """What a browser gets for the token; it ends with this process."""
+
+
+@dataclass(eq=False)
+class Refusal(Exception):
+    """Why a request goes no further."""
+
+    status: HTTPStatus
+    reason: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def guarded(dashboard: Bottle, access: Access) -> Application:
+    """optuna-dashboard for those who know the token, as far as `access` goes."""
 
     def front(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        host = environ.get("HTTP_HOST", "").rsplit(":", 1)[0]
-        if host not in HOSTS:
-            return _refused(start_response, HTTPStatus.MISDIRECTED_REQUEST)
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _refused(start_response, HTTPStatus.METHOD_NOT_ALLOWED)
-
-        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            return start_response(status, [*headers, *HEADERS], *more)
-
-        return dashboard(environ, start)
+        try:
+            _check_host(environ, access)
+            _check_origin(environ)
+            if (token := _token(environ)) is not None:
+                return _enter(token, environ, access, start_response)
+            _check_cookie(environ, access)
+            route = _route(dashboard, environ, access)
+            _check_body(environ)
+        except Refusal as refusal:
+            return _refuse(refusal, start_response)
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # optuna-dashboard cannot do without
+        return answers.harmless(dashboard, route, environ, start_response)
 
     return front
 
 
-def _refused(start_response: StartResponse, status: HTTPStatus) -> Iterable[bytes]:
-    body = f"{status.phrase}: this dashboard is read-only, at 127.0.0.1.\n".encode()
+def _check_host(environ: Environ, access: Access) -> None:
+    named = AUTHORITY.fullmatch(environ.get("HTTP_HOST", "").lower())
+    if named is None or named["host"] not in access.hosts:
+        raise Refusal(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            "this dashboard answers under the names it was started with (--allowed-host).",
+        )
+
+
+def _check_origin(environ: Environ) -> None:
+    """What a browser tells about the page that asks; scripts and command lines tell nothing."""
+    host, origin = environ["HTTP_HOST"].lower(), environ.get("HTTP_ORIGIN")
+    ours = origin is None or origin.lower() in (f"http://{host}", f"https://{host}")
+    needed = environ["REQUEST_METHOD"] not in ("GET", "HEAD")
+    site = environ.get("HTTP_SEC_FETCH_SITE", "none")
+    if not ours or (needed and origin is None) or site not in ("same-origin", "none"):
+        raise Refusal(
+            HTTPStatus.FORBIDDEN,
+            "the request comes from another site; put the address into the browser's address line.",
+        )
+
+
+def _token(environ: Environ) -> str | None:
+    """The token in the address; None where there is none."""
+    query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    return query["token"][0] if "token" in query else None
+
+
+def _enter(
+    token: str, environ: Environ, access: Access, start_response: StartResponse
+) -> Iterable[bytes]:
+    """Changes the token for a cookie, so that it stands in no address any more."""
+    if not secrets.compare_digest(token.encode(), access.token.encode()):
+        raise _stranger()
+    cookie = f"{_cookie_name(environ)}={access.cookie}; HttpOnly; SameSite=Strict; Path=/"
+    path = environ.get("PATH_INFO", "")
+    # Not to any path of the asker's: `//elsewhere` would lead to another host.
+    page = path if path.startswith("/dashboard/") and PLAIN_PATH.fullmatch(path) else "/dashboard"
+    headers = [("Location", page), ("Set-Cookie", cookie)]
+    start_response("303 See Other", [*headers, *answers.EVERYWHERE, answers.UNKEPT])
+    return []
+
+
+def _check_cookie(environ: Environ, access: Access) -> None:
+    pairs = (part.strip().partition("=") for part in environ.get("HTTP_COOKIE", "").split(";"))
+    mine = [value for name, _, value in pairs if name == _cookie_name(environ)]
+    if not any(secrets.compare_digest(v.encode(), access.cookie.encode()) for v in mine):
+        raise _stranger()
+
+
+def _cookie_name(environ: Environ) -> str:
+    """By port, because a browser sends a cookie to every port of its host."""
+    return f"weightsearch-{environ['SERVER_PORT']}"
+
+
+def _stranger() -> Refusal:
+    return Refusal(
+        HTTPStatus.UNAUTHORIZED,
+        "open the address with the token, which `weightsearch dashboard` printed.",
+    )
+
+
+def _route(dashboard: Bottle, environ: Environ, access: Access) -> str:
+    """The route that was asked for, if it is open."""
+    path = environ["PATH_INFO"] = environ.get("PATH_INFO") or "/"
+    if not PLAIN_PATH.fullmatch(path):
+        raise Refusal(HTTPStatus.NOT_FOUND, "there is no such page.")
+    environ["PATH_INFO"] = path.rstrip("/")  # as optuna-dashboard does before it looks
+    try:
+        found, _ = dashboard.match(environ)
+    except HTTPError as error:
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            raise _closed("it knows no such method") from None
+        raise Refusal(HTTPStatus.NOT_FOUND, "there is no such page.") from None
+    route = f"{found.method} {found.rule}"
+    if route in routes.READ or (access.writable and route in routes.WRITE):
+        return route
+    if route in routes.WRITE:
+        raise _closed("the dashboard is read-only; start it with --writable")
+    raise _closed(routes.REFUSED.get(route, "weightsearch does not know what this changes"))
+
+
+def _closed(why: str) -> Refusal:
+    return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{why}.", (("Allow", "GET, HEAD"),))
+
+
+def _check_body(environ: Environ) -> None:
+    """Reads the body of a write; nobody reads that of a GET."""
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        raise Refusal(HTTPStatus.LENGTH_REQUIRED, "a request must say how long it is.")
+    body = b""
+    if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        length = environ.get("CONTENT_LENGTH", "")
+        if not (length.isascii() and length.isdigit()):
+            raise Refusal(HTTPStatus.LENGTH_REQUIRED, "a request must say how long it is.")
+        if len(length) > 9 or int(length) > MAX_BODY_BYTES:
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_BODY_BYTES} bytes are taken."
+            )
+        if environ.get("CONTENT_TYPE", "").partition(";")[0].strip() != "application/json":
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a write must be application/json.")
+        body = environ["wsgi.input"].read(int(length))
+    environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+
+
+def _refuse(refusal: Refusal, start_response: StartResponse) -> Iterable[bytes]:
+    body = f"{refusal.status.phrase}: {refusal.reason}\n".encode()
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     start_response(
-        f"{status.value} {status.phrase}",
-        [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), *HEADERS],
+        f"{refusal.status.value} {refusal.status.phrase}",
+        [*headers, *refusal.headers, *answers.EVERYWHERE, answers.UNKEPT],
     )
     return [body]
-
-
-def serve(url: URL, port: int) -> None:
-    """Serves the studies of a database until interrupted.
-
-    Raises WeightsearchError where the port is taken.
-    """
-    from optuna.storages import RDBStorage
-    from optuna_dashboard import wsgi
-
-    storage = RDBStorage(
-        url.render_as_string(hide_password=False), engine_kwargs={"pool_pre_ping": True}
-    )
-    try:
-        server = make_server("127.0.0.1", port, read_only(wsgi(storage)), handler_class=_Quiet)
-    except OSError as error:
-        raise WeightsearchError(
-            f"port {port} must be free, but {error.strerror}; choose another with --port."
-        ) from None
-    print(f"http://127.0.0.1:{server.server_port}/dashboard  (Ctrl-C stops it)", flush=True)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """No line per request."""

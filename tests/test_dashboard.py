@@ -1,27 +1,130 @@
-"""optuna-dashboard behind our front: it shows studies, and cannot be used to change them."""
+"""`weightsearch dashboard` as a process: over HTTP, in a browser, and as a role that can only look."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
+import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
+import optuna
+import psycopg
 import pytest
-from conftest import make_spec
+from conftest import Cli, make_spec
+from optuna.storages import RDBStorage
+from optuna_dashboard import wsgi
+from sqlalchemy import make_url, text
+from test_front import ask as ask_app
 
+from dashboards import routes, serving
 from weightsearch import plan
-from weightsearch.store import ledger
+from weightsearch.store import connect, ledger, migration
 from weightsearch.store.database import Database
 from weightsearch.store.mirror import Mirror
 
 
+@dataclass
+class Dashboard:
+    """One that runs."""
+
+    process: subprocess.Popen[str]
+    port: int
+    token: str
+    cookie: str = ""
+
+    def ask(self, method: str, path: str, body: str = "", **headers: str) -> tuple[int, str, dict]:
+        """Status, body and headers of an answer, for somebody who has been let in."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        named = {"Origin": f"http://127.0.0.1:{self.port}", "Content-Type": "application/json"}
+        connection.request(method, path, body or None, {**named, "Cookie": self.cookie, **headers})
+        answer = connection.getresponse()
+        found = answer.status, answer.read().decode(errors="replace"), dict(answer.headers)
+        connection.close()
+        return found
+
+
+@contextmanager
+def dashboard(storage: str, folder: Path, *options: str, **environment: str) -> Iterator[Dashboard]:
+    """A running `weightsearch dashboard`, and the cookie that its token gives."""
+    log = folder / "dashboard.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "weightsearch", "dashboard", "--port", "0", *options],
+            env=os.environ | {"WEIGHTSEARCH_STORAGE": storage} | environment,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), log.read_text()
+        port, _, token = address.removeprefix("http://127.0.0.1:").partition("/?token=")
+        if file := environment.get(serving.TOKEN_FILE):
+            assert (given := Path(file).read_text().strip()) not in address
+            token = given
+        found = Dashboard(process, int(port), token)
+        found.cookie = found.ask("GET", f"/?token={token}")[2]["Set-Cookie"].split(";")[0]
+        yield found
+    finally:
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 0
+    assert token not in log.read_text()
+
+
+def make_study(database: Database) -> tuple[int, int]:
+    """A study with a finished and a running trial; their ids: of the study, of the running one."""
+    migration.prepare_optuna(database)
+    storage = RDBStorage(connect.DRIVER, engine_kwargs=connect.pooled(database.connect))
+    study = optuna.create_study(study_name="shown", storage=storage)
+    study.add_trial(optuna.create_trial(value=0.5))
+    study.ask()
+    running = storage.get_all_trials(study._study_id)[1]._trial_id
+    storage.remove_session()
+    storage.engine.dispose()
+    return study._study_id, running
+
+
+def rows(database: Database) -> list[object]:
+    """What stands in all of Optuna's tables."""
+    with database.engine.connect() as connection:
+        tables = connection.execute(
+            text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+        )
+        return [
+            connection.execute(text(f"SELECT * FROM {name} ORDER BY 1, 2")).all()
+            if name != "alembic_version" and name != "ws_meta"
+            else None
+            for name in tables.scalars()
+        ]
+
+
 @pytest.fixture
-def port(opened: Database, storage: str, tmp_path: Path) -> Iterator[int]:
-    """A running `weightsearch dashboard` over a study with one finished attempt."""
+def viewer(opened: Database, storage: str) -> Iterator[str]:
+    """The URL of a role that may do nothing but look, given its rights by `migrate`."""
+    name, password = f"viewer_{secrets.token_hex(4)}", secrets.token_hex(16)
+    with opened.engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'"))
+    migration.migrate(opened, viewer=name)
+    url = make_url(storage).set(username=name, password=password)
+    yield url.render_as_string(hide_password=False)
+    with opened.engine.begin() as connection:
+        connection.execute(text(f"DROP OWNED BY {name}"))
+        connection.execute(text(f"DROP ROLE {name}"))
+
+
+def test_it_shows_what_the_ledger_holds(storage: str, opened: Database, tmp_path: Path) -> None:
     spec = make_spec()
     study = ledger.create(opened.engine, "shown", spec, plan.plan(spec))
     lease = ledger.claim(opened.engine, study.id, "w", "cpu", 60)
@@ -33,66 +136,262 @@ def port(opened: Database, storage: str, tmp_path: Path) -> Iterator[int]:
     mirror = Mirror(opened, study)
     mirror.sync()
     mirror.close()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "weightsearch", "dashboard", "--port", "0"],
-        env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
+    with dashboard(storage, tmp_path) as shown:
+        status, body, headers = shown.ask("GET", "/api/studies")
+        assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")
+        studies = json.loads(body)["study_summaries"]
+        assert {s["study_name"] for s in studies} == {"shown", "shown-promotion"}
+        number = next(s["study_id"] for s in studies if s["study_name"] == "shown")
+        trials = json.loads(shown.ask("GET", f"/api/studies/{number}")[1])["trials"]
+        assert [t["state"] for t in trials] == ["Complete"]
+        assert shown.ask("GET", "/dashboard")[0] == 200
+
+
+def test_over_http_strangers_are_refused(storage: str, opened: Database, tmp_path: Path) -> None:
+    study, running = make_study(opened)
+    file = tmp_path / "token"
+    file.write_text("0123456789abcdef\n")
+    token = {serving.TOKEN_FILE: str(file)}
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    (tmp_path / "secret").write_text("s3cret")
+    with dashboard(storage, tmp_path, "--artifacts", str(artifacts), **token) as shown:
+        before = rows(opened)
+        assert shown.ask("GET", "/api/studies")[0] == 200
+        assert shown.ask("GET", "/api/studies", Cookie="")[0] == 401
+        assert shown.ask("GET", "/?token=wrong", Cookie="")[0] == 401
+        assert shown.ask("GET", "/api/studies", Host="evil.example")[0] == 421
+        assert shown.ask("GET", "/api/studies", Origin="http://evil.example")[0] == 403
+        assert shown.ask("GET", "/api/studies", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+        tell = f"/api/trials/{running}/tell"
+        told = json.dumps({"state": "complete", "values": [-999]})
+        for method, path in [
+            ("POST", tell),
+            ("DELETE", f"/api/studies/{study}"),
+            ("POST", "/incompatible-rdb-schema"),
+        ]:
+            assert shown.ask(method, path, told)[0] == 405
+        for name in (
+            "../../secret", "..%2f..%2fsecret", "%2e%2e/%2e%2e/secret", "%252e%252e/secret",
+            "..%5csecret", "..%c0%afsecret", "/etc/passwd", "%2fetc%2fpasswd", "x%00",
+        ):  # fmt: skip
+            status, body, _ = shown.ask("GET", f"/artifacts/{study}/{name}")
+            assert (status, "s3cret" in body, "root:" in body) == (404, False, False)
+        assert rows(opened) == before
+
+
+def test_an_empty_or_short_token_is_one_line(
+    cli: Cli, storage: str, opened: Database, tmp_path: Path
+) -> None:
+    make_study(opened)
+    file = tmp_path / "token"
+    for content, problem in (("", "must be at least 16"), ("a b" * 9, "must be at least 16")):
+        file.write_text(content)
+        answer = cli("dashboard", WEIGHTSEARCH_STORAGE=storage, **{serving.TOKEN_FILE: str(file)})
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert problem in answer.stderr
+        assert answer.stderr.count("\n") == 1
+
+
+def test_a_role_that_can_only_look_is_enough(viewer: str, opened: Database, tmp_path: Path) -> None:
+    study, running = make_study(opened)
+    with dashboard(viewer, tmp_path, "--writable") as shown:
+        before = rows(opened)
+        for path in ("/api/studies", f"/api/studies/{study}", "/dashboard", f"/csv/{study}"):
+            assert shown.ask("GET", path)[0] == 200
+        for path in ("param_importances", "plot/timeline"):
+            assert shown.ask("GET", f"/api/studies/{study}/{path}")[0] in (200, 400)
+        note = json.dumps({"version": 1, "body": "a note"})
+        assert shown.ask("PUT", f"/api/studies/{study}/note", note)[0] == 500
+        assert rows(opened) == before
+
+
+def test_past_the_front_the_database_refuses(viewer: str, opened: Database) -> None:
+    study, running = make_study(opened)
+    url = make_url(viewer)
+    before = rows(opened)
+
+    def make() -> connect.Connection:
+        return connect.connect(connect.parameters(url, "test"))
+
+    storage = RDBStorage(
+        connect.DRIVER, engine_kwargs=connect.pooled(make), skip_table_creation=True
     )
-    assert process.stdout is not None
-    address = process.stdout.readline()
-    assert address.startswith("http://127.0.0.1:")
-    yield int(address.split(":")[2].split("/")[0])
-    process.terminate()
-    process.communicate()
+    bare = wsgi(storage)
+    body = {
+        "study_name": "new", "directions": ["minimize"], "state": "complete", "values": [-999],
+        "user_attrs": {"a": 1}, "version": 1, "body": "a note", "mode": "ChooseWorst",
+        "candidates": [0], "clicked": 0, "output_type": "note",
+    }  # fmt: skip
+    for route in sorted(routes.WRITE | set(routes.REFUSED)):
+        method, path = route.split(" ", 1)
+        path = path.replace("<study_id:int>", str(study)).replace("<trial_id:int>", str(running))
+        path = path.replace("<artifact_id:re:[0-9a-fA-F-]+>", "ab").replace("<history_id>", "ab")
+        status = ask_app(bare, method, path, body, content_type="application/json").status
+        # 302: the upgrade, which finds nothing to upgrade; 400: nothing to upload to, or to ask.
+        assert status in (500, 400, 302, 404), route
+        assert rows(opened) == before, route
+    storage.remove_session()
+    storage.engine.dispose()
+
+    with make() as connection:
+        for statement in (
+            "DELETE FROM studies", "UPDATE trial_values SET value = -999", "TRUNCATE trials CASCADE",
+            "INSERT INTO studies (study_name) VALUES ('new')", "DROP TABLE studies",
+            "CREATE TABLE mine (x int)", "DELETE FROM ws_studies", "UPDATE ws_points SET reason = 'x'",
+        ):  # fmt: skip
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+            connection.rollback()
+    assert rows(opened) == before
 
 
-def ask(port: int, method: str, path: str, host: str = "127.0.0.1") -> tuple[int, str, str]:
-    """Status, body and the content-type-options header of an answer."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request(method, path, headers={"Host": host, "Content-Type": "application/json"})
-    answer = connection.getresponse()
-    body = answer.read().decode()
+def test_a_writable_dashboard_takes_a_note(storage: str, opened: Database, tmp_path: Path) -> None:
+    study, _ = make_study(opened)
+    with dashboard(storage, tmp_path, "--writable") as shown:
+        note = json.dumps({"version": 1, "body": "a note"})
+        path = f"/api/studies/{study}/note"
+        assert shown.ask("PUT", path, note, Origin="http://evil.example")[0] == 403
+        assert shown.ask("PUT", path, note)[0] == 204
+        assert "a note" in shown.ask("GET", f"/api/studies/{study}")[1]
+        assert shown.ask("DELETE", f"/api/studies/{study}", "{}")[0] == 405
+
+
+def test_nothing_secret_can_be_seen_in_the_list_of_processes(
+    storage: str, opened: Database, tmp_path: Path
+) -> None:
+    make_study(opened)
+    with dashboard(storage, tmp_path) as shown:
+        line = Path(f"/proc/{shown.process.pid}/cmdline").read_bytes()
+        assert shown.token.encode() not in line
+        assert str(make_url(storage).password).encode() not in line
+
+
+def test_without_a_study_it_says_how_to_make_one(cli: Cli, storage: str) -> None:
+    answer = cli("dashboard", "--port", 0, WEIGHTSEARCH_STORAGE=storage)
+    assert answer.returncode == 1
+    assert "must hold a study to be browsed" in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+def test_a_port_in_use_is_one_line(cli: Cli, storage: str, opened: Database) -> None:
+    make_study(opened)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = cli("dashboard", "--port", port, WEIGHTSEARCH_STORAGE=storage)
+    assert answer.returncode == 1
+    assert f"127.0.0.1:{port} must be an address of this machine with a free port" in answer.stderr
+    bad = cli("dashboard", "--port", 0, "--bind", "192.0.2.1", WEIGHTSEARCH_STORAGE=storage)
+    assert bad.returncode == 1
+    assert "192.0.2.1:0 must be an address of this machine" in bad.stderr
+    missing = cli("dashboard", "--artifacts", "absent", WEIGHTSEARCH_STORAGE=storage)
+    assert missing.returncode == 1
+    assert "--artifacts must be a folder" in missing.stderr
+
+
+# The server
+
+
+@contextmanager
+def server(app: Callable[..., list[bytes]]) -> Iterator[int]:
+    with serving._Server(("127.0.0.1", 0), serving._Handler) as found:
+        found.set_app(app)
+        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield found.server_port
+        finally:
+            found.shutdown()
+            thread.join()
+
+
+def plain(environ: object, start_response: Callable[..., object]) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"here"]
+
+
+def get(port: int) -> bytes:
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/")
+    body = connection.getresponse().read()
     connection.close()
-    return answer.status, body, answer.headers.get("X-Content-Type-Options", "")
+    return body
 
 
-def test_it_shows_the_study_and_refuses_to_change_it(port: int, opened: Database) -> None:
-    status, body, sniffing = ask(port, "GET", "/api/studies")
-    assert (status, sniffing) == (200, "nosniff")
-    studies = json.loads(body)["study_summaries"]
-    assert {s["study_name"] for s in studies} == {"shown", "shown-promotion"}
-    number = next(s["study_id"] for s in studies if s["study_name"] == "shown")
-    trials = json.loads(ask(port, "GET", f"/api/studies/{number}")[1])["trials"]
-    assert [t["state"] for t in trials] == ["Complete"]
-    assert ask(port, "GET", "/dashboard")[0] == 200
-
-    for method, path in [
-        ("DELETE", f"/api/studies/{number}"),
-        ("POST", "/api/studies"),
-        ("POST", f"/api/trials/{trials[0]['trial_id']}/tell"),
-        ("PUT", f"/api/studies/{number}/note"),
-        ("POST", "/incompatible-rdb-schema"),
-    ]:
-        assert ask(port, method, path)[0] == 405
-    assert len(json.loads(ask(port, "GET", "/api/studies")[1])["study_summaries"]) == 2
+def test_who_says_nothing_keeps_nobody_waiting() -> None:
+    with server(plain) as port:
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
+        silent[0].sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX-Sl")
+        assert get(port) == b"here"
+        for connection in silent:
+            connection.close()
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example"])
-def test_it_answers_under_no_foreign_name(port: int, host: str) -> None:
-    assert ask(port, "GET", "/api/studies", host)[0] == 421
+def test_who_trickles_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "REQUEST_S", 0.2)
+    monkeypatch.setattr(serving, "CONNECTIONS", 2)
+    with server(plain) as port:
+        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
+        for connection in slow:
+            connection.settimeout(30)
+            connection.sendall(b"GET / HTTP/1.1\r\n")
+        # Both places are taken; this one is served when the first of them is sent away.
+        assert get(port) == b"here"
+        for connection in slow:
+            assert connection.recv(1) == b""
+            connection.close()
 
 
-def test_a_port_in_use_is_one_line(port: int, storage: str, tmp_path: Path) -> None:
-    second = subprocess.run(
-        [sys.executable, "-m", "weightsearch", "dashboard", "--port", str(port)],
-        env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert second.returncode == 1
-    assert f"port {port} must be free" in second.stderr
+def test_a_slow_answer_keeps_nobody_waiting() -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def app(environ: dict[str, str], start_response: Callable[..., object]) -> list[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            asked.set()
+            answer.wait(30)
+        return plain(environ, start_response)
+
+    with server(app) as port:
+        slow = HTTPConnection("127.0.0.1", port, timeout=30)
+        slow.request("GET", "/slow")
+        assert asked.wait(30)
+        assert get(port) == b"here"
+        answer.set()
+        assert slow.getresponse().read() == b"here"
+        slow.close()
+
+
+# In a browser
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+def test_it_can_be_browsed_in_chromium(storage: str, opened: Database, tmp_path: Path) -> None:
+    if CHROMIUM is None:
+        pytest.skip("needs chromium")
+    study, _ = make_study(opened)
+
+    def open_page(shown: Dashboard, path: str) -> tuple[str, str]:
+        """The page as it is after its scripts ran, and what the console said."""
+        found = subprocess.run(
+            [
+                CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-extensions",
+                f"--user-data-dir={tmp_path / 'browser'}", "--virtual-time-budget=15000",
+                "--enable-logging=stderr", "--dump-dom",
+                f"http://127.0.0.1:{shown.port}{path}?token={shown.token}",
+            ],
+            capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+        console = [line for line in found.stderr.splitlines() if "CONSOLE" in line]
+        return found.stdout, "\n".join(console)
+
+    with dashboard(storage, tmp_path) as shown:
+        page, console = open_page(shown, "/")
+        assert "shown" in page
+        assert "MINIMIZE" in page
+        page, console = open_page(shown, f"/dashboard/studies/{study}")
+        assert "main-svg" in page  # plotly has drawn
+        assert "Best Trial" in page
+        assert "Content Security Policy" not in console

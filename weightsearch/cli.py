@@ -13,11 +13,11 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from weightsearch import cli_control, cli_data, cli_database, cli_keep, config
+from weightsearch import cli_control, cli_dashboard, cli_data, cli_database, cli_keep, config
 from weightsearch.cli_common import (
     DONE,
     INTERRUPTED,
@@ -33,9 +33,6 @@ from weightsearch.cli_common import (
 )
 from weightsearch.errors import ConfigError, WeightsearchError
 
-if TYPE_CHECKING:
-    pass
-
 DATABASE_S = 60.0  # a worker that starts in an outage waits this long
 
 app = typer.Typer(
@@ -47,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (cli_control, cli_keep, cli_database):
+for part in (cli_control, cli_keep, cli_database, cli_dashboard):
     app.add_typer(part.app)
 app.add_typer(cli_data.app, name="data")
 
@@ -316,20 +313,6 @@ def predict(
     made = prediction.predict(checkpoint, images, out, devices.pick(device, 1)[0])
     files = [{name: _plain(value) for name, value in vars(one).items()} for one in made]
     print_answer({"predictions": files}, as_json, show.predictions)
-
-
-@app.command()
-def dashboard(
-    port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 8080,
-    storage: Storage = None,
-) -> None:
-    """Browse the studies with optuna-dashboard, read-only, on this machine only.
-
-    Example: weightsearch dashboard --port 8080
-    """
-    from dashboards import front
-
-    front.serve(open_storage(storage).url, port)
 
 
 def _interrupt_on_sigterm() -> None:

@@ -1,0 +1,113 @@
+"""What optuna-dashboard answers, made harmless.
+
+It serves artifacts under the type that their uploader chose, in its own origin: an HTML file among
+them would run with the dashboard's rights. Its tables as CSV hold what workers wrote, which a
+spreadsheet would take for formulas. Here every artifact is a download that nothing runs, and a cell
+is text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from bottle import Bottle
+
+Headers = list[tuple[str, str]]
+
+EVERYWHERE = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+)
+UNKEPT = ("Cache-Control", "no-store")
+PAGE = (
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'"
+)
+"""unsafe-eval: plotly's WebGL pictures compile their shaders' wrappers."""
+NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+ARTIFACT = "sandbox; default-src 'none'; frame-ancestors 'none'"
+
+INERT = ("image/png", "image/jpeg", "image/webp", "application/json", "text/plain")
+"""What an artifact may be called; a browser runs none of them."""
+UNKNOWN = "application/octet-stream"
+
+CELL = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^",\r\n]+)')
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def harmless(
+    dashboard: Bottle, route: str, environ: dict[str, Any], start_response: Callable[..., Any]
+) -> Iterable[bytes]:
+    """The dashboard's answer to a request for this route, under headers of ours."""
+    begun: list[tuple[str, Headers]] = []
+
+    def begin(status: str, headers: Headers, exc_info: Any = None) -> None:
+        begun.append((status, headers))
+
+    body: Iterable[bytes] = dashboard(environ, begin)
+    status, headers = begun[-1]
+    if route.startswith("GET /csv/") and status.startswith("200"):
+        table = text_only(b"".join(body).decode()).encode()
+        body = [table]
+        study = environ["PATH_INFO"].rpartition("/")[2]
+        headers = [
+            ("Content-Type", "text/csv; charset=utf-8"),
+            ("Content-Length", str(len(table))),
+            ("Content-Disposition", f'attachment; filename="study-{study}.csv"'),
+        ]
+    start_response(status, [*_kept(headers, route), *_ours(route)])
+    return body
+
+
+def text_only(table: str) -> str:
+    """CSV, as Python's csv writes it, in which no cell but a number begins like a formula."""
+    return CELL.sub(_cell, table)
+
+
+def _cell(found: re.Match[str]) -> str:
+    quote = '"' if found["bare"] is None else ""
+    text = found["bare"] or found["quoted"]
+    if text.startswith(FORMULA) and not _is_number(text):
+        text = f"'{text}"
+    return f"{quote}{text}{quote}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _kept(headers: Headers, route: str) -> Headers:
+    """What the dashboard says and may say."""
+    named = {name.lower(): value for name, value in headers}
+    if "/artifacts/" in route:
+        kind = named.get("content-type", "").partition(";")[0].strip().lower()
+        found = [("Content-Type", kind if kind in INERT else UNKNOWN)]
+        return found + [(n, v) for n, v in headers if n.lower() == "content-length"]
+    kept = ("content-type", "content-length", "content-encoding", "content-disposition")
+    found = [(name, value) for name, value in headers if name.lower() in kept]
+    if "location" in named:  # without the host, which the asker could choose
+        found.append(("Location", urlsplit(named["location"]).path))
+    return found
+
+
+def _ours(route: str) -> Headers:
+    if "/artifacts/" in route:
+        return [
+            *EVERYWHERE, UNKEPT, ("Content-Security-Policy", ARTIFACT),
+            ("Content-Disposition", "attachment"),
+        ]  # fmt: skip
+    if route.startswith("GET /static/"):
+        return [*EVERYWHERE, ("Content-Security-Policy", NO_PAGE)]
+    policy = PAGE if route.startswith(("GET /dashboard", "GET /incompatible")) else NO_PAGE
+    return [*EVERYWHERE, UNKEPT, ("Content-Security-Policy", policy)]

@@ -1,0 +1,48 @@
+"""`weightsearch dashboard`: browsing the studies."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weightsearch.cli_common import Storage, open_storage
+from weightsearch.errors import ConfigError
+
+app = typer.Typer()
+
+
+@app.command()
+def dashboard(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8080,
+    writable: Annotated[bool, typer.Option("--writable", help="Notes can be edited.")] = False,
+    bind: Annotated[
+        str, typer.Option(help="The address to listen on; another than this only in a container.")
+    ] = "127.0.0.1",
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name to answer under besides localhost: a proxy's. Repeatable."),
+    ] = None,
+    artifacts: Annotated[
+        Path | None, typer.Option(help="The folder of an Optuna FileSystemArtifactStore.")
+    ] = None,
+    storage: Storage = None,
+) -> None:
+    """Browse the studies with optuna-dashboard: read-only, on this machine only, with a token.
+
+    The address to open is printed. WEIGHTSEARCH_DASHBOARD_TOKEN_FILE names a file with a token of
+    your own.
+
+    Example: weightsearch dashboard --port 8080
+    """
+    from dashboards import serving
+
+    if artifacts is not None and not artifacts.is_dir():
+        raise ConfigError(f"--artifacts must be a folder, but there is no folder {artifacts}.")
+    # Before the first connection: a container is stopped by SIGTERM at any time.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        serving.serve(open_storage(storage), port, bind, allowed_host or (), writable, artifacts)
