@@ -16,9 +16,9 @@ HEAVY = {"torch", "timm", "optuna", "sqlalchemy"}
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "stopping", "whole"},
+    {"errors", "stopping", "whole", "failpoints", "failures", "presentable"},
     {"names"},
-    {"config"},
+    {"config", "budget"},
     {"objective", "space", "provenance"},
     {"plan", "data", "compare", "preflight", "trivial"},
     {"depth", "store"},
@@ -28,7 +28,7 @@ LAYERS = [
     {"launch"},
     {"answers", "show"},
     {"cli_common"},
-    {"cli_data", "cli_control", "cli_keep", "cli_database"},
+    {"cli_data", "cli_control", "cli_keep", "cli_database", "cli_dashboard"},
     {"cli"},
 ]
 FORBIDDEN = {

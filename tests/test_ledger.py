@@ -14,7 +14,7 @@ from weightsearch.config import StudySpec
 from weightsearch.errors import StorageError, StudyError
 from weightsearch.store import database, ledger, reading, schema
 from weightsearch.store.database import Database
-from weightsearch.store.ledger import ATTEMPTS, PROMOTION, Lease, Study
+from weightsearch.store.ledger import PROMOTION, Lease, Study
 from weightsearch.store.schema import attempts, meta, points
 
 RESULT = {"outcome": "done", "metrics": {"rmse": 0.5}, "samples": {}, "groups": [], "images": 1}
@@ -88,7 +88,7 @@ def test_an_expired_lease_is_taken_over_at_its_own_place(opened: Database) -> No
     dead = claim(opened, study, "dead")
     claim(opened, study, "alive")
     expire(opened, dead)
-    taken = claim(opened, study, "alive")
+    taken = claim(opened, study, "third")
     assert (taken.number, taken.attempt) == (dead.number, 2)
     with opened.engine.connect() as connection:
         outcomes = connection.execute(
@@ -105,8 +105,9 @@ def test_a_worker_that_lost_its_lease_changes_nothing(opened: Database) -> None:
     expire(opened, late)
     taken = claim(opened, study, "other")
     engine = opened.engine
-    assert not ledger.renew(engine, late, 60)
-    assert not ledger.report(engine, late, {"rmse": 1.0})
+    assert ledger.renew(engine, late, 60) is None
+    assert ledger.report(engine, late, 1, {"rmse": 1.0}) is None
+    assert not ledger.retry(engine, late, "no", 3)
     assert not ledger.finish(engine, late, RESULT)
     assert not ledger.fail(engine, late, "no")
     assert not ledger.give_back(engine, late, "no", paused=False)
@@ -133,23 +134,34 @@ def test_finishing_twice_is_finishing_once(opened: Database) -> None:
 
 def test_a_point_whose_workers_keep_dying_is_failed_with_the_reason(opened: Database) -> None:
     study = create(opened)
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, 3 + 1):
         lease = claim(opened, study, f"w{attempt}")
         assert (lease.number, lease.attempt) == (0, attempt)
         expire(opened, lease)
     assert claim(opened, study).number == 1
-    assert reading.failed(opened.engine, study)[0]["reason"] == "its worker was lost 3 times"
+    assert (
+        reading.failed(opened.engine, study)[0]["reason"] == "its worker was lost (tried 3 times)"
+    )
 
 
 def test_giving_back_costs_no_attempt_and_keeps_the_place(opened: Database) -> None:
     study = create(opened)
-    for _ in range(2 * ATTEMPTS):
+    for _ in range(2 * 3):
         lease = claim(opened, study)
         assert lease.number == 0
         assert ledger.give_back(opened.engine, lease, "asked", paused=True)
     counts = reading.counts(opened.engine, study)
     assert counts["paused"] == 1
     assert sum(counts[s] for s in schema.STATES) == counts["total"] == 10
+
+
+def test_a_worker_whose_claim_was_answered_to_nobody_is_given_the_same_point(
+    opened: Database,
+) -> None:
+    """The connection broke after the claim was committed: the worker asks again."""
+    study = create(opened)
+    assert claim(opened, study) == claim(opened, study)
+    assert reading.counts(opened.engine, study)["leased"] == 1
 
 
 def test_an_attempt_of_the_same_worker_is_told_from_the_next(opened: Database) -> None:
@@ -225,7 +237,7 @@ def test_promotion_runs_stand_beside_the_points(opened: Database) -> None:
     assert reading.counts(opened.engine, study, PROMOTION)["total"] == 4
     assert reading.counts(opened.engine, study)["total"] == 10
     assert reading.planned(opened.engine, study, PROMOTION) == finalists
-    leases = [claim(opened, study) for _ in range(12)]
+    leases = [claim(opened, study, f"w{k}") for k in range(12)]
     assert [lease.rung for lease in leases] == [0] * 10 + [1] * 2
 
 
@@ -262,7 +274,10 @@ def test_verify_names_what_is_missing_and_what_is_double(opened: Database) -> No
 def test_a_newer_schema_is_refused(opened: Database, storage: str, tmp_path: object) -> None:
     with opened.engine.begin() as connection:
         connection.execute(meta.update().values(version=schema.VERSION + 1))
-    with pytest.raises(StorageError, match="schema must be of version 1, but it is 2"):
+    with pytest.raises(
+        StorageError,
+        match=f"must be of version {schema.VERSION} or older, but it is {schema.VERSION + 1}",
+    ):
         database.open_database(storage, tmp_path)  # type: ignore[arg-type]
 
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC
 from typing import Any
 
 import optuna
 import pytest
 from conftest import make_spec
+from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
-from sqlalchemy import update
+from sqlalchemy import func, select
 
 from weightsearch import plan
-from weightsearch.store import ledger
+from weightsearch.store import connect, ledger
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import Lease, Study
-from weightsearch.store.mirror import ANNOUNCED, Mirror
+from weightsearch.store.mirror import MIRROR_LOCK, Mirror
 from weightsearch.store.schema import attempts
+
+Shown = Callable[[], list[optuna.trial.FrozenTrial]]
 
 
 @pytest.fixture
@@ -26,18 +34,28 @@ def study(opened: Database) -> Study:
 
 
 @pytest.fixture
-def mirror(opened: Database, study: Study) -> Iterator[Mirror]:
-    made = Mirror(opened, study)
-    yield made
-    made.close()
+def mirror(opened: Database, study: Study) -> Mirror:
+    return Mirror(opened, study)
 
 
-def shown(mirror: Mirror) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name="study", storage=mirror.storage).trials
+@pytest.fixture
+def shown_study(opened: Database, mirror: Mirror) -> Iterator[Callable[[], optuna.Study]]:
+    """The study as Optuna itself reads it."""
+    storage = optuna.storages.RDBStorage(
+        connect.DRIVER, engine_kwargs=connect.pooled(opened.connect), skip_table_creation=True
+    )
+    yield lambda: optuna.load_study(study_name="study", storage=storage)
+    storage.remove_session()
+    storage.engine.dispose()
 
 
-def claim(opened: Database, study: Study, lease_s: float = 60) -> Lease:
-    lease = ledger.claim(opened.engine, study.id, "w", "cpu", lease_s)
+@pytest.fixture
+def shown(shown_study: Callable[[], optuna.Study]) -> Shown:
+    return lambda: shown_study().trials
+
+
+def claim(opened: Database, study: Study, lease_s: float = 60, worker: str = "w") -> Lease:
+    lease = ledger.claim(opened.engine, study.id, worker, "cpu", lease_s)
     assert lease is not None
     return lease
 
@@ -48,22 +66,22 @@ def result(rmse: float) -> dict[str, Any]:
 
 
 def test_an_attempt_is_followed_while_it_runs(
-    opened: Database, study: Study, mirror: Mirror
+    opened: Database, study: Study, mirror: Mirror, shown: Shown
 ) -> None:
     lease = claim(opened, study)
     mirror.sync()
-    (trial,) = shown(mirror)
+    (trial,) = shown()
     assert lease.point is not None
     assert trial.state == TrialState.RUNNING
     assert trial.params == {t: float(w) for t, w in lease.point.weights.items()} | {
         "encoder": lease.point.params["encoder"]
     }
-    ledger.report(opened.engine, lease, {"rmse": 0.9})
+    ledger.report(opened.engine, lease, 1, {"rmse": 0.9})
     mirror.sync()
-    ledger.report(opened.engine, lease, {"rmse": 0.7})
+    ledger.report(opened.engine, lease, 2, {"rmse": 0.7})
     ledger.finish(opened.engine, lease, result(0.7))
     mirror.sync()
-    (trial,) = shown(mirror)
+    (trial,) = shown()
     assert trial.state == TrialState.COMPLETE
     assert trial.value == 0.7
     assert trial.intermediate_values == {1: 0.9, 2: 0.7}
@@ -84,7 +102,7 @@ def test_an_attempt_is_followed_while_it_runs(
     ],
 )
 def test_attempts_that_bring_no_number_end_as_fail_with_the_reason(
-    opened: Database, study: Study, mirror: Mirror, end: str, reason: str
+    opened: Database, study: Study, mirror: Mirror, shown: Shown, end: str, reason: str
 ) -> None:
     lease = claim(opened, study, lease_s=-1 if end == "lost" else 60)
     mirror.sync()
@@ -96,52 +114,88 @@ def test_attempts_that_bring_no_number_end_as_fail_with_the_reason(
         diverged = {"outcome": "diverged", "metrics": {}, "reason": reason}
         ledger.finish(opened.engine, lease, diverged, "diverged")
     else:
-        assert claim(opened, study).attempt == 2
+        assert claim(opened, study, worker="other").attempt == 2
     mirror.sync()
-    trial = shown(mirror)[0]
+    trial = shown()[0]
     assert trial.state == TrialState.FAIL
     assert trial.user_attrs["fail_reason"] == reason
 
 
-@pytest.mark.parametrize("made", [True, False], ids=["trial made", "trial not made"])
-def test_a_crash_between_announcing_and_noting_a_trial_doubles_nothing(
-    opened: Database, study: Study, mirror: Mirror, made: bool
+@pytest.mark.parametrize("place", ["before-mirror", "in-mirror"])
+def test_a_process_that_dies_while_it_mirrors_doubles_nothing_and_loses_nothing(
+    opened: Database, storage: str, study: Study, mirror: Mirror, shown: Shown, place: str
 ) -> None:
     claim(opened, study)
-    if made:
-        mirror.sync()
+    code = (
+        "import sys; from pathlib import Path; from weightsearch.store import database, ledger;"
+        "from weightsearch.store.mirror import Mirror;"
+        "opened = database.open_database(None, Path());"
+        "Mirror(opened, ledger.find(opened.engine, 'study')).sync()"
+    )
+    environment = {"WEIGHTSEARCH_STORAGE": storage, "WEIGHTSEARCH_FAILPOINT": place}
+    died = subprocess.run([sys.executable, "-c", code], env=os.environ | environment, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert shown() == []
+    assert mirror.sync() == 1
+    assert mirror.sync() == 0
+    assert len(shown()) == 1
+
+
+def test_a_study_that_somebody_removed_from_optuna_is_shown_again(
+    opened: Database, study: Study, mirror: Mirror, shown: Shown
+) -> None:
+    ledger.finish(opened.engine, claim(opened, study), result(1.0))
+    ledger.report(opened.engine, claim(opened, study), 1, {"rmse": 2.0})
+    mirror.sync()
+    before = [(t.number, t.state, t.values, t.intermediate_values) for t in shown()]
     with opened.engine.begin() as connection:
-        connection.execute(update(attempts).values(trial_id=ANNOUNCED, mirrored_epochs=0))
+        for table in reversed(BaseModel.metadata.sorted_tables):
+            connection.execute(table.delete().where(table.name != "version_info"))
+    assert Mirror(opened, study).sync() == 2
+    assert [(t.number, t.state, t.values, t.intermediate_values) for t in shown()] == before
+
+
+def test_times_are_the_ledgers(
+    opened: Database, study: Study, mirror: Mirror, shown: Shown
+) -> None:
+    ledger.finish(opened.engine, claim(opened, study), result(1.0))
     mirror.sync()
-    mirror.sync()
-    assert len(shown(mirror)) == 1
+    with opened.engine.connect() as connection:
+        row = connection.execute(select(attempts.c.started_at, attempts.c.ended_at)).one()
+    (trial,) = shown()
+    assert trial.datetime_start is not None
+    assert trial.datetime_complete is not None
+    assert trial.datetime_start.astimezone(UTC) == row.started_at
+    assert trial.datetime_complete.astimezone(UTC) == row.ended_at
 
 
 def test_a_mirror_that_came_late_shows_the_same(
-    opened: Database, study: Study, mirror: Mirror
+    opened: Database,
+    study: Study,
+    mirror: Mirror,
+    shown: Shown,
+    shown_study: Callable[[], optuna.Study],
 ) -> None:
     for k in range(20):
         lease = claim(opened, study)
-        ledger.report(opened.engine, lease, {"rmse": 1.0 + k})
+        ledger.report(opened.engine, lease, 1, {"rmse": 1.0 + k})
         ledger.finish(opened.engine, lease, result(1.0 + k))
     assert mirror.sync() == 20
-    trials = shown(mirror)
+    trials = shown()
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 20
     assert [t.user_attrs["point"] for t in trials] == list(range(20))
-    best = optuna.load_study(study_name="study", storage=mirror.storage)
+    best = shown_study()
     assert best.best_value == 1.0
     assert set(optuna.importance.get_param_importances(best)) <= {"mae", "edge", "ssim", "encoder"}
 
 
-def test_one_process_mirrors_at_a_time(opened: Database, study: Study, mirror: Mirror) -> None:
-    from sqlalchemy import func, select
-
-    from weightsearch.store.mirror import MIRROR_LOCK
-
+def test_one_process_mirrors_at_a_time(
+    opened: Database, study: Study, mirror: Mirror, shown: Shown
+) -> None:
     claim(opened, study)
     with opened.engine.connect() as other:
         other.execute(select(func.pg_advisory_lock(MIRROR_LOCK, study.id)))
         assert mirror.sync() == 0
-        assert shown(mirror) == []
+        assert shown() == []
     opened.engine.dispose()  # as when the other process dies: its connection goes, and its lock
     assert mirror.sync() == 1

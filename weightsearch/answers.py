@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 from weightsearch import config, names
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.ranking import ranking
-from weightsearch.store import ledger, reading
-from weightsearch.store.ledger import PROMOTION
+from weightsearch.store import claiming, ledger, reading
+from weightsearch.store.ledger import PROMOTION, Study
 
 
 def status(engine: Engine, name: str | None) -> dict[str, Any]:
@@ -25,7 +25,11 @@ def status(engine: Engine, name: str | None) -> dict[str, Any]:
     return {
         "study": study.name,
         "goal": study.spec.goal,
+        "state": study.state,
+        "state_reason": study.state_reason,
         "points": points,
+        "coverage": reading.coverage(engine, study),
+        "budget": budget(engine, study),
         "promotion": reading.counts(engine, study, PROMOTION),
         "equivalent_left_out": study.equivalent_left_out,
         "workers": workers,
@@ -38,6 +42,35 @@ def status(engine: Engine, name: str | None) -> dict[str, Any]:
         "spec": study.spec.resolved(),
         "digest": study.spec.digest(),
         "data_digest": study.data_digest,
+    }
+
+
+def budget(engine: Engine, study: Study) -> dict[str, Any] | None:
+    """What the search may cost, and what it has cost so far; None where nothing limits it."""
+    if study.budget is None and study.deadline is None:
+        return None
+    with engine.connect() as connection:
+        spent = claiming.spending(connection, study.id)
+    return {
+        **(study.budget or {}),
+        "until": study.deadline.isoformat(timespec="seconds") if study.deadline else None,
+        "spent": {"points": spent.points, "device_seconds": spent.device_s},
+    }
+
+
+def workers(engine: Engine, name: str | None) -> dict[str, Any]:
+    """Who is at it."""
+    study = ledger.find(engine, name)
+    return {"study": study.name, "workers": reading.present(engine, study)}
+
+
+def failures(engine: Engine, name: str | None) -> dict[str, Any]:
+    """Points that were given up, and every attempt that brought no result, with the reasons."""
+    study = ledger.find(engine, name)
+    return {
+        "study": study.name,
+        "failed": reading.failed(engine, study),
+        "attempts": reading.troubles(engine, study),
     }
 
 

@@ -32,6 +32,7 @@ from weightsearch.cli_common import (
     print_answer,
 )
 from weightsearch.errors import ConfigError, WeightsearchError
+from weightsearch.failures import REPLACE_ME
 
 DATABASE_S = 60.0  # a worker that starts in an outage waits this long
 
@@ -87,6 +88,10 @@ def launch(
     data: Data = None,
     storage: Storage = None,
     name: Annotated[str | None, typer.Option(help="The study's name in the database.")] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(help="2h, '100 points' or '8 device-h'; repeatable. None: all points."),
+    ] = None,
     on: Annotated[str, typer.Option(help="Where workers run: local.")] = "local",
     promote: Annotated[bool, typer.Option(help="Train the best in full afterwards.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
@@ -96,6 +101,7 @@ def launch(
 
     Example: weightsearch launch quickstart --sampler grid
     """
+    from weightsearch import budget as budgets
     from weightsearch import show
     from weightsearch.launch import session
     from weightsearch.launch.local import LAUNCHERS
@@ -111,6 +117,7 @@ def launch(
     )
     request = session.Request(
         name=name or f"{file.stem}-{spec.sampler.kind}",
+        budget=budgets.parse(budget or ()),
         home=config.home(),
         data=data.resolve() if data else None,
         device=device,
@@ -156,29 +163,22 @@ def worker(
     until = time.monotonic() + DATABASE_S
     database = patiently(lambda: open_storage(storage), lambda: time.monotonic() > until)
     launcher = os.environ.get("WEIGHTSEARCH_LAUNCHER")
-    service.run(
-        service.Worker(
-            database=database,
-            study=ledger.find(database.engine, name),
-            stop=Stop(launcher=int(launcher) if launcher else None),
-            home=config.home(),
-            device=devices.pick(device, 1)[0],
-            data=data,
-            lease_s=lease,
-        )
+    asked = service.Worker(
+        database=database,
+        study=ledger.find(database.engine, name),
+        stop=Stop(launcher=int(launcher) if launcher else None),
+        home=config.home(),
+        device=devices.pick(device, 1)[0],
+        data=data,
+        lease_s=lease,
+        name=os.environ.get("WEIGHTSEARCH_WORKER") or service.new_name(),
+        replaces=os.environ.get("WEIGHTSEARCH_REPLACES") or None,
     )
-
-
-@app.command()
-def status(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
-    """Points by state, workers, the best so far, what failed and why.
-
-    Example: weightsearch status quickstart-grid --json
-    """
-    from weightsearch import answers, show
-
-    database = open_storage(storage)
-    print_answer(answers.status(database.engine, name), as_json, show.status)
+    try:
+        service.run(asked)
+    except service.Unfit as error:
+        print(f"{error}; this worker must be replaced", file=sys.stderr)
+        sys.exit(REPLACE_ME)
 
 
 @app.command()

@@ -1,7 +1,170 @@
-"""Commands about what is done to a study while it runs."""
+"""Commands about a study that runs: how far it is, and what is done to it meanwhile."""
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from weightsearch.cli_common import DONE, Json, Name, Storage, open_storage, print_answer
+from weightsearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from weightsearch.store.ledger import Study
+
+WATCH_EVERY_S = 2.0
+
 app = typer.Typer()
+
+Why = Annotated[str | None, typer.Option(help="Shown to whoever asks for the status.")]
+
+
+@app.command()
+def status(
+    name: Name = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and look again.")] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Points by state, workers, the best so far, what failed and why.
+
+    Example: weightsearch status quickstart-grid --watch
+    """
+    from weightsearch import answers, show
+
+    engine = open_storage(storage).engine
+    if watch and as_json:
+        raise ConfigError("--watch is for people; for programs ask for --json as often as needed.")
+    if watch:
+        _watch(lambda: answers.status(engine, name))
+    else:
+        print_answer(answers.status(engine, name), as_json, show.status)
+
+
+def _watch(ask: Callable[[], dict[str, Any]]) -> None:
+    """Shows the status until the study is over, or Ctrl-C."""
+    from weightsearch import show
+    from weightsearch.store.outage import patiently
+
+    try:
+        while True:
+            answer = patiently(ask)
+            with show.fresh_page():
+                show.status(answer)
+            points, runs = answer["points"], answer["promotion"]
+            left = [part[s] for part in (points, runs) for s in ("waiting", "leased", "paused")]
+            if not any(left) and not answer["workers"]:
+                return
+            time.sleep(WATCH_EVERY_S)
+    except KeyboardInterrupt:
+        sys.exit(DONE)
+
+
+@app.command()
+def workers(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
+    """Who is at it: host, process, device, and the point in hand.
+
+    Example: weightsearch workers
+    """
+    from weightsearch import answers, show
+
+    print_answer(answers.workers(open_storage(storage).engine, name), as_json, show.workers)
+
+
+@app.command()
+def failures(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
+    """Every attempt that brought no result, with the reason.
+
+    Example: weightsearch failures quickstart-grid
+    """
+    from weightsearch import answers, show
+
+    print_answer(answers.failures(open_storage(storage).engine, name), as_json, show.failures)
+
+
+@app.command()
+def pause(
+    name: Name = None, why: Why = None, storage: Storage = None, as_json: Json = False
+) -> None:
+    """Let workers give their points back at the end of the epoch, and wait.
+
+    Example: weightsearch pause paper-grid-grid --why "the GPUs are needed until noon"
+    """
+    said = "is paused: workers give their points back and wait; `weightsearch resume` goes on"
+    _set_state(name, storage, as_json, "paused", why, said)
+
+
+@app.command()
+def resume(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
+    """Go on with a paused or stopped study; a stopped one needs workers too (`launch`).
+
+    Example: weightsearch resume paper-grid-grid
+    """
+    _set_state(name, storage, as_json, "running", None, "goes on")
+
+
+@app.command()
+def stop(
+    name: Name = None, why: Why = None, storage: Storage = None, as_json: Json = False
+) -> None:
+    """Let workers give their points back at the end of the epoch, and leave.
+
+    Example: weightsearch stop paper-grid-grid
+    """
+    said = "is stopped: workers give their points back and leave; the same launch goes on"
+    _set_state(name, storage, as_json, "stopped", why, said)
+
+
+@app.command()
+def retry(
+    name: Name = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Points that were given up.")] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Let points that were given up be tried again, with all their attempts.
+
+    Example: weightsearch retry quickstart-grid --failed
+    """
+    from weightsearch.store import control
+
+    if not failed:
+        raise ConfigError("`retry` must be told what to try again; say --failed.")
+
+    def again(engine: Engine, study: Study) -> str:
+        number = control.retry_failed(engine, study)
+        return f"{number} points of study {study.name} wait to be tried again"
+
+    _change(name, storage, as_json, again)
+
+
+def _set_state(
+    name: str | None, storage: str | None, as_json: bool, state: str, why: str | None, said: str
+) -> None:
+    from weightsearch.store import control
+
+    def change(engine: Engine, study: Study) -> str:
+        control.set_state(engine, study, state, why)
+        return f"study {study.name} {said}"
+
+    _change(name, storage, as_json, change)
+
+
+def _change(
+    name: str | None,
+    storage: str | None,
+    as_json: bool,
+    change: Callable[[Engine, Study], str],
+) -> None:
+    from weightsearch import show
+    from weightsearch.store import ledger
+
+    engine = open_storage(storage).engine
+    study = ledger.find(engine, name)
+    did = change(engine, study)
+    print_answer({"study": study.name, "did": did}, as_json, show.changed)

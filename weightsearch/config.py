@@ -210,6 +210,15 @@ class PromoteSpec(Part):
         return self
 
 
+class RetrySpec(Part):
+    """What is done about points that end without a result; no part of a study's identity."""
+
+    attempts: Count = 3
+    """So often a point is tried whose worker or device is lost, or whose memory runs out."""
+    epoch_limit_s: Positive | None = None
+    """An epoch that takes longer is taken to hang: its process is replaced, its point retried."""
+
+
 class StudySpec(Part):
     """A whole study file."""
 
@@ -225,6 +234,7 @@ class StudySpec(Part):
     sampler: SamplerSpec = SamplerSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     promote: PromoteSpec | None = PromoteSpec()
+    retry: RetrySpec = RetrySpec()
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -278,8 +288,8 @@ class StudySpec(Part):
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """Twelve hex digits that change whenever anything but the goal's wording does."""
-        facts = {k: v for k, v in self.resolved().items() if k != "goal"}
+        """Twelve hex digits that change whenever anything does that a result depends on."""
+        facts = {k: v for k, v in self.resolved().items() if k not in ("goal", "retry")}
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

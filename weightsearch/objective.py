@@ -26,6 +26,10 @@ from typing import Any, cast
 from weightsearch.config import StudySpec, Value
 from weightsearch.errors import ObjectiveError, did_you_mean
 
+LAST = "last"
+"""Within a context's folder: what a later attempt goes on from. Of a point of the search it is
+removed once the result is committed."""
+
 Epoch = Mapping[str, float | Sequence[float] | Sequence[str]]
 Run = Generator[Epoch, None, Epoch | None]
 

@@ -18,7 +18,7 @@ from weightsearch import compare, space
 from weightsearch.errors import StudyError
 from weightsearch.ranking import ranked
 from weightsearch.space import Point
-from weightsearch.store import ledger, reading
+from weightsearch.store import control, ledger, reading
 from weightsearch.store.ledger import PROMOTION, Study
 from weightsearch.store.reading import Done
 
@@ -32,7 +32,8 @@ def plan(engine: Engine, study: Study) -> list[Point]:
         raise StudyError(f"study '{study.name}' has no [promote] table; add one under a new name.")
     if reading.counts(engine, study, PROMOTION)["total"] == 0:
         counts = reading.counts(engine, study)
-        if left := sum(counts[state] for state in ("waiting", "leased", "paused")):
+        left = sum(counts[state] for state in ("waiting", "leased", "paused"))
+        if left and control.standing(engine, study.id).left:  # unless the budget is used up
             raise StudyError(
                 f"study '{study.name}' must be searched to its end before the best is promoted, but"
                 f" {left} of {counts['total']} points are left; run `weightsearch launch` again."
@@ -108,6 +109,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
             "digest": study.spec.digest(),
             "data_digest": study.data_digest,
             "search_points": reading.counts(engine, study)["done"],
+            "coverage": reading.coverage(engine, study),
             "seeds": list(study.spec.promote.seeds),
             "commit": run.result.get("commit"),
             "versions": run.result.get("versions"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.control import Control
 from rich.table import Table
 
 from weightsearch.config import StudySpec
@@ -37,6 +39,9 @@ def status(answer: Mapping[str, Any]) -> None:
     points = answer["points"]
     states = "  ".join(f"{n} {state}" for state, n in points.items() if state != "total")
     console.print(f"study {answer['study']}: {answer['goal']}")
+    if answer["state"] != "running":
+        why = f" ({answer['state_reason']})" if answer["state_reason"] else ""
+        console.print(f"{answer['state']}{why}; `weightsearch resume {answer['study']}` goes on")
     console.print(f"{points['total']} points: {states}")
     if answer["equivalent_left_out"]:
         console.print(f"{answer['equivalent_left_out']} points of equal direction were left out")
@@ -44,9 +49,9 @@ def status(answer: Mapping[str, Any]) -> None:
         console.print(
             f"promotion: {answer['promotion']['done']}/{answer['promotion']['total']} runs"
         )
-    for worker in answer["workers"]:
-        at = f"at point {worker['point']}" if worker["point"] is not None else "between points"
-        console.print(f"worker {worker['id']} on {worker['device']}: {at}")
+    if answer["budget"]:
+        _budget(answer["budget"])
+    _workers(answer["workers"])
     if answer["seconds_a_point"] is not None:
         left = answer["seconds_left"]
         console.print(
@@ -59,6 +64,48 @@ def status(answer: Mapping[str, Any]) -> None:
         console.print(f"diverged (done, not ranked): {answer['diverged']}")
     if answer["best"]:
         _ranking_table([answer["best"]], "best so far")
+
+
+def _budget(budget: Mapping[str, Any]) -> None:
+    spent, parts = budget["spent"], []
+    if "points" in budget:
+        parts.append(f"{spent['points']} of {budget['points']} points begun")
+    if "device_seconds" in budget:
+        allowed = duration(budget["device_seconds"])
+        parts.append(f"{duration(spent['device_seconds'])} of {allowed} on devices")
+    if budget["until"]:
+        parts.append(f"until {budget['until']}")
+    console.print(f"budget: {', '.join(parts)}")
+
+
+def _workers(rows: Sequence[Mapping[str, Any]]) -> None:
+    for worker in rows:
+        at = f"at point {worker['point']}" if worker["point"] is not None else "between points"
+        seen = f", seen {duration(worker['seen_s'])} ago" if worker["seen_s"] > 15 else ""
+        console.print(f"worker {worker['id']} on {worker['device']}: {at}{seen}")
+
+
+def workers(answer: Mapping[str, Any]) -> None:
+    _workers(answer["workers"])
+    if not answer["workers"]:
+        console.print(f"no worker is at study {answer['study']}")
+
+
+def failures(answer: Mapping[str, Any]) -> None:
+    for row in answer["attempts"]:
+        runs = "promotion run" if row["rung"] else "point"
+        took = "" if row["seconds"] is None else f" after {duration(row['seconds'])}"
+        console.print(
+            f"{runs} {row['number']} attempt {row['attempt']} {row['outcome']}{took}"
+            f" on {row['worker']}: {row['reason']} (now {row['state']})"
+        )
+    if not answer["attempts"]:
+        console.print(f"every attempt of study {answer['study']} that has ended brought a result")
+
+
+def changed(answer: Mapping[str, Any]) -> None:
+    """What a command did to a study."""
+    console.print(answer["did"])
 
 
 def verified(answer: Mapping[str, Any]) -> None:
@@ -198,3 +245,19 @@ def inspected(answer: Mapping[str, Any]) -> None:
 def facts(answer: Mapping[str, Any]) -> None:
     for name, value in answer.items():
         console.print(f"{name}: {value}")
+
+
+@contextlib.contextmanager
+def fresh_page() -> Iterator[None]:
+    """What is printed in the block replaces what a terminal shows; elsewhere it follows it."""
+    if console.is_terminal:
+        with console.capture() as page:
+            yield
+        console.control(Control.home())
+        # Line by line, each cleared to its end: a cleared screen would flicker.
+        lines = page.get().splitlines()[: console.height - 1]
+        sys.stdout.write("".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+        sys.stdout.flush()
+    else:
+        yield
+        console.print()

@@ -4,48 +4,99 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-from weightsearch.store import ledger
+from weightsearch import failures
+from weightsearch.stopping import GRACE_S
+from weightsearch.store import control, ledger
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import Lease, Study
 from weightsearch.store.outage import patiently
+from weightsearch.store.schema import RUNNING
 
-MIRROR_S = 2.0  # between looks for what the Optuna study does not show yet
+MIRROR_S = 4.0  # between looks for what the Optuna study does not show yet
+HUNG_S = 10.0  # for a process that hangs to write down that it does
 
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class Hold:
+    """What became of a worker's claim while it trains."""
+
+    lost: threading.Event = field(default_factory=threading.Event)
+    """The point is another worker's."""
+    halted_at: float | None = None
+    """When it was heard that the study is paused or stopped."""
+    epoch_began: float = field(default_factory=time.monotonic)
+
+    def heard(self, state: str | None) -> None:
+        """Takes in what the ledger answered: the study's state, or None where the claim is lost."""
+        if state is None:
+            self.lost.set()
+        elif state != RUNNING and self.halted_at is None:
+            self.halted_at = time.monotonic()
+
+    def grace_s(self) -> float | None:
+        """None, or the seconds left until the point must be given back."""
+        if self.halted_at is None:
+            return None
+        return max(0.0, self.halted_at + GRACE_S - time.monotonic())
+
+
 @contextlib.contextmanager
-def renewing(database: Database, lease: Lease, lease_s: float) -> Iterator[threading.Event]:
-    """Renews the lease while the block runs; sets the event once the lease is another's.
+def renewing(
+    database: Database,
+    lease: Lease,
+    lease_s: float,
+    limit_s: float | None = None,
+    hung: Callable[[], None] = lambda: None,
+) -> Iterator[Hold]:
+    """Renews the lease while the block runs, and hears what becomes of it.
 
-    The thread is joined before the next claim: one that outlived its lease would renew, or give up,
-    the next point.
+    Where an epoch takes longer than `limit_s`, calls `hung` and ends the process: nothing else gets
+    at a training that hangs. The thread is joined before the next claim: one that outlived its
+    lease would renew, or give up, the next point.
     """
-    lost, over = threading.Event(), threading.Event()
+    hold, over = Hold(), threading.Event()
 
-    def renewed() -> bool:
-        return ledger.renew(database.engine, lease, lease_s)
+    def left_s() -> float:
+        return float("inf") if limit_s is None else hold.epoch_began + limit_s - time.monotonic()
 
     def renew() -> None:
-        while not over.wait(lease_s / 4):
+        while not over.wait(max(0.0, min(lease_s / 4, left_s()))):
+            if left_s() <= 0:
+                _end_process(hung)
             try:
-                if not patiently(renewed, over.is_set):
-                    lost.set()
-                    return
+                state = patiently(
+                    lambda: ledger.renew(database.engine, lease, lease_s), over.is_set
+                )
             except Exception as error:  # it must go on renewing whatever went wrong once
                 if not over.is_set():
                     log.warning("renewing the lease failed: %s", type(error).__name__)
+                continue
+            hold.heard(state)
+            if hold.lost.is_set():
+                return
 
     thread = threading.Thread(target=renew, name="renew", daemon=True)
     thread.start()
     try:
-        yield lost
+        yield hold
     finally:
         over.set()
         thread.join()
+
+
+def _end_process(last_words: Callable[[], None]) -> None:
+    said = threading.Thread(target=last_words, daemon=True)
+    said.start()
+    said.join(HUNG_S)
+    os._exit(failures.REPLACE_ME)
 
 
 @contextlib.contextmanager
@@ -57,16 +108,18 @@ def mirroring(database: Database, study: Study, worker: str) -> Iterator[None]:
     over = threading.Event()
 
     def mirror() -> None:
-        from weightsearch.store.mirror import Mirror  # imports optuna: half a second
-
-        opened: Mirror | None = None
+        opened: object = None
         told = False
         while True:
             last = over.is_set()
             try:
-                ledger.seen_alive(database.engine, worker)
-                opened = opened or Mirror(database, study)
-                opened.sync(wait=last)
+                behind = control.seen_alive(database.engine, study, worker)
+                if behind or last:
+                    from weightsearch.store.mirror import Mirror  # imports optuna: half a second
+
+                    if not isinstance(opened, Mirror):
+                        opened = Mirror(database, study)
+                    opened.sync(wait=last)
                 told = False
             except Exception as error:  # the ledger holds everything; a later call repairs it
                 if not told:
@@ -75,8 +128,6 @@ def mirroring(database: Database, study: Study, worker: str) -> Iterator[None]:
             if last:
                 break
             over.wait(MIRROR_S)
-        if opened is not None:
-            opened.close()
 
     thread = threading.Thread(target=mirror, name="mirror", daemon=True)
     thread.start()

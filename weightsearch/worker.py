@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import platform
-import threading
+import shutil
 import time
 import uuid
 from dataclasses import dataclass, field, replace
@@ -21,22 +21,29 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from weightsearch import objective, plan, provenance, space
+from weightsearch import failpoints, failures, objective, plan, provenance, space
 from weightsearch.config import StudySpec
 from weightsearch.errors import Interrupted, NonFiniteLoss, ObjectiveError, WeightsearchError
 from weightsearch.objective import Context, Objective, Summary
 from weightsearch.stopping import Stop, StopNow
-from weightsearch.store import ledger, reading, spool
+from weightsearch.store import control, ledger, reading, spool
 from weightsearch.store.database import Database
-from weightsearch.store.ledger import PROMOTION, Lease, Study
+from weightsearch.store.ledger import PROMOTION, SEARCH, Lease, Study
+from weightsearch.store.listening import Listener
 from weightsearch.store.outage import patiently
-from weightsearch.upkeep import mirroring, renewing
+from weightsearch.store.schema import STOPPED
+from weightsearch.upkeep import Hold, mirroring, renewing
 
 LEASE_S = 60.0  # a worker that was not heard of for this long is taken for dead
 SAME_FAILURES = 3  # so many points, and nothing else so far: the study is broken, not they
-IDLE_S = 0.5  # between looks for points that others may give up
+EXPIRED_S = 0.05  # after a lease's end, so that it has ended by the database's clock too
 
 log = logging.getLogger(__name__)
+
+
+def new_name() -> str:
+    """Nobody else's, ever: it is part of the fence."""
+    return f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
 
 
 @dataclass
@@ -50,53 +57,64 @@ class Worker:
     data: Path | None = None
     lease_s: float = LEASE_S
     stop: Stop = field(default_factory=Stop)
-    name: str = field(
-        default_factory=lambda: f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-    )
+    name: str = field(default_factory=new_name)
+    replaces: str | None = None
+    """The name of a worker whose process is known to be gone: what it held is free at once."""
     cache: dict[str, Any] = field(default_factory=dict)
+
+
+class Unfit(Exception):
+    """This process cannot go on, though nothing is wrong with the study: it is to be replaced."""
 
 
 def run(worker: Worker) -> int:
     """Runs points until none is left, or a stop is asked for; how many were finished.
 
     Raises the objective's own WeightsearchError, having given the point back: what is wrong with
-    this machine or the study must not use up the plan.
+    this machine or the study must not use up the plan. Raises Unfit where the device was lost.
     """
     engine, study, stop = worker.database.engine, worker.study, worker.stop
     trained = objective.load(study.spec.objective.run)
-    results = spool.folder(engine, worker.home)
-    if saved := spool.replay(engine, results):
-        log.info("%d results of an earlier process were on disk and are committed now", saved)
-    ledger.sign_on(engine, study, worker.name, platform.node(), os.getpid(), worker.device)
+    results = patiently(lambda: spool.folder(engine, worker.home), stop.asked)
+    if worker.replaces is not None:
+        control.sign_off(engine, worker.replaces, "its process died")
+    control.sign_on(engine, study, worker.name, platform.node(), os.getpid(), worker.device)
+    changes = Listener(worker.database, study.id)
     finished = 0
+    lease: Lease | None = None
     try:
         with stop.on_signals(), mirroring(worker.database, study, worker.name):
             while not stop.asked():
                 try:
+                    if lease is None:  # at first, and whenever there is nothing better to do
+                        patiently(lambda: spool.replay(engine, results), stop.asked)
                     lease = patiently(lambda: _claim(worker), stop.asked)
-                    left = lease or patiently(
-                        lambda: ledger.unfinished(engine, study.id), stop.asked
-                    )
+                    if lease is None:
+                        now = patiently(lambda: control.standing(engine, study.id), stop.asked)
+                        if now.state == STOPPED or not now.left:
+                            break
                 except DBAPIError:  # the database is away, and we were asked to stop
                     break
-                if lease is not None:
-                    finished += _attempt(worker, trained, results, lease)
-                elif left:
-                    time.sleep(IDLE_S)  # another worker may yet give a point up
+                if lease is None:  # another worker may yet give a point up
+                    left_s = None if now.expires_s is None else now.expires_s + EXPIRED_S
+                    changes.wait(left_s, stop.asked)
                 else:
-                    break
+                    changes.close()
+                    failpoints.reach("after-claim")
+                    finished += _attempt(worker, trained, results, lease)
     except StopNow:
         pass
     finally:
+        changes.close()
         with contextlib.suppress(Exception):
-            ledger.sign_off(engine, worker.name)
+            control.sign_off(engine, worker.name)
     return finished
 
 
 def _claim(worker: Worker) -> Lease | None:
     """A point, chosen now where an adaptive sampler has the choice; None where there is none."""
-    engine, study = worker.database.engine, worker.study
-    while lease := ledger.claim(engine, study.id, worker.name, worker.device, worker.lease_s):
+    engine, study, most = worker.database.engine, worker.study, worker.study.spec.retry.attempts
+    while lease := ledger.claim(engine, study.id, worker.name, worker.device, worker.lease_s, most):
         if lease.point is not None:
             return lease
         point = plan.ask(study.spec, lease.number, ledger.seen(engine, study))
@@ -111,41 +129,74 @@ def _claim(worker: Worker) -> Lease | None:
 
 def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) -> bool:
     """One go at a point; whether its result was committed."""
-    engine = worker.database.engine
     began = time.monotonic()
     log.info("point %d started  %s", lease.number, _shown(lease))
-    with renewing(worker.database, lease, worker.lease_s) as lost:
+    failed: failures.Failure | None = None
+
+    def hung() -> None:
+        said = f"an epoch took longer than {worker.study.spec.retry.epoch_limit_s:g} s"
+        _failed(worker, lease, failures.Failure("hang", said))
+
+    limit_s = worker.study.spec.retry.epoch_limit_s
+    with renewing(worker.database, lease, worker.lease_s, limit_s, hung) as hold:
         try:
-            result, outcome = _train(worker, trained, lease, lost), "done"
+            result, outcome = _train(worker, trained, lease, hold), "done"
         except NonFiniteLoss as verdict:
             result, outcome = {"metrics": {}, "reason": str(verdict)}, "diverged"
         except Interrupted:
-            _give_back(worker, lease, lost, "asked to stop", paused=True)
+            why = "asked to stop" if worker.stop.asked() else "the study was paused or stopped"
+            _give_back(worker, lease, hold, why, paused=True)
             return False
         except StopNow:
-            _give_back(worker, lease, lost, "asked to stop", paused=False)
+            _give_back(worker, lease, hold, "asked to stop", paused=False)
             raise
         except WeightsearchError as error:
-            _give_back(worker, lease, lost, str(error), paused=False)
+            _give_back(worker, lease, hold, str(error), paused=False)
             raise
         except DBAPIError:  # the database, not the objective; `patiently` has said so
-            _give_back(worker, lease, lost, "the database was away", paused=False)
+            _give_back(worker, lease, hold, "the database was away", paused=False)
             return False
         except Exception as error:
             log.exception("point %d failed", lease.number)
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            with contextlib.suppress(DBAPIError):  # else its lease runs out
-                patiently(lambda: ledger.fail(engine, lease, reason), worker.stop.asked)
-                _stop_a_broken_study(worker, reason)
+            failed = failures.Failure.of(error)
+        if failed is not None:  # here the failed attempt's memory can be freed
+            _failed(worker, lease, failed)
             return False
+        failpoints.reach("after-compute")
         seconds = time.monotonic() - began
         result |= {"outcome": outcome, "seconds": seconds, "device": worker.device}
-        result |= {"host": platform.node(), "attempt": lease.attempt}
+        result |= {"host": platform.node(), "attempt": lease.attempt, "shrink": lease.shrink}
         result |= {"commit": provenance.commit(), "versions": provenance.versions()}
         with worker.stop.held_off():
             kept = _deliver(worker, results, lease, result, outcome)
+            failpoints.reach("after-commit")
+    if kept and lease.rung == SEARCH:  # nobody goes on from there any more
+        shutil.rmtree(_folder(worker, lease) / objective.LAST, ignore_errors=True)
     log.info("point %d %s  %s  %.1f s", lease.number, outcome, _shown(lease), seconds)
     return kept
+
+
+def _failed(worker: Worker, lease: Lease, failed: failures.Failure) -> None:
+    """Writes a failure down, so that the point is tried again or given up, by what kind it is.
+
+    Raises Unfit where this process is of no more use, ObjectiveError where the study is not.
+    """
+    engine, most = worker.database.engine, worker.study.spec.retry.attempts
+    if failed.kind == "memory":
+        worker.cache.clear()
+        failures.free_memory()
+
+    def write() -> bool:
+        if failed.kind == "code":
+            return ledger.fail(engine, lease, failed.reason)
+        return ledger.retry(engine, lease, failed.reason, most, failed.kind == "memory")
+
+    with contextlib.suppress(DBAPIError):  # else its lease runs out
+        patiently(write, worker.stop.asked)
+        if failed.kind == "code":
+            _stop_a_broken_study(worker, failed.reason)
+    if failed.kind == "device":
+        raise Unfit(f"the device {worker.device} failed: {failed.reason}")
 
 
 def _stop_a_broken_study(worker: Worker, reason: str) -> None:
@@ -155,9 +206,11 @@ def _stop_a_broken_study(worker: Worker, reason: str) -> None:
         failure["reason"] for failure in reading.failed(worker.database.engine, worker.study)
     }
     if counts["done"] == 0 and counts["failed"] >= SAME_FAILURES and reasons == {reason}:
+        said = f"the first {counts['failed']} points all failed: {reason}"
+        control.set_state(worker.database.engine, worker.study, STOPPED, said)
         raise ObjectiveError(
             f"the first {counts['failed']} points must not all fail, but did: {reason}; mend the"
-            " objective and start the study under another name."
+            f" objective, then `weightsearch retry {worker.study.name} --failed` and launch again."
         )
 
 
@@ -175,27 +228,23 @@ def _deliver(
         return False
 
 
-def _give_back(
-    worker: Worker, lease: Lease, lost: threading.Event, reason: str, paused: bool
-) -> None:
+def _give_back(worker: Worker, lease: Lease, hold: Hold, reason: str, paused: bool) -> None:
     """Lets another worker have the point at once; where that fails, its lease runs out."""
-    if not lost.is_set():
+    if not hold.lost.is_set():
         with contextlib.suppress(DBAPIError):
             ledger.give_back(worker.database.engine, lease, reason, paused)
             log.info("point %d given back", lease.number)
 
 
-def _train(
-    worker: Worker, trained: Objective, lease: Lease, lost: threading.Event
-) -> dict[str, Any]:
+def _train(worker: Worker, trained: Objective, lease: Lease, hold: Hold) -> dict[str, Any]:
     """Drives the objective to its end; what is worth keeping of its best epoch.
 
-    Raises Interrupted where a stop was asked for or the lease was lost, NonFiniteLoss where the
-    metric is no number.
+    Raises Interrupted where a stop was asked for, the study was paused or stopped, or the lease was
+    lost; NonFiniteLoss where the metric is no number.
     """
     assert lease.point is not None
     spec, metric = worker.study.spec, worker.study.spec.objective.metric
-    context = _context(worker, lease, lost)
+    context = _context(worker, lease, hold)
     weights = {term: float(weight) for term, weight in lease.point.weights.items()}
     run = trained(weights, lease.point.params, context)
     best: Summary | None = None
@@ -207,6 +256,7 @@ def _train(
             test = objective.summarise(end.value) if end.value is not None else None
             break
         epochs += 1
+        hold.epoch_began = time.monotonic()
         if metric not in summary.metrics:
             raise ObjectiveError(
                 f"objective '{spec.objective.run}' must yield the metric '{metric}', but yields"
@@ -214,16 +264,17 @@ def _train(
             )
         if not math.isfinite(summary.metrics[metric]):
             raise NonFiniteLoss(f"{metric} is {summary.metrics[metric]} after epoch {epochs}.")
-        known = patiently(
-            lambda: ledger.report(worker.database.engine, lease, summary.metrics),  # noqa: B023
+        state = patiently(
+            lambda: ledger.report(worker.database.engine, lease, epochs, summary.metrics),  # noqa: B023
             worker.stop.asked,
         )
-        if not known:
+        hold.heard(state)
+        if hold.lost.is_set():
             log.warning("point %d: its lease was lost, and so is this attempt", lease.number)
-            lost.set()
         if best is None or _better(spec, summary.metrics[metric], best.metrics[metric]):
             best, best_epoch = summary, epochs
-        if lost.is_set() or (worker.stop.asked() and epochs < context.epochs):
+        halted = worker.stop.asked() or hold.halted_at is not None
+        if hold.lost.is_set() or (halted and epochs < context.epochs):
             run.close()
             raise Interrupted
     if best is None:
@@ -249,12 +300,21 @@ def _facts(summary: Summary, kept: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _context(worker: Worker, lease: Lease, lost: threading.Event) -> Context:
-    spec = worker.study.spec
+def _folder(worker: Worker, lease: Lease) -> Path:
     assert lease.point is not None
+    place = f"{lease.point.id()}-s{lease.seed}" + ("-full" if lease.rung == PROMOTION else "")
+    return worker.home / "checkpoints" / worker.study.name / place
+
+
+def _context(worker: Worker, lease: Lease, hold: Hold) -> Context:
+    spec = worker.study.spec
     final = lease.rung == PROMOTION
     full = spec.promote if final else None
-    place = f"{lease.point.id()}-s{lease.seed}" + ("-full" if final else "")
+
+    def grace_s() -> float | None:
+        given = [s for s in (worker.stop.grace_s(), hold.grace_s()) if s is not None]
+        return min(given, default=None)
+
     return Context(
         spec=spec,
         study=worker.study.name,
@@ -262,13 +322,14 @@ def _context(worker: Worker, lease: Lease, lost: threading.Event) -> Context:
         epochs=full.epochs if full else spec.train.epochs,
         patience=full.patience if full else spec.train.patience,
         device=worker.device,
-        folder=worker.home / "checkpoints" / worker.study.name / place,
+        folder=_folder(worker, lease),
         home=worker.home,
         data=worker.data,
         data_digest=worker.study.data_digest,
         final=final,
-        grace_s=worker.stop.grace_s,
-        lost=lost.is_set,
+        grace_s=grace_s,
+        lost=hold.lost.is_set,
+        shrink=lease.shrink,
         cache=worker.cache,
     )
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightsearch import plan, preflight, promote
+from weightsearch import failpoints, plan, preflight, promote
+from weightsearch.budget import Budget
 from weightsearch.config import StudySpec
 from weightsearch.errors import StudyError
 from weightsearch.launch import devices
@@ -20,10 +21,11 @@ from weightsearch.launch.local import LAUNCHERS, Command
 from weightsearch.launch.progress import display, standing
 from weightsearch.ranking import ranking
 from weightsearch.stopping import GRACE_S
-from weightsearch.store import ledger, reading
+from weightsearch.store import control, ledger, reading
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
 from weightsearch.store.outage import patiently
+from weightsearch.store.schema import RUNNING, STOPPED
 
 LOOK_EVERY_S = 0.5
 
@@ -40,6 +42,7 @@ class Request:
     device: str = "auto"
     workers: int | None = None
     on: str = "local"
+    budget: Budget | None = None
     promote: bool = True
     quiet: bool = False
     path: Sequence[str] = ()
@@ -54,7 +57,9 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
     """
     placed = devices.pick(request.device, request.workers)
     study = _prepare(database, spec, request, placed[0])
+    failpoints.reach("after-plan")
     _work(database, study, SEARCH, "search", placed, request)
+    failpoints.reach("after-search")
     rows = ranking(spec, reading.done(database.engine, study))
     if not rows:
         raise StudyError(
@@ -68,6 +73,7 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
     return {
         "study": study.name,
         "points": reading.counts(database.engine, study),
+        "coverage": reading.coverage(database.engine, study),
         "equivalent_left_out": study.equivalent_left_out,
         "ranking": rows,
         "promoted": verdict,
@@ -80,8 +86,10 @@ def promote_study(database: Database, study: Study, request: Request) -> dict[st
     if study.spec.data is not None:
         ledger.record_data(database.engine, study, _pack(study.spec, request)[1])
     promote.plan(database.engine, study)
+    failpoints.reach("after-promotion-plan")
     placed = devices.pick(request.device, request.workers)
     _work(database, study, PROMOTION, "promotion", placed, request)
+    failpoints.reach("after-promotion-runs")
     return promote.decide(database.engine, study)
 
 
@@ -94,6 +102,10 @@ def _prepare(database: Database, spec: StudySpec, request: Request, device: str)
     study = ledger.create(database.engine, request.name, spec, plan.plan(spec))
     if digest is not None:
         ledger.record_data(database.engine, study, digest)
+    control.set_budget(database.engine, study, request.budget)
+    if study.state != RUNNING:
+        log.info("study %s was %s, and runs again", study.name, study.state)
+        control.set_state(database.engine, study, RUNNING)
     total = reading.counts(database.engine, study)["total"]
     log.info(
         "study %s: %d points%s; %s",
@@ -165,12 +177,34 @@ def _work(
                 break
             time.sleep(LOOK_EVERY_S)
         shown.show(patiently(lambda: standing(engine, study, rung, len(used))))
+    _settle(database, study, rung)
+
+
+def _settle(database: Database, study: Study, rung: int) -> None:
+    """Raises StudyError unless the rung is done, or as much of it as the budget allows."""
+    engine = database.engine
     counts = patiently(lambda: reading.counts(engine, study, rung))
-    if left := counts["waiting"] + counts["leased"] + counts["paused"]:
+    left = counts["waiting"] + counts["leased"] + counts["paused"]
+    if not left:
+        return
+    now = patiently(lambda: control.standing(engine, study.id))
+    if now.state == STOPPED:
+        why = ledger.find(engine, study.name).state_reason
+        raise StudyError(
+            f"study '{study.name}' must run to its end, but was stopped with {left} points left"
+            f"{f' ({why})' if why else ''}; the same launch goes on with it."
+        )
+    if now.left or rung != SEARCH:
         raise StudyError(
             f"every point must be done before the next step, but the workers were stopped with"
             f" {left} left; the same command goes on."
         )
+    log.warning(
+        "the budget is used up: %d of %d points were tried, and the rest is left out; the same"
+        " command with another --budget, or without one, goes on",
+        counts["total"] - left,
+        counts["total"],
+    )
 
 
 def _environment(database: Database, request: Request) -> dict[str, str]:
@@ -185,8 +219,4 @@ def _mirror(database: Database, study: Study) -> None:
     """The last look, so that the Optuna study is whole when the launch ends."""
     from weightsearch.store.mirror import Mirror  # imports optuna
 
-    mirror = Mirror(database, study)
-    try:
-        mirror.sync(wait=True)
-    finally:
-        mirror.close()
+    patiently(lambda: Mirror(database, study).sync(wait=True))

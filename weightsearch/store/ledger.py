@@ -3,7 +3,8 @@
 Claiming a waiting point and taking over one whose lease ran out are the same statement, so there
 is no reaper that could crash, and a recovered point keeps its place in the order. All times are the
 database's. Every write carries (point, attempt, worker): a worker that was given up for dead and
-comes back changes no row, and learns so from the returned False.
+comes back changes no row, and learns so from the answer. Every statement may be sent again when
+its answer was lost on the way: it then does nothing twice.
 """
 
 from __future__ import annotations
@@ -11,9 +12,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, case, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Text,
+    and_,
+    case,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
@@ -23,12 +37,10 @@ from weightsearch.config import StudySpec
 from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.plan import Plan, Seen
 from weightsearch.space import Point
-from weightsearch.store.schema import attempts, points, studies, workers
+from weightsearch.store import claiming
+from weightsearch.store.schema import attempts, channel, points, studies
 
 SEARCH, PROMOTION = 0, 1  # rungs
-
-ATTEMPTS = 3
-"""A point whose worker was lost this often is failed, rather than taking down every worker."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,10 @@ class Study:
     equivalent_left_out: int
     data_digest: str | None
     promoted: Mapping[str, Any] | None
+    state: str = "running"
+    state_reason: str | None = None
+    budget: Mapping[str, float] | None = None
+    deadline: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,8 @@ class Lease:
     worker: str
     point: Point | None
     """None where an adaptive sampler has not chosen yet."""
+    shrink: int = 0
+    """How often the point ran out of memory."""
 
 
 def create(engine: Engine, name: str, spec: StudySpec, plan: Plan) -> Study:
@@ -62,6 +80,7 @@ def create(engine: Engine, name: str, spec: StudySpec, plan: Plan) -> Study:
     Two processes may ask at once. Raises StudyError where another study has the name.
     """
     with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))  # thousands of points
         made = connection.execute(
             upsert(studies)
             .values(
@@ -86,6 +105,8 @@ def create(engine: Engine, name: str, spec: StudySpec, plan: Plan) -> Study:
                     f"study '{name}' was planned from other settings (digest {found}, now"
                     f" {spec.digest()}); restore them, or choose another name with --name."
                 )
+            # What the digest leaves out may have changed: the goal's wording, how often to try.
+            connection.execute(update(studies).filter_by(name=name).values(spec=spec.resolved()))
     return find(engine, name)
 
 
@@ -111,21 +132,36 @@ def find(engine: Engine, name: str | None = None) -> Study:
             if not known:
                 raise StudyError("there is no study yet; start one with `weightsearch launch`.")
             raise StudyError(f"unknown study '{name}'; {did_you_mean(str(name), known)}")
-    spec = config.parse(row.spec, f"study '{row.name}' in the database")
-    return Study(row.id, row.name, spec, row.equivalent_left_out, row.data_digest, row.promoted)
+    return Study(
+        id=row.id,
+        name=row.name,
+        spec=config.parse(row.spec, f"study '{row.name}' in the database"),
+        equivalent_left_out=row.equivalent_left_out,
+        data_digest=row.data_digest,
+        promoted=row.promoted,
+        state=row.state,
+        state_reason=row.state_reason,
+        budget=row.budget,
+        deadline=row.deadline,
+    )
 
 
 def add_promotion(engine: Engine, study: Study, finalists: Sequence[Point]) -> None:
     """Plans the promotion's points beside the search's: each finalist with each fresh seed.
 
-    Asked again, it adds nothing.
+    Asked again, it adds nothing: of two who ask at once, the first one's finalists are taken.
     """
     assert study.spec.promote is not None
     seeds = study.spec.promote.seeds
     pairs = [(point, seed) for point in finalists for seed in seeds]
     rows = [_row(study.id, k, point, seed, PROMOTION) for k, (point, seed) in enumerate(pairs)]
     with engine.begin() as connection:
-        connection.execute(upsert(points).values(rows).on_conflict_do_nothing())
+        # One at a time: half of one's finalists and half of another's would be nobody's choice.
+        connection.execute(select(studies.c.id).filter_by(id=study.id).with_for_update())
+        planned = select(points.c.id).filter_by(study_id=study.id, rung=PROMOTION).limit(1)
+        if connection.execute(planned).first() is None:
+            connection.execute(insert(points), rows)
+            connection.execute(select(func.pg_notify(channel(study.id), "")))
 
 
 def record_data(engine: Engine, study: Study, digest: str) -> None:
@@ -146,65 +182,31 @@ def record_data(engine: Engine, study: Study, digest: str) -> None:
         )
 
 
-def claim(engine: Engine, study_id: int, worker: str, device: str, lease_s: float) -> Lease | None:
-    """The first point in order that is free, or whose lease ran out; None where there is none.
+def claim(
+    engine: Engine, study_id: int, worker: str, device: str, lease_s: float, attempts: int = 3
+) -> Lease | None:
+    """The first point in order that is free, or whose lease ran out; None where there is none, or
+    where the study is paused or stopped or has used up its budget.
 
-    The search's points come before the promotion's.
+    The search's points come before the promotion's. A point whose worker was lost `attempts` times
+    is failed instead, rather than taking down every worker. A worker that already holds a point
+    is given the same again: the answer to its first claim was lost on the way.
     """
-    expired = and_(points.c.state == "leased", points.c.lease_until < func.now())
-    mine = points.c.study_id == study_id
-    with engine.begin() as connection:
-        given_up = connection.execute(
-            update(points)
-            .where(mine, expired, points.c.spent + 1 >= ATTEMPTS)
-            .values(state="failed", reason=f"its worker was lost {ATTEMPTS} times")
-            .returning(points.c.id)
-        ).scalars()
-        _mark_lost(connection, list(given_up))
-        first = (
-            select(points.c.id)
-            .where(mine, or_(points.c.state.in_(("waiting", "paused")), expired))
-            .order_by(points.c.rung, points.c.number)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-        row = connection.execute(
-            update(points)
-            .where(points.c.id == first)
-            .values(
-                state="leased",
-                worker=worker,
-                attempt=points.c.attempt + 1,
-                spent=points.c.spent + case((points.c.state == "leased", 1), else_=0),
-                lease_until=_from_now(lease_s),
-            )
-            .returning(points)
-        ).one_or_none()
-        if row is None:
-            return None
-        _mark_lost(connection, [row.id])
-        connection.execute(
-            insert(attempts).values(
-                point_id=row.id, attempt=row.attempt, worker=worker, device=device
-            )
-        )
+    row = claiming.first(engine, study_id, worker, device, lease_s, attempts)
+    if row is None:
+        return None
     point = Point(space.decode(row.weights), row.params) if row.weights is not None else None
-    return Lease(row.id, row.study_id, row.number, row.rung, row.seed, row.attempt, worker, point)
-
-
-def _from_now(seconds: float) -> Any:
-    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-
-
-def _mark_lost(connection: Connection, ids: list[int]) -> None:
-    """Closes the open attempts at these points: their workers are taken for dead."""
-    if ids:
-        connection.execute(
-            update(attempts)
-            .where(attempts.c.point_id.in_(ids), attempts.c.outcome.is_(None))
-            .values(outcome="lost", reason="its lease ran out", ended_at=func.now())
-        )
+    return Lease(
+        point_id=row.id,
+        study_id=study_id,
+        number=row.number,
+        rung=row.rung,
+        seed=row.seed,
+        attempt=row.attempt,
+        worker=worker,
+        point=point,
+        shrink=row.shrink,
+    )
 
 
 def fill(engine: Engine, lease: Lease, point: Point) -> bool:
@@ -259,19 +261,29 @@ def _fence(lease: Lease) -> Any:
     )
 
 
-def renew(engine: Engine, lease: Lease, lease_s: float) -> bool:
-    """Keeps the claim for another `lease_s` seconds; False: it is lost to another worker."""
-    with engine.begin() as connection:
+def _state_of(lease: Lease) -> Any:
+    return select(studies.c.state).where(studies.c.id == lease.study_id).scalar_subquery()
+
+
+def renew(engine: Engine, lease: Lease, lease_s: float) -> str | None:
+    """Keeps the claim for another `lease_s` seconds; the study's state, or None where the claim is
+    lost to another worker."""
+    with claiming.at_once(engine) as connection:
         renewed = connection.execute(
-            update(points).where(_fence(lease)).values(lease_until=_from_now(lease_s))
+            update(points)
+            .where(_fence(lease))
+            .values(lease_until=claiming.from_now(lease_s))
+            .returning(_state_of(lease))
         )
-    return renewed.rowcount == 1
+        return renewed.scalar()
 
 
-def report(engine: Engine, lease: Lease, metrics: Mapping[str, float]) -> bool:
-    """Records the metrics of one more epoch of an attempt; False: the claim is lost."""
+def report(engine: Engine, lease: Lease, number: int, metrics: Mapping[str, float]) -> str | None:
+    """Records the metrics of epoch `number` of an attempt; the study's state, or None where the
+    claim is lost."""
     epoch = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    with engine.begin() as connection:
+    known = func.jsonb_array_length(attempts.c.epochs) >= number
+    with claiming.at_once(engine) as connection:
         added = connection.execute(
             update(attempts)
             .where(
@@ -280,9 +292,15 @@ def report(engine: Engine, lease: Lease, metrics: Mapping[str, float]) -> bool:
                 attempts.c.worker == lease.worker,
                 attempts.c.outcome.is_(None),
             )
-            .values(epochs=attempts.c.epochs.concat(literal([epoch], JSONB)))
+            .values(
+                epochs=case(
+                    (known, attempts.c.epochs),
+                    else_=attempts.c.epochs.concat(literal([epoch], JSONB)),
+                )
+            )
+            .returning(_state_of(lease))
         )
-    return added.rowcount == 1
+        return added.scalar()
 
 
 def finish(engine: Engine, lease: Lease, result: Mapping[str, Any], outcome: str = "done") -> bool:
@@ -315,20 +333,41 @@ def give_back(engine: Engine, lease: Lease, reason: str, paused: bool) -> bool:
     return _end(engine, lease, values, "given back", reason)
 
 
+def retry(
+    engine: Engine, lease: Lease, reason: str, attempts: int, out_of_memory: bool = False
+) -> bool:
+    """Lets the point be tried again, at its own place; failed with the reason instead once it was
+    tried `attempts` times."""
+    hopeless = points.c.spent + 1 >= attempts
+    values = {
+        "state": case((hopeless, "failed"), else_="paused"),
+        "reason": case((hopeless, f"{reason} (tried {attempts} times)"), else_=None),
+        "worker": None,
+        "lease_until": None,
+        "spent": points.c.spent + 1,
+        "shrink": points.c.shrink + int(out_of_memory),
+    }
+    return _end(engine, lease, values, "failed", reason)
+
+
 def _end(
     engine: Engine, lease: Lease, values: Mapping[str, Any], outcome: str, reason: str | None
 ) -> bool:
-    with engine.begin() as connection:
-        ended = connection.execute(update(points).where(_fence(lease)).values(**values))
-        if ended.rowcount != 1:
-            return False
-        elapsed = func.extract("epoch", func.now() - attempts.c.started_at)
-        connection.execute(
-            update(attempts)
-            .where(attempts.c.point_id == lease.point_id, attempts.c.attempt == lease.attempt)
-            .values(outcome=outcome, reason=reason, ended_at=func.now(), seconds=elapsed)
-        )
-    return True
+    """Closes an attempt and its point together, and wakes whoever waits for what that changes."""
+    ended = update(points).where(_fence(lease)).values(**values).returning(points.c.id).cte("ended")
+    closed = (
+        update(attempts)
+        .where(attempts.c.point_id == ended.c.id, attempts.c.attempt == lease.attempt)
+        .values(outcome=outcome, reason=reason, **claiming.ended_now())
+        .returning(attempts.c.point_id)
+        .cte("closed")
+    )
+    wakes: ColumnElement[bool] = literal(True)
+    if outcome in ("done", "diverged"):  # only the last one: others wait for the end
+        wakes = ~claiming.open_points(lease.study_id).where(points.c.id != lease.point_id).exists()
+    woken = case((wakes, func.pg_notify(channel(lease.study_id), "").cast(Text)))
+    with claiming.at_once(engine) as connection:
+        return connection.execute(select(ended.c.id, woken).add_cte(closed)).first() is not None
 
 
 def promote(engine: Engine, study: Study, verdict: Mapping[str, Any]) -> None:
@@ -336,40 +375,4 @@ def promote(engine: Engine, study: Study, verdict: Mapping[str, Any]) -> None:
     with engine.begin() as connection:
         connection.execute(
             update(studies).where(studies.c.id == study.id).values(promoted=dict(verdict))
-        )
-
-
-def sign_on(engine: Engine, study: Study, worker: str, host: str, pid: int, device: str) -> None:
-    """Lists a worker, for those who ask who is there."""
-    with engine.begin() as connection:
-        connection.execute(
-            insert(workers).values(id=worker, study_id=study.id, host=host, pid=pid, device=device)
-        )
-
-
-def unfinished(engine: Engine, study_id: int) -> bool:
-    """Whether any point is still to be done, by whomever."""
-    with engine.connect() as connection:
-        return (
-            connection.execute(
-                select(points.c.id)
-                .where(
-                    points.c.study_id == study_id,
-                    points.c.state.in_(("waiting", "paused", "leased")),
-                )
-                .limit(1)
-            ).first()
-            is not None
-        )
-
-
-def seen_alive(engine: Engine, worker: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(update(workers).where(workers.c.id == worker).values(seen_at=func.now()))
-
-
-def sign_off(engine: Engine, worker: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(
-            update(workers).where(workers.c.id == worker).values(stopped_at=func.now())
         )

@@ -1,194 +1,302 @@
 """The Optuna study that shows what the ledger holds: one trial per attempt, followed while it runs.
 
-The ledger is the truth; the study is what optuna-dashboard, importances and samplers read. `sync`
-may be called by anyone at any time, and again after any crash: one process at a time does the work
-(an advisory lock), and the order of its steps leaves nothing that a later call cannot repair:
-1) say that a trial is about to be made, 2) make it, 3) write down its number. Where 1) is found
-without 3), the trial is looked for before another is made.
+The ledger is the truth; the study is what optuna-dashboard, importances and samplers read. Both lie
+in one database, so what is shown and the note that it was shown are one transaction: `sync` may be
+called by anyone and die at any time, and nothing is shown twice or not at all. Optuna's own calls
+need a dozen statements and one transaction per trial; a whole batch takes about ten here, written
+into the tables that Optuna's models describe.
 """
 
 from __future__ import annotations
 
-import logging
+import json
 import warnings
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    distribution_to_json,
+)
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import Connection, Row, func, or_, select, update
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+from sqlalchemy import (
+    Connection,
+    Row,
+    Table,
+    column,
+    func,
+    insert,
+    select,
+    update,
+    values,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
 
-from weightsearch import space
-from weightsearch.store.database import KEEPALIVE, Database
+from weightsearch import failpoints, space
+from weightsearch.store import connect, migration, reading
+from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
-from weightsearch.store.schema import MIGRATION_LOCK, attempts, points
+from weightsearch.store.schema import attempts, points
 
 MIRROR_LOCK = 0x6D697272  # with the study's number, the advisory lock's key: "mirr"
-ANNOUNCED = -1  # in place of a trial's number: step 1 was taken, step 3 was not
+BATCH = 500  # attempts in one transaction
 
-log = logging.getLogger(__name__)
+STUDIES: Table = models.StudyModel.__table__
+TRIALS: Table = models.TrialModel.__table__
+PARAMS: Table = models.TrialParamModel.__table__
+ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
+VALUES: Table = models.TrialValueModel.__table__
+STEPS: Table = models.TrialIntermediateValueModel.__table__
+FINITE = models.TrialValueModel.TrialValueType.FINITE
+FINITE_STEP = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
 
 
 class Mirror:
-    """An open Optuna storage beside the ledger, for one study."""
+    """Optuna's studies of one study of ours: its search, and its promotion."""
 
     def __init__(self, database: Database, study: Study) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.database, self.study = database, study
         self.distributions = _distributions(study)
-        with database.engine.begin() as connection:
-            # Optuna makes its tables without a lock of its own.
-            connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            self.storage = RDBStorage(
-                database.url.render_as_string(hide_password=False),
-                engine_kwargs={
-                    "pool_size": 1,
-                    "max_overflow": 1,
-                    "pool_pre_ping": True,
-                    "connect_args": KEEPALIVE,
-                },
-            )
-            self.studies = {
-                SEARCH: self._optuna_study(study.name),
-                PROMOTION: self._optuna_study(f"{study.name}-promotion"),
-            }
-
-    def _optuna_study(self, name: str) -> int:
-        spec = self.study.spec
-        study = optuna.create_study(
-            study_name=name,
-            storage=self.storage,
-            direction=spec.objective.direction,
-            load_if_exists=True,
-        )
-        if study.metric_names is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([spec.objective.metric])
-            study.set_user_attr("goal", spec.goal)
-            study.set_user_attr("study", spec.resolved())
-        return study._study_id
+        migration.prepare_optuna(database)
+        self.studies = _optuna_studies(database, study)
+        self._forget_what_is_gone()
 
     def sync(self, wait: bool = False) -> int:
         """Brings the Optuna study up to date; how many attempts it touched.
 
         Where another process is doing it: 0, or with `wait` what that one has left over.
         """
-        take = func.pg_advisory_lock if wait else func.pg_try_advisory_lock
-        with self.database.engine.connect() as connection:
-            locked = connection.execute(select(take(MIRROR_LOCK, self.study.id))).scalar_one()
-            connection.commit()
-            if locked is False:
+        touched = 0
+        while number := self._batch(wait):
+            touched += number
+        return touched
+
+    def _batch(self, wait: bool) -> int:
+        take = func.pg_advisory_xact_lock if wait else func.pg_try_advisory_xact_lock
+        with self.database.engine.begin() as connection:
+            if connection.execute(select(take(MIRROR_LOCK, self.study.id))).scalar_one() is False:
                 return 0
-            try:
-                rows = self._behind(connection)
-                self._announce(connection, [r for r in rows if r.trial_id is None])
-                for row in rows:
-                    self._follow(connection, row)
-                return len(rows)
-            finally:
-                connection.execute(select(func.pg_advisory_unlock(MIRROR_LOCK, self.study.id)))
-                connection.commit()
+            rows = connection.execute(
+                reading.unshown(self.study.id, attempts, points.c.number, points.c.rung)
+                .add_columns(points.c.seed, points.c.weights, points.c.params, points.c.result)
+                .add_columns(points.c.attempt.label("last_attempt"))
+                .order_by(attempts.c.started_at, attempts.c.point_id, attempts.c.attempt)
+                .limit(BATCH)
+            ).all()
+            if rows:
+                failpoints.reach("before-mirror")
+                self._show(connection, rows)
+                failpoints.reach("in-mirror")
+        return len(rows)
 
-    def close(self) -> None:
-        self.storage.remove_session()
-        self.storage.engine.dispose()
-
-    def _behind(self, connection: Connection) -> list[Row[Any]]:
-        rows = connection.execute(
-            select(attempts, points.c.number, points.c.rung, points.c.seed, points.c.weights)
-            .add_columns(points.c.params, points.c.key)
-            .add_columns(points.c.result, points.c.attempt.label("last_attempt"))
-            .join(points, points.c.id == attempts.c.point_id)
-            .where(
-                points.c.study_id == self.study.id,
-                points.c.weights.is_not(None),
-                or_(
-                    attempts.c.trial_id.is_(None),
-                    attempts.c.trial_id == ANNOUNCED,
-                    attempts.c.mirrored_epochs < func.jsonb_array_length(attempts.c.epochs),
-                    attempts.c.outcome.is_not(None) & ~attempts.c.mirrored_end,
-                ),
-            )
-            .order_by(attempts.c.started_at, attempts.c.point_id)
-        ).all()
-        connection.commit()
-        return list(rows)
-
-    def _announce(self, connection: Connection, rows: list[Row[Any]]) -> None:
-        for row in rows:
-            connection.execute(_update(row).values(trial_id=ANNOUNCED))
-        connection.commit()
-
-    def _follow(self, connection: Connection, row: Row[Any]) -> None:
-        trial_id, shown = row.trial_id, row.mirrored_epochs
-        if trial_id == ANNOUNCED:
-            trial_id = self._find(row)
-        if trial_id is None or trial_id == ANNOUNCED:
-            trial_id = self.storage.create_new_trial(self.studies[row.rung], self._trial(row))
-        elif not self.storage.get_trial(trial_id).state.is_finished():
-            for step, metrics in enumerate(row.epochs[shown:], start=shown + 1):
-                if (value := metrics.get(self.study.spec.objective.metric)) is not None:
-                    self.storage.set_trial_intermediate_value(trial_id, step, value)
-            if row.outcome is not None:
-                for name, fact in _facts(row).items():
-                    self.storage.set_trial_user_attr(trial_id, name, fact)
-                state, value = self._end(row)
-                self.storage.set_trial_state_values(
-                    trial_id, state, None if value is None else [value]
-                )
-        connection.execute(
-            _update(row).values(
-                trial_id=trial_id,
-                mirrored_epochs=len(row.epochs),
-                mirrored_end=row.outcome is not None,
-            )
+    def _show(self, connection: Connection, rows: Sequence[Row[Any]]) -> None:
+        trials = self._trials(connection, rows)
+        shown = [(trial, row) for trial, row in zip(trials, rows, strict=True)]
+        _put(
+            connection,
+            ATTRIBUTES,
+            "key",
+            [
+                {"trial_id": trial, "key": name, "value_json": json.dumps(fact)}
+                for trial, row in shown
+                if row.trial_id is None or row.outcome is not None
+                for name, fact in _facts(row).items()
+            ],
         )
-        connection.commit()
-
-    def _find(self, row: Row[Any]) -> int | None:
-        """The trial that a crashed process may have made for this attempt."""
-        for trial in self.storage.get_all_trials(self.studies[row.rung], deepcopy=False):
-            attrs = trial.user_attrs
-            if (attrs.get("point"), attrs.get("attempt")) == (row.number, row.attempt):
-                return trial._trial_id
-        return None
-
-    def _trial(self, row: Row[Any]) -> FrozenTrial:
         metric = self.study.spec.objective.metric
-        state, value = self._end(row)
-        weights = space.decode(row.weights)
-        trial = create_trial(
-            state=state,
-            value=value,
-            params={t: float(w) for t, w in weights.items()}
-            | {name: value for name, value in row.params.items() if name in self.distributions},
-            distributions=self.distributions,
-            user_attrs=_facts(row),
-            intermediate_values={
-                step: metrics[metric]
+        _put(
+            connection,
+            STEPS,
+            "step",
+            [
+                {
+                    "trial_id": trial,
+                    "step": step,
+                    "intermediate_value": metrics[metric],
+                    "intermediate_value_type": FINITE_STEP,
+                }
+                for trial, row in shown
                 for step, metrics in enumerate(row.epochs, start=1)
-                if metric in metrics
-            },
+                if step > row.mirrored_epochs and metric in metrics
+            ],
         )
-        trial.datetime_start = row.started_at.astimezone().replace(tzinfo=None)
-        if row.ended_at is not None:
-            trial.datetime_complete = row.ended_at.astimezone().replace(tzinfo=None)
-        return trial
+        ended = [(trial, row, *self._end(row)) for trial, row in shown if row.outcome is not None]
+        _put(
+            connection,
+            VALUES,
+            "objective",
+            [
+                {"trial_id": trial, "objective": 0, "value": value, "value_type": FINITE}
+                for trial, _, _, value in ended
+                if value is not None
+            ],
+        )
+        _set(
+            connection,
+            TRIALS,
+            [TRIALS.c.trial_id],
+            [TRIALS.c.state, TRIALS.c.datetime_complete],
+            [(trial, state, _utc(row.ended_at)) for trial, row, state, _ in ended],
+        )
+        _set(
+            connection,
+            attempts,
+            [attempts.c.point_id, attempts.c.attempt],
+            [attempts.c.trial_id, attempts.c.mirrored_epochs, attempts.c.mirrored_end],
+            [
+                (row.point_id, row.attempt, trial, len(row.epochs), row.outcome is not None)
+                for trial, row in shown
+            ],
+        )
+
+    def _trials(self, connection: Connection, rows: Sequence[Row[Any]]) -> list[int]:
+        """The number of each row's trial in Optuna's table, made where it is not there yet."""
+        made: dict[tuple[int, int], int] = {}
+        for rung, study in self.studies.items():
+            new = [row for row in rows if row.trial_id is None and row.rung == rung]
+            if not new:
+                continue
+            # As Optuna does, whose numbers must have no gap and no double.
+            connection.execute(
+                select(STUDIES.c.study_id).filter_by(study_id=study).with_for_update()
+            )
+            number = connection.execute(
+                select(func.coalesce(func.max(TRIALS.c.number) + 1, 0)).filter_by(study_id=study)
+            ).scalar_one()
+            found = connection.execute(
+                insert(TRIALS).returning(TRIALS.c.trial_id, sort_by_parameter_order=True),
+                [
+                    {
+                        "number": number + k,
+                        "study_id": study,
+                        "state": TrialState.RUNNING,
+                        "datetime_start": _utc(row.started_at),
+                    }
+                    for k, row in enumerate(new)
+                ],
+            ).scalars()
+            keys = [(row.point_id, row.attempt) for row in new]
+            made |= dict(zip(keys, found, strict=True))
+        _put(
+            connection,
+            PARAMS,
+            "param_name",
+            [
+                {
+                    "trial_id": made[row.point_id, row.attempt],
+                    "param_name": name,
+                    "param_value": self.distributions[name].to_internal_repr(value),
+                    "distribution_json": distribution_to_json(self.distributions[name]),
+                }
+                for row in rows
+                if row.trial_id is None
+                for name, value in _chosen(row).items()
+                if name in self.distributions
+            ],
+        )
+        return [row.trial_id or made[row.point_id, row.attempt] for row in rows]
 
     def _end(self, row: Row[Any]) -> tuple[TrialState, float | None]:
-        if row.outcome is None:
-            return TrialState.RUNNING, None
         if row.outcome == "done" and row.attempt == row.last_attempt and row.result is not None:
             return TrialState.COMPLETE, row.result["metrics"][self.study.spec.objective.metric]
         return TrialState.FAIL, None
 
+    def _forget_what_is_gone(self) -> None:
+        """Attempts whose trials somebody removed from the Optuna study are shown again."""
+        of_this = select(points.c.id).where(points.c.study_id == self.study.id)
+        there = select(TRIALS.c.trial_id).where(TRIALS.c.trial_id == attempts.c.trial_id)
+        with self.database.engine.begin() as connection:
+            connection.execute(
+                update(attempts)
+                .where(
+                    attempts.c.point_id.in_(of_this),
+                    attempts.c.trial_id.is_not(None),
+                    ~there.exists(),
+                )
+                .values(trial_id=None, mirrored_epochs=0, mirrored_end=False)
+            )
 
-def _update(row: Row[Any]) -> Any:
-    return update(attempts).where(
-        attempts.c.point_id == row.point_id, attempts.c.attempt == row.attempt
+
+def _optuna_studies(database: Database, study: Study) -> dict[int, int]:
+    """The number of the Optuna study of each rung, made where it is not there yet."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = RDBStorage(
+        connect.DRIVER,
+        engine_kwargs=connect.pooled(database.connect),
+        skip_compatibility_check=True,
+        skip_table_creation=True,
     )
+    try:
+        names = {SEARCH: study.name, PROMOTION: f"{study.name}-promotion"}
+        return {rung: _optuna_study(storage, study, name) for rung, name in names.items()}
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _optuna_study(storage: RDBStorage, study: Study, name: str) -> int:
+    made = optuna.create_study(
+        study_name=name,
+        storage=storage,
+        direction=study.spec.objective.direction,
+        load_if_exists=True,
+    )
+    if made.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            made.set_metric_names([study.spec.objective.metric])
+        made.set_user_attr("goal", study.spec.goal)
+        made.set_user_attr("study", study.spec.resolved())
+    return made._study_id
+
+
+def _put(connection: Connection, table: Table, name: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows into a table of Optuna's that has one for each trial and `name`; the newer one stays."""
+    for some in _chunks(rows, 2000):  # PostgreSQL takes 65535 parameters
+        statement = upsert(table).values(some)
+        rest = {key: statement.excluded[key] for key in some[0] if key not in ("trial_id", name)}
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=["trial_id", name], set_=rest)
+        )
+
+
+def _set(
+    connection: Connection,
+    table: Table,
+    keys: Sequence[Any],
+    columns: Sequence[Any],
+    rows: Sequence[tuple[Any, ...]],
+) -> None:
+    """One UPDATE for all rows, each a tuple of the keys' values and then the columns'."""
+    if not rows:
+        return
+    given = values(*(column(c.name, c.type) for c in (*keys, *columns)), name="given").data(
+        list(rows)
+    )
+    connection.execute(
+        update(table)
+        .where(*(key == given.c[key.name] for key in keys))
+        .values({c.name: given.c[c.name].cast(c.type) for c in columns})  # an enum comes as text
+    )
+
+
+def _chunks(rows: Sequence[dict[str, Any]], size: int) -> Iterable[list[dict[str, Any]]]:
+    return (list(rows[k : k + size]) for k in range(0, len(rows), size))
+
+
+def _utc(moment: datetime) -> datetime:
+    """As Optuna stores it: UTC without saying so."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _chosen(row: Row[Any]) -> dict[str, Any]:
+    return {t: float(w) for t, w in space.decode(row.weights).items()} | dict(row.params)
 
 
 def _facts(row: Row[Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Column, Engine, Float, Select, Table, func, or_, select
 
 from weightsearch import space
 from weightsearch.space import Point
@@ -41,6 +41,38 @@ def counts(engine: Engine, study: Study, rung: int = SEARCH) -> dict[str, int]:
         ).all()
     found: dict[str, int] = {row[0]: row[1] for row in rows}
     return {"total": sum(found.values())} | {state: found.get(state, 0) for state in STATES}
+
+
+def coverage(engine: Engine, study: Study) -> float:
+    """The share of the search's points that are done; below 1 where a budget ran out."""
+    found = counts(engine, study)
+    return found["done"] / found["total"] if found["total"] else 1.0
+
+
+def troubles(engine: Engine, study: Study) -> list[dict[str, Any]]:
+    """Every attempt that ended without a result, with the reason, in the order they ended in."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(
+                points.c.number,
+                points.c.rung,
+                points.c.state,
+                attempts.c.attempt,
+                attempts.c.outcome,
+                attempts.c.reason,
+                attempts.c.worker,
+                attempts.c.device,
+                attempts.c.seconds,
+            )
+            .join(points, points.c.id == attempts.c.point_id)
+            .where(
+                points.c.study_id == study.id,
+                attempts.c.outcome.is_not(None),
+                attempts.c.outcome != "done",
+            )
+            .order_by(attempts.c.ended_at, points.c.number, attempts.c.attempt)
+        ).all()
+    return [dict(row._mapping) for row in rows]
 
 
 def done(engine: Engine, study: Study, rung: int = SEARCH) -> list[Done]:
@@ -113,6 +145,7 @@ def present(engine: Engine, study: Study) -> list[dict[str, Any]]:
                 workers.c.pid,
                 workers.c.device,
                 points.c.number.label("point"),
+                func.extract("epoch", func.now() - workers.c.seen_at).cast(Float).label("seen_s"),
             )
             .outerjoin(points, (points.c.worker == workers.c.id) & (points.c.state == "leased"))
             .where(
@@ -138,6 +171,24 @@ def point_seconds(engine: Engine, study: Study, rung: int = SEARCH) -> float | N
             )
         ).scalar()
     return None if found is None else float(found)
+
+
+def unshown(study_id: int, *columns: Table | Column[Any]) -> Select[Any]:
+    """Attempts of which the Optuna study does not show something yet (mirror.py)."""
+    return (
+        select(*columns)
+        .join(points, points.c.id == attempts.c.point_id)
+        .where(
+            ~attempts.c.mirrored_end,
+            points.c.study_id == study_id,
+            points.c.weights.is_not(None),
+            or_(
+                attempts.c.trial_id.is_(None),
+                attempts.c.mirrored_epochs < func.jsonb_array_length(attempts.c.epochs),
+                attempts.c.outcome.is_not(None),
+            ),
+        )
+    )
 
 
 def verify(engine: Engine, study: Study) -> dict[str, Any]:

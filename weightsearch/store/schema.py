@@ -4,7 +4,8 @@ ws_studies ──< ws_points ──< ws_attempts        ws_workers       ws_meta
 
 A point is waiting → leased → done | failed; a leased point goes back to waiting when it is given
 up, or stays paused where a checkpoint waits for it. `attempt` only ever grows: together with the
-worker's name it is the fence that makes late writers harmless.
+worker's name it is the fence that makes late writers harmless. A study is running, paused (workers
+wait) or stopped (workers leave); whoever waits listens on its channel (`channel`).
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from weightsearch.errors import StorageError
 
-VERSION = 1
+VERSION = 2
 OLDEST_SERVER = 14  # major version of PostgreSQL
 MIGRATION_LOCK = 0x77656967  # an advisory lock's key: "weig"
 
+RUNNING, PAUSED, STOPPED = "running", "paused", "stopped"  # of a study
 STATES = ("waiting", "leased", "paused", "done", "failed")
 
 metadata = MetaData()
@@ -61,6 +63,10 @@ studies = Table(
     Column("equivalent_left_out", Integer, nullable=False),
     Column("promoted", JSONB),  # the verdict of the promotion, with its lineage
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("state", Text, nullable=False, server_default=RUNNING),
+    Column("state_reason", Text),
+    Column("budget", JSONB(none_as_null=True)),  # {"points": .., "device_seconds": ..}
+    Column("deadline", DateTime(timezone=True)),  # the wall-clock part of the budget
 )
 
 points = Table(
@@ -78,6 +84,7 @@ points = Table(
     Column("state", Text, nullable=False, server_default="waiting"),
     Column("attempt", Integer, nullable=False, server_default="0"),  # the fence
     Column("spent", Integer, nullable=False, server_default="0"),  # attempts that were lost
+    Column("shrink", Integer, nullable=False, server_default="0"),  # times it ran out of memory
     Column("worker", Text),
     Column("lease_until", DateTime(timezone=True)),
     Column("result", JSONB(none_as_null=True)),
@@ -93,6 +100,12 @@ points = Table(
         "rung",
         "number",
         postgresql_where=text("state IN ('waiting', 'paused', 'leased')"),
+    ),
+    Index(
+        "ws_point_leased",
+        "study_id",
+        "lease_until",
+        postgresql_where=text("state = 'leased'"),
     ),
 )
 
@@ -113,6 +126,7 @@ attempts = Table(
     Column("trial_id", Integer),
     Column("mirrored_epochs", Integer, nullable=False, server_default="0"),
     Column("mirrored_end", Boolean, nullable=False, server_default="false"),
+    Index("ws_attempt_unshown", "point_id", postgresql_where=text("NOT mirrored_end")),
 )
 
 workers = Table(
@@ -127,6 +141,23 @@ workers = Table(
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("stopped_at", DateTime(timezone=True)),
 )
+
+MIGRATIONS = {
+    1: (
+        "ALTER TABLE ws_studies ADD state TEXT NOT NULL DEFAULT 'running', ADD state_reason TEXT,"
+        " ADD budget JSONB, ADD deadline TIMESTAMPTZ",
+        "ALTER TABLE ws_points ADD shrink INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX ws_point_leased ON ws_points (study_id, lease_until) WHERE state = 'leased'",
+        "UPDATE ws_attempts SET trial_id = NULL WHERE trial_id = -1",
+        "CREATE INDEX ws_attempt_unshown ON ws_attempts (point_id) WHERE NOT mirrored_end",
+    ),
+}
+"""By the version they start from: what makes the next one of it."""
+
+
+def channel(study_id: int) -> str:
+    """What idle workers of a study listen on."""
+    return f"ws_study_{study_id}"
 
 
 def prepare(engine: Engine) -> None:
@@ -148,11 +179,16 @@ def prepare(engine: Engine) -> None:
         if found is None:
             metadata.create_all(connection)
             connection.execute(meta.insert().values(version=VERSION))
-        elif found != VERSION:
+            return
+        if found > VERSION:
             raise StorageError(
-                f"the database's schema must be of version {VERSION}, but it is {found};"
+                f"the database's schema must be of version {VERSION} or older, but it is {found};"
                 " use the weightsearch release that made it, or another database."
             )
+        for version in range(found, VERSION):
+            for statement in MIGRATIONS[version]:
+                connection.execute(text(statement))
+        connection.execute(meta.update().values(version=VERSION))
 
 
 def _version(connection: Connection) -> int | None:

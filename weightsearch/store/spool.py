@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DataError
 
+from weightsearch import failpoints
 from weightsearch.store import ledger
 from weightsearch.store.ledger import Lease
 from weightsearch.store.schema import meta
@@ -43,6 +44,7 @@ def deliver(
     except OSError as error:  # a full disk must not cost the result
         log.warning("%s: a result cannot be kept on disk (%s)", spool, error.strerror)
         return ledger.finish(engine, lease, result, outcome)
+    failpoints.reach("after-spool")
     return _commit(engine, path, lease, result, outcome)
 
 
@@ -56,7 +58,9 @@ def replay(engine: Engine, spool: Path) -> int:
         try:
             content = json.loads(path.read_text())
             lease = Lease(**content["lease"])
-            saved += _commit(engine, path, lease, content["result"], content["outcome"])
+            if _commit(engine, path, lease, content["result"], content["outcome"]):
+                saved += 1
+                log.info("point %d: its result was on disk and is committed now", lease.number)
         except FileNotFoundError:  # its own process, or another one here, was faster
             continue
         except (ValueError, TypeError, KeyError, DataError) as error:

@@ -1,0 +1,58 @@
+"""What kind of failure an exception is: it decides whether a point is tried again, and how."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["memory", "device", "hang", "code"]
+
+REPLACE_ME = 75
+"""Exit code of a worker that cannot go on in this process, while nothing is wrong with the study:
+its device is gone, or an attempt hung. (EX_TEMPFAIL of sysexits.h.)"""
+
+MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "status_alloc_failed")
+DEVICE = ("cuda error", "cudnn error", "cublas error", "cuda driver", "nccl error", "hip error")
+
+
+def kind(error: BaseException) -> Kind:
+    """`memory`: again with less of it. `device`: again, in another process, as the context of a
+    failed device is lost. `code`: not again, it would fail the same way.
+
+    Told by names and messages, because the service does not import torch: torch.OutOfMemoryError,
+    torch.AcceleratorError (2.8 and later), RuntimeError("CUDA error: ...") before it.
+    """
+    name, said = type(error).__name__, str(error).lower()
+    if "OutOfMemory" in name or isinstance(error, MemoryError):
+        return "memory"
+    if isinstance(error, RuntimeError) and any(words in said for words in MEMORY):
+        return "memory"
+    if name == "AcceleratorError":
+        return "device"
+    if isinstance(error, RuntimeError) and any(words in said for words in DEVICE):
+        return "device"
+    return "code"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What remains of a failed attempt: no traceback, which would hold on to its memory."""
+
+    kind: Kind
+    reason: str
+    """One line for the ledger."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        said = f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__]
+        return cls(kind(error), said[0])
+
+
+def free_memory() -> None:
+    """Gives back what nobody refers to any more, of the device too."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,140 @@
+"""What is done to a study while it runs: paused, stopped, limited, tried again; and its workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, and_, func, insert, or_, select, update
+
+from weightsearch.budget import Budget
+from weightsearch.store import claiming, reading
+from weightsearch.store.ledger import Study
+from weightsearch.store.schema import STOPPED, attempts, channel, points, studies, workers
+
+
+def set_state(engine: Engine, study: Study, state: str, reason: str | None = None) -> None:
+    """Lets a study run, pauses it (workers wait), or stops it (workers leave)."""
+    with engine.begin() as connection:
+        connection.execute(
+            update(studies).where(studies.c.id == study.id).values(state=state, state_reason=reason)
+        )
+        connection.execute(select(func.pg_notify(channel(study.id), "")))
+
+
+def set_budget(engine: Engine, study: Study, budget: Budget | None) -> None:
+    """Limits what the search may cost from now on; the wall-clock starts now."""
+    plain = budget.plain() if budget is not None else {}
+    seconds = plain.pop("seconds", None)
+    deadline = None if seconds is None else claiming.from_now(seconds)
+    with engine.begin() as connection:
+        connection.execute(
+            update(studies)
+            .where(studies.c.id == study.id)
+            .values(budget=plain or None, deadline=deadline)
+        )
+        connection.execute(select(func.pg_notify(channel(study.id), "")))
+
+
+def retry_failed(engine: Engine, study: Study) -> int:
+    """Lets every failed point be tried again, with all its attempts; how many there are."""
+    with engine.begin() as connection:
+        again = connection.execute(
+            update(points)
+            .where(points.c.study_id == study.id, points.c.state == "failed")
+            .values(state="waiting", spent=0, reason=None, worker=None)
+        )
+        connection.execute(select(func.pg_notify(channel(study.id), "")))
+    return again.rowcount
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a worker without a point has to know."""
+
+    state: str
+    left: bool
+    """Whether there is, or may yet be, something to claim."""
+    expires_s: float | None
+    """Until the next lease runs out; None where nothing is leased."""
+
+
+def standing(engine: Engine, study_id: int) -> Standing:
+    """Whether to wait for a point, and for how long at most."""
+    leased = and_(points.c.study_id == study_id, points.c.state == "leased")
+    remaining = func.extract("epoch", func.min(points.c.lease_until) - func.now())
+    left = claiming.open_points(study_id)
+    with claiming.at_once(engine) as connection:
+        study = connection.execute(
+            select(
+                studies.c.state,
+                (studies.c.budget.is_not(None) | studies.c.deadline.is_not(None)).label("budgeted"),
+                left.exists().label("left"),
+                select(remaining).where(leased).scalar_subquery().label("expires"),
+            ).filter_by(id=study_id)
+        ).one_or_none()
+        if study is None:  # it was deleted under us
+            return Standing(STOPPED, False, None)
+        found = study.left
+        if study.budgeted:
+            within = {
+                "all": points.c.rung >= 0,
+                "started": or_(points.c.rung > 0, points.c.attempt > 0),
+                "none": or_(points.c.rung > 0, points.c.state == "leased"),
+            }
+            left = left.where(within[claiming.allowed(connection, study_id)])
+            found = connection.execute(left.limit(1)).first() is not None
+    expires = None if study.expires is None else max(0.0, float(study.expires))
+    return Standing(study.state, found, expires)
+
+
+def sign_on(engine: Engine, study: Study, worker: str, host: str, pid: int, device: str) -> None:
+    """Lists a worker, for those who ask who is there."""
+    with claiming.at_once(engine) as connection:
+        connection.execute(
+            insert(workers).values(id=worker, study_id=study.id, host=host, pid=pid, device=device)
+        )
+
+
+def seen_alive(engine: Engine, study: Study, worker: str) -> bool:
+    """Notes that a worker lives; whether the Optuna study is behind."""
+    behind = reading.unshown(study.id, attempts.c.point_id).exists()
+    with claiming.at_once(engine) as connection:
+        noted = connection.execute(
+            update(workers)
+            .where(workers.c.id == worker)
+            .values(seen_at=func.now())
+            .returning(select(behind).scalar_subquery())
+        )
+        return bool(noted.scalar())
+
+
+def sign_off(engine: Engine, worker: str, reason: str | None = None) -> int:
+    """Takes a worker from the list; how many points it still held.
+
+    What it held is free for others at once: only for whoever knows that the worker is gone, the
+    worker itself or the launcher whose child it was.
+    """
+    with engine.begin() as connection:
+        connection.execute(
+            update(workers)
+            .where(workers.c.id == worker, workers.c.stopped_at.is_(None))
+            .values(stopped_at=func.now())
+        )
+        held = connection.execute(
+            update(points)
+            .where(points.c.worker == worker, points.c.state == "leased")
+            # Expired, not waiting: the claim that takes it over counts the lost attempt.
+            .values(lease_until=func.now() - func.make_interval(0, 0, 0, 0, 0, 0, 1))
+            .returning(points.c.id, points.c.study_id)
+        ).all()
+        if held and reason:
+            connection.execute(
+                update(attempts)
+                .where(
+                    attempts.c.point_id.in_([row.id for row in held]), attempts.c.outcome.is_(None)
+                )
+                .values(outcome="lost", reason=reason, **claiming.ended_now())
+            )
+        for study_id in {row.study_id for row in held}:
+            connection.execute(select(func.pg_notify(channel(study_id), "")))
+    return len(held)
