@@ -82,7 +82,7 @@ def test_a_depth_study_from_launch_to_evaluate(
 ) -> None:
     text = STUDY.replace("{ mae = 1.0, edge = 0.5, ssim = 0.5 }", '{ grid = "simplex", steps = 1 }')
     study.write_text(text)
-    ran = cli("launch", study, "--device", "cpu", "--json", "--storage", storage)
+    ran = cli("launch", study, "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage)
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout)
     assert answer["points"]["done"] == 3
@@ -93,7 +93,7 @@ def test_a_depth_study_from_launch_to_evaluate(
     scored = cli("evaluate", promoted["checkpoint"], "--device", "cpu", "--json")
     assert scored.returncode == 0, scored.stderr
     assert json.loads(scored.stdout)["images"] == 6
-    status = json.loads(cli("status", "tiny-grid", "--json", "--storage", storage).stdout)
+    status = json.loads(cli("status", "tiny-grid", "--json", WEIGHTSEARCH_STORAGE=storage).stdout)
     assert status["data_digest"]
     assert status["promoted"]["point"] == promoted["point"]
 
@@ -160,7 +160,7 @@ def test_other_data_than_the_study_was_begun_on_is_refused(
     spec = config.load(study)
     made = ledger.create(opened.engine, "tiny", spec, plan.plan(spec))
     ledger.record_data(opened.engine, made, "0" * 64)
-    refused = cli("worker", "tiny", "--device", "cpu", "--storage", storage)
+    refused = cli("worker", "tiny", "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
     assert refused.returncode == 1
     assert "was begun on data with digest 000000000000, but" in refused.stderr.splitlines()[-1]
 
@@ -169,10 +169,10 @@ def test_a_protocol_that_does_not_suit_the_data_is_refused_before_anything_is_pl
     cli: Cli, study: Path, storage: str
 ) -> None:
     study.write_text(STUDY.replace("[promote]", '[promote]\nprotocol = "bts"'))
-    refused = cli("launch", study, "--device", "cpu", "--storage", storage)
+    refused = cli("launch", study, "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
     assert refused.returncode == 1
     assert "protocol 'bts' needs ground truth of 480x640" in refused.stderr.splitlines()[-1]
-    assert cli("status", "--storage", storage).returncode == 1
+    assert cli("status", WEIGHTSEARCH_STORAGE=storage).returncode == 1
 
 
 def test_wrong_usage_is_exit_code_2(cli: Cli) -> None:
@@ -184,11 +184,11 @@ def test_an_unknown_encoder_is_refused_before_anything_is_planned(
     cli: Cli, study: Path, storage: str
 ) -> None:
     study.write_text(STUDY.replace("test_efficientnet", "densenet112"))
-    refused = cli("launch", study, "--device", "cpu", "--storage", storage)
+    refused = cli("launch", study, "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
     assert refused.returncode == 1
     assert "densenet112" in refused.stderr
     assert "did you mean 'densenet1" in refused.stderr
-    assert cli("status", "--storage", storage).returncode == 1
+    assert cli("status", WEIGHTSEARCH_STORAGE=storage).returncode == 1
 
 
 def test_missing_pretrained_weights_are_one_line_with_two_ways_out(
@@ -196,7 +196,7 @@ def test_missing_pretrained_weights_are_one_line_with_two_ways_out(
 ) -> None:
     study.write_text(STUDY.replace("pretrained = false", "pretrained = true"))
     refused = cli(
-        "launch", study, "--device", "cpu", "--storage", storage,
+        "launch", study, "--device", "cpu", WEIGHTSEARCH_STORAGE=storage,
         WEIGHTSEARCH_WEIGHTS=str(tmp_path), HF_HUB_OFFLINE="1",
     )  # fmt: skip
     assert refused.returncode == 1

@@ -50,7 +50,9 @@ def study(tmp_path: Path) -> Path:
 def test_a_launch_plans_runs_ranks_and_promotes(
     cli: Cli, study: Path, storage: str, opened: Database
 ) -> None:
-    ran = cli("launch", study, "--workers", 2, "--device", "cpu", "--json", "--storage", storage)
+    ran = cli(
+        "launch", study, "--workers", 2, "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage
+    )
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout)
     assert answer["points"]["done"] == 10
@@ -62,27 +64,27 @@ def test_a_launch_plans_runs_ranks_and_promotes(
     assert found.promoted is not None
     assert reading.counts(opened.engine, found, PROMOTION)["done"] == 4
 
-    again = cli("launch", study, "--device", "cpu", "--json", "--storage", storage)
+    again = cli("launch", study, "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage)
     assert again.returncode == 0, again.stderr
     assert reading.verify(opened.engine, found)["starts"] == 10
 
-    status = json.loads(cli("status", "--json", "--storage", storage).stdout)
+    status = json.loads(cli("status", "--json", WEIGHTSEARCH_STORAGE=storage).stdout)
     assert status["study"] == "toy-grid"
     assert status["points"]["total"] == sum(
         status["points"][s] for s in ("waiting", "leased", "paused", "done", "failed")
     )
     assert {"equivalent_left_out", "workers", "best"} <= set(status)
-    best = json.loads(cli("best", "--json", "--storage", storage).stdout)
+    best = json.loads(cli("best", "--json", WEIGHTSEARCH_STORAGE=storage).stdout)
     row = best["ranking"][0]
     assert {"point", "weights", "rmse", "rel", "log10", "images"} <= set(row)
     assert set(row["weights"]) == {"mae", "edge", "ssim"}
     assert sum(row["weights"].values()) == pytest.approx(1)
     assert (best["protocol"], best["split"]) == (None, "val")  # no [data], no protocol
-    verified = json.loads(cli("verify", "--json", "--storage", storage).stdout)
+    verified = json.loads(cli("verify", "--json", WEIGHTSEARCH_STORAGE=storage).stdout)
     assert verified["ok"]
     assert {"points", "done_once", "missing", "duplicated"} <= set(verified)
     for command in ("status", "best", "verify"):
-        plain = cli(command, "toy-grid", "--storage", storage)
+        plain = cli(command, "toy-grid", WEIGHTSEARCH_STORAGE=storage)
         assert plain.returncode == 0
         assert "toy-grid" in plain.stdout or "10 of 10" in plain.stdout
 
@@ -93,7 +95,7 @@ def test_a_sampler_and_its_size_can_be_chosen_on_the_command_line(
     for kind in ("random", "qmc", "tpe"):
         ran = cli(
             "launch", study, "--sampler", kind, "--trials", 4, "--seed", 3, "--device", "cpu",
-            "--no-promote", "--json", "--storage", storage,
+            "--no-promote", "--json", WEIGHTSEARCH_STORAGE=storage,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
         answer = json.loads(ran.stdout)
@@ -158,9 +160,8 @@ def test_an_interrupted_launch_says_how_to_go_on_and_going_on_loses_nothing(
     counts = reading.counts(opened.engine, study)
     assert counts["leased"] == 0
     assert counts["done"] < 10
-    ran = cli(
-        "launch", tmp_path / "toy.toml", "--device", "cpu", "--no-promote", "--storage", storage
-    )
+    again = ("launch", tmp_path / "toy.toml", "--device", "cpu", "--no-promote")
+    ran = cli(*again, WEIGHTSEARCH_STORAGE=storage)
     assert ran.returncode == 0, ran.stderr
     found = reading.verify(opened.engine, study)
     assert found["ok"]
@@ -229,22 +230,23 @@ def test_workers_stop_when_their_launcher_is_killed(
 
 
 def test_a_changed_study_under_its_old_name_is_refused(cli: Cli, study: Path, storage: str) -> None:
-    arguments = ("launch", study, "--device", "cpu", "--no-promote", "--storage", storage)
-    assert cli(*arguments).returncode == 0
+    arguments = ("launch", study, "--device", "cpu", "--no-promote")
+    where = {"WEIGHTSEARCH_STORAGE": storage}
+    assert cli(*arguments, **where).returncode == 0
     study.write_text(study.read_text().replace("epochs = 2", "epochs = 3"))
-    refused = cli(*arguments)
+    refused = cli(*arguments, **where)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1].startswith(
         "error: study 'toy-grid' was planned from other settings"
     )
-    assert cli(*arguments, "--name", "other").returncode == 0
+    assert cli(*arguments, "--name", "other", **where).returncode == 0
 
 
 def test_what_is_wrong_with_an_objective_is_said_before_anything_is_planned(
     cli: Cli, study: Path, storage: str, opened: Database
 ) -> None:
     study.write_text(study.read_text().replace("weightsearch.trivial:run", "nowhere:run"))
-    refused = cli("launch", study, "--device", "cpu", "--storage", storage)
+    refused = cli("launch", study, "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1].startswith("error: objective 'nowhere:run' must be")
     with opened.engine.connect() as connection:
@@ -261,7 +263,9 @@ def test_a_users_own_objective_beside_its_study_file_is_found(
     )
     text = study.read_text().replace("weightsearch.trivial:run", "network:run")
     (folder / "study.toml").write_text(text.replace("epoch_s = 0.0", ""))
-    ran = cli("launch", folder / "study.toml", "--device", "cpu", "--json", "--storage", storage)
+    ran = cli(
+        "launch", folder / "study.toml", "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage
+    )
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout)
     assert answer["ranking"][0]["rmse"] == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -50,10 +51,10 @@ def study(opened: Database) -> Study:
 
 
 def leases(opened: Database, study: Study) -> list[Lease]:
-    found = []
-    while (lease := ledger.claim(opened.engine, study.id, "w", "cpu", 60)) is not None:
-        found.append(lease)
-    return found
+    def claim(number: int) -> Lease | None:
+        return ledger.claim(opened.engine, study.id, f"w{number}", "cpu", 60)
+
+    return [lease for lease in iter(map(claim, itertools.count()).__next__, None) if lease]
 
 
 def run_finalists(opened: Database, study: Study, values: list[dict[str, Any]]) -> None:

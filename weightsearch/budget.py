@@ -38,7 +38,7 @@ def parse(parts: Sequence[str]) -> Budget | None:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(points?|(?:device-)?(?:s|min|h|d))\s*", part)
         if match is None or float(match[1]) <= 0:
             raise ConfigError(
-                f"a budget must be like 2h, '100 points' or '8 device-h', but got '{part}'."
+                f"a budget must be like 2h, '100 points' or '8 device-h', but got {part!r}."
             )
         number, unit = float(match[1]), match[2]
         if unit.startswith("point"):
