@@ -16,7 +16,7 @@ from depth_factory import OPTIONS, WEIGHTS, context, depth_spec
 
 from weightsearch.data import pack
 from weightsearch.data.pack import Pack
-from weightsearch.depth import checkpoint
+from weightsearch.depth import checkpoint, objective
 from weightsearch.depth.evaluate import evaluate_checkpoint
 from weightsearch.depth.metrics import METRICS
 from weightsearch.depth.objective import run
@@ -51,13 +51,32 @@ def test_an_epoch_yields_metrics_of_each_validation_image(tmp_path: Path) -> Non
     assert test is None
     per_image = {"rel" if name == "abs_rel" else name for name in METRICS}
     numbers = {"rmse_pooled", "loss", "loss_mae", "loss_edge", "loss_ssim", "parameters", *TIMES}
+    numbers |= {"micro_batch"}
     for epoch in epochs:
         assert set(epoch) == per_image | numbers | {"groups"}
         summary = summarise(epoch)
         assert summary.images == 6  # 20 % of 30 frames, in rooms of 6
         assert len(set(summary.groups)) == 1
         assert all(math.isfinite(value) for value in summary.metrics.values())
-    assert not list(tmp_path.iterdir())  # nothing is kept of a point that ran through
+    assert [p.name for p in tmp_path.iterdir()] == ["last"]  # the worker removes it
+
+
+def test_a_killed_attempt_goes_on_from_its_last_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit: what is yielded, and what is saved, of an attempt that died without a word."""
+    monkeypatch.setattr(objective, "SAVING_SHARE", 1e9)  # epochs this short are not all saved
+    spec = depth_spec(train={"epochs": 3, "batch": 4, "lr": 1e-3})
+    expected, _ = whole(context(spec, tmp_path / "whole"))
+    there = context(spec, tmp_path / "killed")
+    killed = run(WEIGHTS, {}, there)
+    next(killed), next(killed)
+    assert checkpoint.load(there.folder / "last").facts["position"]["epoch"] == 2
+    del killed  # as if its process were gone: nothing more is written
+    resumed, _ = whole(replace(there, cache={}))
+    assert timeless(resumed) == timeless(expected)
+    a, b = (checkpoint.load(tmp_path / name / "last").tensors for name in ("whole", "killed"))
+    assert all(torch.equal(a[part][k], b[part][k]) for part in a for k in a[part])
 
 
 def test_trials_share_a_trainer_and_only_one_is_kept(tmp_path: Path) -> None:

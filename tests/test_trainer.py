@@ -109,6 +109,42 @@ def test_a_resumed_lane_is_bit_for_bit_the_uninterrupted_one(
     assert [(e.number, e.losses) for e in epochs] == [(e.number, e.losses) for e in expected]
 
 
+def test_a_smaller_micro_batch_takes_the_same_step() -> None:
+    """Where batch normalisation does not look at the batch, nothing else does either."""
+    lanes = []
+    for shrink in (0, 1, 2):
+        on = trainer(depth_spec(train={"precision": "fp32"}))
+        for layer in on._graph.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum, layer.track_running_stats = 0.0, True
+                layer.train = lambda mode=True, layer=layer: layer  # type: ignore[method-assign]
+                layer.training = False
+        lane = on.lane(WEIGHTS, 0, 1e-3, shrink)
+        assert lane.micro == 4 >> shrink
+        on._step(lane, next(on.frames.batches(4, 0, 0)))
+        lanes.append(lane)
+    for lane in lanes[1:]:
+        torch.testing.assert_close(lane.rows[0], lanes[0].rows[0], rtol=1e-5, atol=1e-6)
+        moments = (one.tensors()["optimizer"] for one in (lane, lanes[0]))
+        torch.testing.assert_close(*moments, rtol=1e-3, atol=1e-6)
+
+
+def test_running_means_move_once_a_step_however_often_a_part_is_computed() -> None:
+    on = trainer()
+    shrunk, plain = (on.lane(WEIGHTS, 0, 1e-3, 1) for _ in range(2))
+    batch = next(on.frames.batches(4, 0, 0))
+    on._graph.train()
+    rgb = batch.rgb / 255
+    on._in_parts(shrunk, rgb).sum().backward()
+    with torch.no_grad():
+        for part in rgb.split(2):
+            on._forward(plain, part, on.bf16)
+    moved = [name for name in plain.model if name.endswith(("running_mean", "running_var"))]
+    assert moved
+    for name in moved:
+        assert torch.equal(shrunk.model[name], plain.model[name])
+
+
 def test_an_epoch_that_fits_into_the_grace_is_finished() -> None:
     on = trainer()
     lane = on.lane(WEIGHTS, 0, 1e-3)

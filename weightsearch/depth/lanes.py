@@ -24,6 +24,8 @@ class Lane:
     """(steps, terms + 2): of each step of the epoch the terms, the loss, and the place in its batch
     of the first frame whose prediction is not finite, or -1."""
     seed: int
+    micro: int
+    """So many frames of a batch go through the network at once."""
     epoch: int = 0
     """Whole epochs done."""
     step: int = 0

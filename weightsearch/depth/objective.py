@@ -8,6 +8,8 @@ native size (evaluate.py) and yielded. Importing this module imports no torch.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -21,7 +23,7 @@ from weightsearch.errors import (
     Interrupted,
     did_you_mean,
 )
-from weightsearch.objective import Context, Run, summarise
+from weightsearch.objective import LAST, Context, Run, summarise
 
 if TYPE_CHECKING:
     from weightsearch.data.pack import Pack
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from weightsearch.depth.trainer import Epoch, Trainer
 
 SEARCHED = ("encoder", "decoder", "lr")
+SAVING_SHARE = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -53,26 +56,39 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
         train, val = _split(native, context)
         trainer = _trainer(path, train, model, context)
         facts = _facts(weights, model, lr, native, context)
-        lane, epochs = _start(lambda: trainer.lane(weights, context.seed, lr), facts, context)
+        lane, epochs = _start(
+            lambda: trainer.lane(weights, context.seed, lr, context.shrink), facts, context
+        )
         yield from epochs
 
         def validate(predict: Predict) -> Scores:
             return _score(predict, native, val, spec.evaluate.protocol, trainer)
 
+        saved_at, took_s = -math.inf, 0.0
+
         def save_last() -> None:
+            nonlocal saved_at, took_s
+            began = time.monotonic()
             _still_ours(context)
             at = {"position": lane.position(), "epochs": epochs}
-            checkpoint.save(context.folder, "last", lane.tensors(), facts | at)
+            checkpoint.save(context.folder, LAST, lane.tensors(), facts | at)
+            saved_at = time.monotonic()
+            took_s = saved_at - began
+
+        def worth_saving() -> bool:
+            """Each epoch but the last, as long as saving takes `SAVING_SHARE` of the time."""
+            more = lane.epoch < context.epochs
+            return more and SAVING_SHARE * (time.monotonic() - saved_at) >= took_s
 
         try:
             until = lane.epoch if _ran_out(epochs, context) else context.epochs
             for epoch in trainer.run(lane, until, validate, context.grace_s):
-                epochs.append(_shown(epoch, trainer))
+                epochs.append(_shown(epoch, trainer, lane))
                 _still_ours(context)
                 if context.final and _best(epochs, context) == len(epochs):
                     at = {"epoch": epoch.number, "metrics": summarise(epochs[-1]).metrics}
                     checkpoint.save(context.folder, "best", {"model": lane.model}, facts | at)
-                if context.final or context.grace_s() is not None:
+                if context.final or context.grace_s() is not None or worth_saving():
                     save_last()
                 yield epochs[-1]
                 if _ran_out(epochs, context):
@@ -230,7 +246,7 @@ def _start(
     """A lane and its epochs so far: those of the checkpoint `last` of this point, or a new one."""
     from weightsearch.depth import checkpoint
 
-    lane, last = new(), context.folder / "last"
+    lane, last = new(), context.folder / LAST
     if not (last / checkpoint.MANIFEST).is_file():
         return lane, []
     try:
@@ -258,7 +274,7 @@ def _score(
     return score(predict, native, frames, known, spec.data.size, trainer.device, spec.train.batch)
 
 
-def _shown(epoch: Epoch, trainer: Trainer) -> dict[str, Any]:
+def _shown(epoch: Epoch, trainer: Trainer, lane: Lane) -> dict[str, Any]:
     """An epoch as the service wants it."""
     return {
         **_metrics(epoch.scores),
@@ -266,6 +282,7 @@ def _shown(epoch: Epoch, trainer: Trainer) -> dict[str, Any]:
         "seconds": epoch.seconds,
         "images_per_second": epoch.images_per_second,
         "parameters": trainer.parameters,
+        "micro_batch": lane.micro,
     }
 
 

@@ -7,14 +7,18 @@ another is in its `Lane`; the trainer itself holds nothing that training changes
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.checkpoint import checkpoint
 
 from weightsearch.config import ModelSpec, StudySpec
 from weightsearch.depth import losses
@@ -77,8 +81,12 @@ class Trainer:
         self._validation_s = 0.0
         self.parameters = sum(p.numel() for p in self._graph.parameters())
 
-    def lane(self, weights: Mapping[str, float], seed: int, lr: float) -> Lane:
-        """A new trial, always from the same initial state for the same seed."""
+    def lane(self, weights: Mapping[str, float], seed: int, lr: float, shrink: int = 0) -> Lane:
+        """A new trial, always from the same initial state for the same seed.
+
+        Each `shrink` halves the memory for activations: half as many frames go through the network
+        at once. Loss and step are still of the whole batch; only batch normalisation sees less.
+        """
         if self._initial[0] != seed:
             self._initial = seed, _values(self._build(seed))
         model = {name: _placed(value, self.device) for name, value in self._initial[1].items()}
@@ -92,7 +100,8 @@ class Trainer:
         )
         terms = [weights[term] for term in self.spec.loss.terms]
         rows = torch.zeros(self.steps, len(terms) + 2, device=self.device)
-        return Lane(model, optimizer, torch.tensor(terms, device=self.device), rows, seed)
+        micro = max(1, self.train.batch >> shrink)
+        return Lane(model, optimizer, torch.tensor(terms, device=self.device), rows, seed, micro)
 
     def run(
         self,
@@ -173,7 +182,7 @@ class Trainer:
         rgb, depth_m = augment(
             batch.rgb.to(self.device), batch.depth_m.to(self.device), self.train.augment, generator
         )
-        pred_m = self._forward(lane, rgb / 255, self.bf16)
+        pred_m = self._in_parts(lane, rgb / 255)
         valid = depth_m > 0
         pair = represent(pred_m, self.data), represent(torch.where(valid, depth_m, 1.0), self.data)
         span = data_range(self.data)
@@ -188,6 +197,39 @@ class Trainer:
         finite = pair[0].detach().flatten(1).square().sum(1).isfinite()
         place = torch.where(finite.all(), -1, finite.int().argmin())
         lane.rows[lane.step] = torch.stack([*terms.values(), loss, place.float()]).detach()
+
+    def _in_parts(self, lane: Lane, rgb: Tensor) -> Tensor:
+        """Predictions of a batch, of which no more than `lane.micro` frames keep activations.
+
+        Those of the other frames are computed again on the way back (torch.utils.checkpoint).
+        """
+        if lane.micro >= len(rgb):
+            return self._forward(lane, rgb, self.bf16)
+
+        def forward(part: Tensor) -> Tensor:
+            return self._forward(lane, part, self.bf16)
+
+        parts = [
+            checkpoint(forward, part, use_reentrant=False, context_fn=self._twice)
+            for part in torch.split(rgb, lane.micro)
+        ]
+        return torch.cat(parts)
+
+    def _twice(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Around the first forward pass, and around the second: running means move once."""
+        return contextlib.nullcontext(), self._means_held()
+
+    @contextlib.contextmanager
+    def _means_held(self) -> Iterator[None]:
+        layers = [m for m in self._graph.modules() if isinstance(m, _NormBase) and m.momentum]
+        momenta = [layer.momentum for layer in layers]
+        try:
+            for layer in layers:
+                layer.momentum = 0.0
+            yield
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
 
     def _forward(self, lane: Lane, rgb: Tensor, bf16: bool) -> Tensor:
         rgb = rgb.to(memory_format=torch.channels_last)
