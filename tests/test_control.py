@@ -151,7 +151,7 @@ def test_a_signed_off_workers_points_are_free_at_once_and_count_as_lost(opened: 
     held = claim(opened, study, "dead")
     assert held is not None
     assert control.sign_off(opened.engine, "dead", "its process died") == 1
-    taken = claim(opened, study, "other")
+    taken = ledger.claim(opened.engine, study.id, "other", "cpu", 0.1)
     assert taken is not None
     assert (taken.number, taken.attempt) == (held.number, 2)
     assert not ledger.finish(opened.engine, held, RESULT)

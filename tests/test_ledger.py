@@ -17,6 +17,8 @@ from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, Lease, Study
 from weightsearch.store.schema import attempts, meta, points
 
+SHORT_S = 0.1
+"""Leases of claims that take over: within one lease of its start the server hands nothing over."""
 RESULT = {"outcome": "done", "metrics": {"rmse": 0.5}, "samples": {}, "groups": [], "images": 1}
 
 
@@ -88,7 +90,7 @@ def test_an_expired_lease_is_taken_over_at_its_own_place(opened: Database) -> No
     dead = claim(opened, study, "dead")
     claim(opened, study, "alive")
     expire(opened, dead)
-    taken = claim(opened, study, "third")
+    taken = claim(opened, study, "third", lease_s=SHORT_S)
     assert (taken.number, taken.attempt) == (dead.number, 2)
     with opened.engine.connect() as connection:
         outcomes = connection.execute(
@@ -103,7 +105,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing(opened: Database) -> None:
     study = create(opened)
     late = claim(opened, study, "late")
     expire(opened, late)
-    taken = claim(opened, study, "other")
+    taken = claim(opened, study, "other", lease_s=SHORT_S)
     engine = opened.engine
     assert ledger.renew(engine, late, 60) is None
     assert ledger.report(engine, late, 1, {"rmse": 1.0}) is None
@@ -114,6 +116,17 @@ def test_a_worker_that_lost_its_lease_changes_nothing(opened: Database) -> None:
     assert ledger.finish(engine, taken, {**RESULT, "metrics": {"rmse": 0.25}})
     assert not ledger.finish(engine, late, RESULT)
     assert reading.done(engine, study)[0].result["metrics"] == {"rmse": 0.25}
+
+
+def test_a_server_that_was_away_gives_everybody_one_lease_more(opened: Database) -> None:
+    """As just after a restart: whoever could not renew meanwhile must not be taken for dead."""
+    study = create(opened)
+    held = claim(opened, study, "alive")
+    expire(opened, held)
+    since_start_s = 3600 * 24 * 365  # this server's start counts as within the lease
+    taken = claim(opened, study, "other", lease_s=since_start_s)
+    assert taken.number == 1
+    assert ledger.renew(opened.engine, held, 60) == "running"
 
 
 def test_a_late_worker_whose_point_nobody_took_may_still_finish(opened: Database) -> None:
@@ -135,10 +148,10 @@ def test_finishing_twice_is_finishing_once(opened: Database) -> None:
 def test_a_point_whose_workers_keep_dying_is_failed_with_the_reason(opened: Database) -> None:
     study = create(opened)
     for attempt in range(1, 3 + 1):
-        lease = claim(opened, study, f"w{attempt}")
+        lease = claim(opened, study, f"w{attempt}", lease_s=SHORT_S)
         assert (lease.number, lease.attempt) == (0, attempt)
         expire(opened, lease)
-    assert claim(opened, study).number == 1
+    assert claim(opened, study, lease_s=SHORT_S).number == 1
     assert (
         reading.failed(opened.engine, study)[0]["reason"] == "its worker was lost (tried 3 times)"
     )

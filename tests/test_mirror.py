@@ -114,7 +114,7 @@ def test_attempts_that_bring_no_number_end_as_fail_with_the_reason(
         diverged = {"outcome": "diverged", "metrics": {}, "reason": reason}
         ledger.finish(opened.engine, lease, diverged, "diverged")
     else:
-        assert claim(opened, study, worker="other").attempt == 2
+        assert claim(opened, study, lease_s=0.1, worker="other").attempt == 2
     mirror.sync()
     trial = shown()[0]
     assert trial.state == TrialState.FAIL

@@ -36,6 +36,7 @@ from weightsearch.upkeep import Hold, mirroring, renewing
 
 LEASE_S = 60.0  # a worker that was not heard of for this long is taken for dead
 SAME_FAILURES = 3  # so many points, and nothing else so far: the study is broken, not they
+IDLE_S = 0.5
 EXPIRED_S = 0.05  # after a lease's end, so that it has ended by the database's clock too
 
 log = logging.getLogger(__name__)
@@ -96,8 +97,7 @@ def run(worker: Worker) -> int:
                 except DBAPIError:  # the database is away, and we were asked to stop
                     break
                 if lease is None:  # another worker may yet give a point up
-                    left_s = None if now.expires_s is None else now.expires_s + EXPIRED_S
-                    changes.wait(left_s, stop.asked)
+                    changes.wait(_until_next(now), stop.asked)
                 else:
                     changes.close()
                     failpoints.reach("after-claim")
@@ -109,6 +109,14 @@ def run(worker: Worker) -> int:
         with contextlib.suppress(Exception):
             control.sign_off(engine, worker.name)
     return finished
+
+
+def _until_next(now: control.Standing) -> float | None:
+    """Until the next lease runs out; None where nothing is leased."""
+    if now.expires_s is None:
+        return None
+    # One that ran out and yet is not free: the server was away, and gives everybody a lease more.
+    return now.expires_s + EXPIRED_S if now.expires_s else IDLE_S
 
 
 def _claim(worker: Worker) -> Lease | None:

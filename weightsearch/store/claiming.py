@@ -40,7 +40,11 @@ def at_once(engine: Engine) -> Iterator[Connection]:
 
 
 def from_now(seconds: Any) -> Any:
-    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    return func.now() + _seconds(seconds)
+
+
+def _seconds(number: Any) -> Any:
+    return func.make_interval(0, 0, 0, 0, 0, 0, number)
 
 
 def ended_now() -> dict[str, Any]:
@@ -91,7 +95,12 @@ def _claim() -> Any:
     study: Any = bindparam("of_study")
     worker: Any = bindparam("by_worker")
     mine = points.c.study_id == study
-    expired = and_(points.c.state == "leased", points.c.lease_until < func.now())
+    expired = and_(
+        points.c.state == "leased",
+        points.c.lease_until < func.now(),
+        # While the server was away nobody could renew: its return gives everybody one lease more.
+        func.pg_postmaster_start_time() + _seconds(bindparam("lease_s")) < func.now(),
+    )
     hopeless = points.c.spent + 1 >= bindparam("at_most")
     held = select(points.c.id).where(mine, points.c.state == "leased", points.c.worker == worker)
     held_already = held.limit(1).cte("held")
