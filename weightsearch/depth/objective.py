@@ -62,7 +62,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
         def save_last() -> None:
             _still_ours(context)
             at = {"position": lane.position(), "epochs": epochs}
-            checkpoint.save(context.folder, "last", lane.tensors(), facts | at)
+            checkpoint.save(context.folder, "last", lane.tensors(), facts | at, keep_previous=True)
 
         try:
             until = lane.epoch if _ran_out(epochs, context) else context.epochs
@@ -234,8 +234,8 @@ def _start(
     if not (last / checkpoint.MANIFEST).is_file():
         return lane, []
     try:
-        saved = checkpoint.load(last)
-        if saved.facts["point"] != facts["point"]:
+        saved = checkpoint.load_or_previous(last)
+        if saved.facts.get("point") != facts["point"]:
             log.warning("%s: is of another point, and training starts anew", last)
             return lane, []
         lane.restore(saved)
