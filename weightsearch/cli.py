@@ -17,7 +17,15 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from weightsearch import cli_control, cli_dashboard, cli_data, cli_database, cli_keep, config
+from weightsearch import (
+    cli_control,
+    cli_dashboard,
+    cli_data,
+    cli_database,
+    cli_keep,
+    config,
+    presentable,
+)
 from weightsearch.cli_common import (
     DONE,
     INTERRUPTED,
@@ -54,22 +62,24 @@ def main() -> NoReturn:
     """Runs the command line; a stated error is one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    presentable.guard()
     try:
         app(standalone_mode=True)
     except WeightsearchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        said = str(error)
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+        said = f"{error.filename}: {error.strerror}."
     except Exception as error:
-        if not type(error).__module__.startswith("sqlalchemy"):
+        if not type(error).__module__.startswith(("sqlalchemy", "psycopg")):
             raise
         from weightsearch.store.outage import reason
 
-        print(f"error: the database cannot be used: {reason(error)}.", file=sys.stderr)
+        said = f"the database cannot be used: {reason(error)}."
     else:
         sys.exit(DONE)
+    print(f"error: {presentable.presentable(said)}", file=sys.stderr)
     sys.exit(STATED_ERROR)
 
 

@@ -11,15 +11,26 @@ from typing import Any
 from rich.console import Console
 from rich.control import Control
 from rich.table import Table
+from rich.text import Text
 
 from weightsearch.config import StudySpec
 from weightsearch.launch.progress import duration
 from weightsearch.objective import Summary
+from weightsearch.presentable import presentable
 
 ROWS = 20
 """So many rows of a ranking are printed; --json has all."""
 
-console = Console(highlight=False, markup=False)
+
+class Plain(Console):
+    """Shows text as it is; what it cannot show, or must not, as `presentable` has it."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        # Everything goes through here: what is printed, each cell, each title.
+        return super().render_str(presentable(text, lines=True), **how)
+
+
+console = Plain(highlight=False, markup=False)
 
 
 def launched(answer: Mapping[str, Any]) -> None:
