@@ -53,6 +53,7 @@ def test_a_run_its_score_and_its_predictions(cli: Cli, study: Path, tmp_path: Pa
     assert trained.returncode == 0, trained.stderr
     answer = json.loads(trained.stdout)
     assert answer["test"]["images"] == 6
+    assert answer["test"]["protocol"] == "full"
     record = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert len(record["epochs"]) == 2
     assert record["test"]["rmse"] == answer["test"]["rmse"]
@@ -181,10 +182,13 @@ def test_what_a_user_can_get_wrong_is_one_line(cli: Cli, arguments: str, said: s
     assert refused.stdout == ""
 
 
-def test_a_loss_that_is_no_longer_a_number_is_one_line(cli: Cli, study: Path) -> None:
+def test_a_loss_that_is_no_longer_a_number_is_one_line(
+    cli: Cli, study: Path, tmp_path: Path
+) -> None:
     study.write_text(STUDY.replace("lr = 1e-3", 'lr = 1e30\noptimizer = "sgd"'))
     ended = cli("train", study, "--out", "run", "--device", "cpu")
     assert ended.returncode == 1
+    assert not (tmp_path / "run").exists()
     assert ended.stderr.splitlines()[-1].startswith("error: the loss must stay a number, but")
 
 

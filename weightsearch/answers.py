@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from weightsearch import config, names
 from weightsearch.errors import ConfigError, DataError
-from weightsearch.ranking import ranking
+from weightsearch.ranking import measured, ranking
 from weightsearch.store import claiming, ledger, reading
 from weightsearch.store.ledger import PROMOTION, Study
 
@@ -85,11 +85,9 @@ def best(engine: Engine, name: str | None) -> dict[str, Any]:
     study = ledger.find(engine, name)
     return {
         "study": study.name,
-        "metric": study.spec.objective.metric,
+        **measured(study.spec),
         "ranking": ranking(study.spec, reading.done(engine, study)),
         "guards": list(study.spec.objective.guards),
-        "protocol": study.spec.evaluate.protocol if study.spec.data else None,
-        "split": "val",
         "promoted": study.promoted,
     }
 

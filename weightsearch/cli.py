@@ -265,7 +265,10 @@ def train(
     summary: dict[str, Any] = {}
     for kind, found in training.train(spec, config.home(), data, placed, out):
         print(show.epoch(kind, found, spec), file=sys.stderr)
-        summary[kind] = found.metrics | {"images": found.images}
+        summary[kind] = found.metrics | {
+            "images": found.images,
+            "protocol": training.protocol(kind, spec),
+        }
     print_answer({"out": str(out), **summary}, as_json, show.trained)
 
 

@@ -58,4 +58,4 @@ def data_pack(
     with pack.Pack(made) as opened:
         facts = {"pack": str(made), "frames": len(opened.names), "digest": opened.digest}
         facts["skipped"] = list(opened.skipped)
-    print_answer(facts, as_json, show.facts)
+    print_answer(facts, as_json, show.packed)
