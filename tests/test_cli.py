@@ -179,6 +179,8 @@ def test_what_a_user_can_get_wrong_is_one_line(cli: Cli, arguments: str, said: s
     assert said in last
     assert "Traceback" not in refused.stderr
     assert "sesame" not in refused.stderr
+    lines = [line for line in refused.stderr.splitlines() if not line.startswith("packing: ")]
+    assert len(lines) == 1
     assert refused.stdout == ""
 
 
