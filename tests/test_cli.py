@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Cli
+from data_factories import Csv, Labeled
 from PIL import Image
 
 from weightsearch import config, plan
@@ -52,6 +53,7 @@ def test_a_run_its_score_and_its_predictions(cli: Cli, study: Path, tmp_path: Pa
     assert trained.returncode == 0, trained.stderr
     answer = json.loads(trained.stdout)
     assert answer["test"]["images"] == 6
+    assert answer["test"]["protocol"] == "full"
     record = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert len(record["epochs"]) == 2
     assert record["test"]["rmse"] == answer["test"]["rmse"]
@@ -75,6 +77,39 @@ def test_a_run_its_score_and_its_predictions(cli: Cli, study: Path, tmp_path: Pa
     assert depth_m.dtype == np.float32
     with Image.open(tmp_path / made["png"]) as png:
         assert np.abs(np.asarray(png, float) / 1000 - depth_m).max() < 0.001
+
+
+def test_evaluation_takes_the_data_that_is_named_not_what_was_trained_on(
+    cli: Cli, study: Path, tmp_path: Path
+) -> None:
+    study.write_text(STUDY.replace("epochs = 2", "epochs = 1"))
+    assert cli("train", study, "--out", "run", "--device", "cpu").returncode == 0
+    nyu = Csv(tmp_path / "nyu_data").write()
+    scored = cli("evaluate", "run", "--data", nyu.root, "--device", "cpu", "--json")
+    assert scored.returncode == 0, scored.stderr
+    answer = json.loads(scored.stdout)
+    assert (answer["ground_truth"], answer["images"]) == ("filled", nyu.tests)
+    refused = cli("train", study, "--data", nyu.root, "--out", "other", "--device", "cpu")
+    assert refused.returncode == 1
+    assert "reader 'synthetic' draws its frames and reads no files" in refused.stderr
+
+
+def test_a_protocol_gets_the_ground_truth_that_it_is_meant_for(cli: Cli, tmp_path: Path) -> None:
+    nyu = Labeled(tmp_path / "nyu", size=(480, 640)).write()
+    for index in nyu.test:
+        np.save(tmp_path / f"{index:04d}.npy", nyu.filled_m[index - 1] * 1.1)
+    asked = ("evaluate", "--predictions", tmp_path, "--data", nyu.mat, "--json", "--protocol")
+    kinds = {}
+    for protocol in ("bts", "densedepth"):
+        kinds[protocol] = json.loads(cli(*asked, protocol).stdout)
+        assert not any("is meant for" in note for note in kinds[protocol]["notes"])
+    assert {p: found["ground_truth"] for p, found in kinds.items()} == {
+        "bts": "raw",
+        "densedepth": "filled",
+    }
+    other = json.loads(cli(*asked, "bts", "--option", "depths=filled").stdout)
+    assert other["ground_truth"] == "filled"
+    assert "is meant for raw ground truth" in other["notes"][0]
 
 
 def test_a_depth_study_from_launch_to_evaluate(
@@ -144,13 +179,18 @@ def test_what_a_user_can_get_wrong_is_one_line(cli: Cli, arguments: str, said: s
     assert said in last
     assert "Traceback" not in refused.stderr
     assert "sesame" not in refused.stderr
+    lines = [line for line in refused.stderr.splitlines() if not line.startswith("packing: ")]
+    assert len(lines) == 1
     assert refused.stdout == ""
 
 
-def test_a_loss_that_is_no_longer_a_number_is_one_line(cli: Cli, study: Path) -> None:
+def test_a_loss_that_is_no_longer_a_number_is_one_line(
+    cli: Cli, study: Path, tmp_path: Path
+) -> None:
     study.write_text(STUDY.replace("lr = 1e-3", 'lr = 1e30\noptimizer = "sgd"'))
     ended = cli("train", study, "--out", "run", "--device", "cpu")
     assert ended.returncode == 1
+    assert not (tmp_path / "run").exists()
     assert ended.stderr.splitlines()[-1].startswith("error: the loss must stay a number, but")
 
 

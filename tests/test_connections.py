@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from weightsearch.errors import ConfigError, StorageError
 from weightsearch.store import connect, outage
 from weightsearch.store.connect import Connection
-from weightsearch.store.database import Database, _warn, open_database, reach
+from weightsearch.store.database import Database, _warn, caution, open_database, reach
 from weightsearch.store.outage import patiently
 from weightsearch.store.schema import meta
 
@@ -243,6 +243,10 @@ def test_a_password_among_the_arguments_is_warned_of(
     opened(server.url("ws")).engine.dispose()
     assert "can be read by every user of this machine" in caplog.text
     caplog.clear()
+    _warn.cache_clear()
+    with pytest.raises(StorageError):
+        opened(server.url("nowhere"))
+    assert caplog.text == ""
     monkeypatch.setenv("WEIGHTSEARCH_STORAGE", server.url("ws"))
     open_database(None, Path()).engine.dispose()
     assert caplog.text == ""
@@ -293,8 +297,10 @@ def test_a_host_that_need_not_prove_itself_is_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("WEIGHTSEARCH_STORAGE", f"postgresql://user:sesame@/ws?{query}")
-    reach(None, Path(), "test")
-    reach(None, Path(), "test")
+    found = reach(None, Path(), "test")
+    assert caplog.text == ""  # not before it works: an error is one line
+    caution(found)
+    caution(found)
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == (warned is not None)
     assert all(f"host '{warned}'" in line and "sesame" not in line for line in said)

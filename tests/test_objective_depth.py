@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from data_factories import Labeled
 from depth_factory import OPTIONS, WEIGHTS, context, depth_spec
 
 from weightsearch.data import pack
@@ -197,6 +198,26 @@ def test_a_promotion_keeps_the_best_and_measures_it_on_the_test_split(tmp_path: 
     assert test["rel"] == pytest.approx(scores.per_image["abs_rel"], rel=1e-4)
     for fact in ("commit", "versions", "point", "model", "data", "spec"):
         assert fact in best.facts
+
+
+def test_a_promotion_is_judged_on_the_ground_truth_that_its_protocol_is_meant_for(
+    tmp_path: Path,
+) -> None:
+    mat = Labeled(tmp_path / "nyu", size=(480, 640)).write().mat
+    spec = depth_spec(
+        data={"source": "nyu_labeled", "options": {}, "val": "blocks:50%"},
+        train={"epochs": 1, "batch": 2},
+        promote={"protocol": "bts"},
+    )
+    there = replace(context(spec, tmp_path / "run", final=True), data=mat, home=tmp_path)
+    _, test = whole(there)
+    scores = {}
+    for depths in ("raw", "filled"):
+        with Pack(pack.ensure("nyu_labeled", mat, {"depths": depths}, tmp_path)) as judged:
+            found = evaluate_checkpoint(tmp_path / "run", judged, "bts", "test", "cpu")
+            scores[depths] = found.per_image["rmse"]
+    assert test["rmse"] == pytest.approx(scores["raw"], rel=1e-6)
+    assert test["rmse"] != pytest.approx(scores["filled"], rel=1e-6)
 
 
 def test_patience_ends_a_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import Engine
 
 from weightsearch import config, names
 from weightsearch.errors import ConfigError, DataError
-from weightsearch.ranking import ranking
+from weightsearch.ranking import measured, ranking
 from weightsearch.store import claiming, ledger, reading
 from weightsearch.store.ledger import PROMOTION, Study
 
@@ -84,11 +85,9 @@ def best(engine: Engine, name: str | None) -> dict[str, Any]:
     study = ledger.find(engine, name)
     return {
         "study": study.name,
-        "metric": study.spec.objective.metric,
+        **measured(study.spec),
         "ranking": ranking(study.spec, reading.done(engine, study)),
         "guards": list(study.spec.objective.guards),
-        "protocol": study.spec.evaluate.protocol if study.spec.data else None,
-        "split": "val",
         "promoted": study.promoted,
     }
 
@@ -100,29 +99,37 @@ def evaluation(
     protocol: str,
     split: str,
     reader: str | None,
+    options: Mapping[str, config.Value],
     partial: bool,
     device: str,
 ) -> dict[str, Any]:
     """The score of a checkpoint, or of a folder of predictions, on a data set.
 
-    Raises ConfigError and DataError.
+    Without `reader` it is found out from the data, and without data it is the one that the
+    checkpoint was trained on. The ground truth is of the kind that the protocol is meant for, where
+    the reader can give it and `options` do not say otherwise. Raises ConfigError and DataError.
     """
     from weightsearch.data import pack, readers
     from weightsearch.depth import checkpoint as saved
     from weightsearch.depth import evaluate
+    from weightsearch.depth.protocols import PROTOCOLS
     from weightsearch.launch import devices
 
     names.check("protocol", protocol)
     if split not in ("train", "test"):
         raise ConfigError(f"--split must be test or train, but got '{split}'.")
-    options: dict[str, config.Value] = {}
-    if checkpoint is not None:
-        spec = saved.data_spec(checkpoint)
-        if reader is None:
-            reader, options = spec.source, dict(spec.options)
-    if reader is None and data is None:
-        raise DataError("predictions must be compared with something; name the data with --data.")
-    whole = pack.ensure(reader or readers.detect(data), data, options, config.home())
+    trained = None if checkpoint is None else saved.data_spec(checkpoint)
+    if reader is None and data is not None:
+        reader = readers.detect(data)
+    if reader is None:
+        if trained is None:
+            raise DataError(
+                "predictions must be compared with something; name the data with --data."
+            )
+        reader = trained.source
+    known = trained.options if trained is not None and trained.source == reader else {}
+    judged = readers.judging(reader, known, PROTOCOLS[protocol].ground_truth)
+    whole = pack.ensure(reader, data, {**judged, **options}, config.home())
     with pack.Pack(whole) as opened:
         if checkpoint is not None:
             placed = devices.pick(device, 1)[0]

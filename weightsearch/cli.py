@@ -35,9 +35,12 @@ from weightsearch.cli_common import (
     Device,
     Json,
     Name,
+    Option,
+    Reader,
     Storage,
     open_storage,
     print_answer,
+    reader_options,
 )
 from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.failures import REPLACE_ME
@@ -272,7 +275,10 @@ def train(
     summary: dict[str, Any] = {}
     for kind, found in training.train(spec, config.home(), data, placed, out):
         print(show.epoch(kind, found, spec), file=sys.stderr)
-        summary[kind] = found.metrics | {"images": found.images}
+        summary[kind] = found.metrics | {
+            "images": found.images,
+            "protocol": training.protocol(kind, spec),
+        }
     print_answer({"out": str(out), **summary}, as_json, show.trained)
 
 
@@ -285,7 +291,8 @@ def evaluate(
     data: Data = None,
     protocol: Annotated[str, typer.Option(help="How predictions become numbers.")] = "full",
     split: Annotated[str, typer.Option(help="test or train.")] = "test",
-    reader: Annotated[str | None, typer.Option(help="The data's reader; else found out.")] = None,
+    reader: Reader = None,
+    option: Option = None,
     partial: Annotated[bool, typer.Option("--partial", help="Score what is there.")] = False,
     device: Device = "auto",
     as_json: Json = False,
@@ -299,7 +306,15 @@ def evaluate(
     if (checkpoint is None) == (predictions is None):
         raise ConfigError("`evaluate` needs either a checkpoint or --predictions, not both.")
     found = answers.evaluation(
-        checkpoint, predictions, data, protocol, split, reader, partial, device
+        checkpoint,
+        predictions,
+        data,
+        protocol,
+        split,
+        reader,
+        reader_options(option),
+        partial,
+        device,
     )
     print_answer(found, as_json, show.evaluation)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weightsearch import config
+from weightsearch.errors import ConfigError
 
 if TYPE_CHECKING:
     from weightsearch.store.database import Database
@@ -26,6 +27,8 @@ Storage = Annotated[
     ),
 ]
 Data = Annotated[Path | None, typer.Option(help="Where the data set lies on this machine.")]
+Reader = Annotated[str | None, typer.Option(help="The data's reader; else found out.")]
+Option = Annotated[list[str] | None, typer.Option(help="Reader option KEY=VALUE.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
 Name = Annotated[str | None, typer.Argument(help="A study's name; the newest without it.")]
 
@@ -43,3 +46,17 @@ def print_answer(answer: Any, as_json: bool, show: Callable[[Any], None]) -> Non
         print(json.dumps(answer, allow_nan=False))
     else:
         show(answer)
+
+
+def reader_options(given: list[str] | None) -> dict[str, config.Value]:
+    """`half_step=false` as reader options: true, false, numbers, else text."""
+    found: dict[str, config.Value] = {}
+    for text in given or []:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(f"--option must read KEY=VALUE, but got '{text}'.")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found

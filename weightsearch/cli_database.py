@@ -32,6 +32,7 @@ def migrate(
         raise ConfigError(f"--worker and --viewer must be two roles, but both are '{worker}'.")
     reached = database.reach(storage, config.home(), "migrate")
     tables = migration.migrate(reached, worker, viewer)
+    database.caution(reached)
     reached.engine.dispose()
     answer = {"version": schema.VERSION, "tables": tables, "worker": worker, "viewer": viewer}
     print_answer(answer, as_json, _migrated)

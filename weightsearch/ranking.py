@@ -13,6 +13,15 @@ ALWAYS = ("rmse", "rel", "log10")
 """Metrics that every row has, null where the objective does not yield them."""
 
 
+def measured(spec: StudySpec) -> dict[str, Any]:
+    """What the numbers of a ranking are: the metric, by which protocol, on which split."""
+    return {
+        "metric": spec.objective.metric,
+        "protocol": spec.evaluate.protocol if spec.data else None,
+        "split": "val",
+    }
+
+
 def ranked(spec: StudySpec, done: Sequence[Done]) -> list[Done]:
     """The best first; points that diverged are no candidates."""
     metric = spec.objective.metric

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from weightsearch.config import StudySpec
 from weightsearch.launch.progress import duration
 from weightsearch.objective import Summary
 from weightsearch.presentable import presentable
+from weightsearch.train import protocol
 
 ROWS = 20
 """So many rows of a ranking are printed; --json has all."""
@@ -30,20 +32,29 @@ class Plain(Console):
         return super().render_str(presentable(text, lines=True), **how)
 
 
-console = Plain(highlight=False, markup=False)
+# Whole lines, however long: a path that is broken in two can be neither copied nor searched for.
+# Where nobody looks at a screen, tables are as wide as they want.
+console = Plain(
+    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000
+)
 
 
 def launched(answer: Mapping[str, Any]) -> None:
     """The end of a launch: the ranking, the verdict, and where everything is."""
-    _ranking_table(answer["ranking"], f"study {answer['study']}")
-    if answer["promoted"]:
-        promoted(answer["promoted"])
+    ranking(answer)
     name = answer["study"]
-    # As it was started: a virtual environment need not be on the PATH.
-    ours = "weightsearch" if shutil.which("weightsearch") else sys.argv[0]
     console.print(f"\nEverything lies under {answer['home']}. Look further with:")
     for command in (f"best {name}", f"status {name}", f"verify {name}", "dashboard"):
-        console.print(f"  {ours} {command}")
+        console.print(f"  {_ours()} {command}")
+
+
+def _ours() -> str:
+    """How this program is started here: a virtual environment need not be on the PATH."""
+    if shutil.which("weightsearch"):
+        return "weightsearch"
+    started = Path(sys.argv[0])
+    is_module = started.name == "__main__.py"
+    return f"{sys.executable} -m weightsearch" if is_module else str(started)
 
 
 def status(answer: Mapping[str, Any]) -> None:
@@ -131,11 +142,8 @@ def verified(answer: Mapping[str, Any]) -> None:
 
 
 def ranking(answer: Mapping[str, Any]) -> None:
-    title = (
-        f"study {answer['study']}: {answer['metric']} by protocol {answer['protocol']},"
-        f" {answer['split']} split"
-    )
-    _ranking_table(answer["ranking"], title)
+    by = f" by protocol {answer['protocol']}, {answer['split']} split" if answer["protocol"] else ""
+    _ranking_table(answer["ranking"], f"study {answer['study']}: {answer['metric']}{by}")
     if answer["promoted"]:
         promoted(answer["promoted"])
 
@@ -220,7 +228,8 @@ def epoch(kind: str, summary: Summary, spec: StudySpec) -> str:
     """One line about an epoch."""
     shown = ("loss", spec.objective.metric, *spec.objective.guards, "seconds")
     values = [f"{n} {summary.metrics[n]:.4f}" for n in shown if n in summary.metrics]
-    return f"{kind}  " + "  ".join(values)
+    by = protocol(kind, spec)
+    return f"{kind}  " + "  ".join([*values, *([f"protocol {by}"] if by else [])])
 
 
 def trained(answer: Mapping[str, Any]) -> None:
@@ -248,14 +257,30 @@ def predictions(answer: Mapping[str, Any]) -> None:
 
 
 def inspected(answer: Mapping[str, Any]) -> None:
-    facts({k: v for k, v in answer.items() if k != "splits"})
+    height, width = answer["size"]
+    options = ", ".join(f"{name} = {value!r}" for name, value in answer["options"].items())
+    console.print(f"reader {answer['reader']} ({options})")
     for split, listed in answer["splits"].items():
-        console.print(f"{split}: {len(listed)} frames, {listed[0]} .. {listed[-1]}")
+        console.print(
+            f"{split}: {len(listed)} frames, {listed[0]} .. {listed[-1]}; groups that are not"
+            f" split: {answer['groups'][split]}"
+        )
+    depth = answer["depth_m"]
+    console.print(
+        f"{height}x{width} pixels (height x width), ground truth {answer['ground_truth']}, promised"
+        f" up to {answer['max_depth_m']:g} m\nof {answer['sampled']} frames looked at:"
+        f" {100 * answer['valid_share']:.3g} % of the pixels valid"
+        + (f", {depth['min']:.2f} to {depth['max']:.2f} m deep" if depth else "")
+    )
 
 
-def facts(answer: Mapping[str, Any]) -> None:
-    for name, value in answer.items():
-        console.print(f"{name}: {value}")
+def packed(answer: Mapping[str, Any]) -> None:
+    console.print(f"{answer['pack']}: {answer['frames']} frames, digest {answer['digest'][:12]}")
+    if answer["skipped"]:
+        console.print(
+            f"skipped, having no valid depth: {len(answer['skipped'])} frames, first"
+            f" {answer['skipped'][0]}"
+        )
 
 
 @contextlib.contextmanager

@@ -14,6 +14,13 @@ from weightsearch.objective import Context, Summary
 from weightsearch.whole import write_whole
 
 
+def protocol(kind: str, spec: StudySpec) -> str | None:
+    """By which protocol the metrics of an "epoch" or the "test" are; None without one."""
+    if spec.data is None:
+        return None
+    return (spec.promote or spec.evaluate if kind == "test" else spec.evaluate).protocol
+
+
 def train(
     spec: StudySpec, home: Path, data: Path | None, device: str, out: Path
 ) -> Iterator[tuple[str, Summary]]:
@@ -29,7 +36,6 @@ def train(
             f"`train` runs one configuration, but the file describes {len(points)}; fix the encoder"
             " and the weights, or use `launch`."
         )
-    out.mkdir(parents=True, exist_ok=True)
     context = Context(
         spec=spec,
         study=out.name,
@@ -60,10 +66,15 @@ def train(
                 f"the loss must stay a number, but {verdict} Lower train.lr, or change the weights."
             ) from None
         record["epochs"].append(summary.metrics)
-        write_whole(out / "metrics.json", json.dumps(record, indent=1).encode())
+        _write(record, out)
         yield "epoch", summary
     if tested is not None:
         summary = objective.summarise(tested)
         record["test"] = summary.metrics | {"images": summary.images}
-        write_whole(out / "metrics.json", json.dumps(record, indent=1).encode())
+        _write(record, out)
         yield "test", summary
+
+
+def _write(record: dict[str, Any], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "metrics.json", json.dumps(record, indent=1).encode())

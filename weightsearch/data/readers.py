@@ -7,7 +7,7 @@ from pathlib import Path
 
 from weightsearch.config import Value
 from weightsearch.data import nyu_csv, nyu_labeled, synthetic
-from weightsearch.data.source import Source, one_per_name
+from weightsearch.data.source import GroundTruth, Source, one_per_name
 from weightsearch.errors import ConfigError, DataError, did_you_mean
 
 READERS: dict[str, Callable[[Path | None, Mapping[str, Value]], Source]] = {
@@ -15,6 +15,20 @@ READERS: dict[str, Callable[[Path | None, Mapping[str, Value]], Source]] = {
     "nyu_csv": nyu_csv.open_source,
     "synthetic": synthetic.open_source,
 }
+
+GROUND_TRUTHS: dict[str, dict[GroundTruth, dict[str, Value]]] = {
+    "nyu_labeled": {"raw": {"depths": "raw"}, "filled": {"depths": "filled"}},
+}
+"""The options under which a reader gives a kind of ground truth, where it has a choice."""
+
+
+def judging(
+    reader: str, options: Mapping[str, Value], wanted: GroundTruth | None
+) -> dict[str, Value]:
+    """The options for data to evaluate on: with the ground truth that a protocol is meant for,
+    where the reader can give it."""
+    kinds = GROUND_TRUTHS.get(reader, {})
+    return {**options, **(kinds.get(wanted, {}) if wanted else {})}
 
 
 def open_source(reader: str, path: Path | None, options: Mapping[str, Value]) -> Source:

@@ -15,7 +15,7 @@ from PIL import Image
 from weightsearch.config import Value
 from weightsearch.data import rooms
 from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve
-from weightsearch.errors import ConfigError
+from weightsearch.errors import ConfigError, DataError
 
 VERSION = 1
 """Part of the fingerprint: raise it with any change to what is drawn."""
@@ -36,11 +36,17 @@ BLOB_PX = 12
 
 
 def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
-    """The rooms; `path` is not used.
+    """The rooms; `path` must be None.
 
     Views of one room form a group (`room_0003`, frames `room_0003/02`); rooms of the test split
-    are others (`test_room_0003`). Raises ConfigError for an option out of its range.
+    are others (`test_room_0003`). Raises ConfigError for an option out of its range, DataError
+    where a place of files is named.
     """
+    if path is not None:
+        raise DataError(
+            f"{path}: reader 'synthetic' draws its frames and reads no files; leave --data out, or"
+            " name the reader of these files."
+        )
     chosen = resolve("synthetic", OPTIONS, options)
     for name, least in LEAST.items():
         if chosen[name] < least:  # type: ignore[operator]

@@ -321,16 +321,24 @@ def _ran_out(epochs: Sequence[Mapping[str, Any]], context: Context) -> bool:
 
 
 def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[str, Any] | None:
-    """What the promotion's protocol says of `best` on the test split; None without one."""
+    """What the promotion's protocol says of `best` on the test split; None without one.
+
+    The ground truth is of the kind that the protocol is meant for, where the reader can give it.
+    """
+    from weightsearch.data import pack, readers
     from weightsearch.depth import checkpoint
+    from weightsearch.depth.protocols import PROTOCOLS
 
     spec = context.spec
-    frames = native.indices("test")
-    if not frames:
+    assert spec.data is not None
+    if not native.indices("test"):
         log.warning("%s has no test split, and nothing is said about it", native.path)
         return None
     saved = checkpoint.load(context.folder / "best")
     checkpoint.copy(saved.tensors["model"], lane.model, saved.path)
     protocol = (spec.promote or spec.evaluate).protocol
     predict = trainer.predictor(lane, context.grace_s)
-    return _metrics(_score(predict, native, frames, protocol, trainer))
+    source = spec.data.source
+    options = readers.judging(source, spec.data.options, PROTOCOLS[protocol].ground_truth)
+    with pack.Pack(pack.ensure(source, context.data, options, context.home)) as judged:
+        return _metrics(_score(predict, judged, judged.indices("test"), protocol, trainer))

@@ -123,13 +123,14 @@ def _panel(title: str, now: Standing) -> Table:
     done = now.finished + now.failed
     table.add_row(title, ProgressBar(max(1, now.total), done, width=30), f"{done}/{now.total}")
     facts: Mapping[str, Any] = {
-        "best": now.best,
         "a point": duration(now.seconds_a_point) if now.seconds_a_point is not None else "",
         "left": duration(now.seconds_left) if now.seconds_left is not None else "",
         "failed": f"{now.failed} (weightsearch status shows why)" if now.failed else "",
     }
     grid = Table.grid()
     grid.add_row(table)
+    if now.best:
+        grid.add_row(f"best {now.best}")
     grid.add_row("   ".join(f"{name} {value}" for name, value in facts.items() if value))
     return grid
 

@@ -19,7 +19,7 @@ from weightsearch.errors import StudyError
 from weightsearch.launch import devices
 from weightsearch.launch.local import LAUNCHERS, Command
 from weightsearch.launch.progress import display, standing
-from weightsearch.ranking import ranking
+from weightsearch.ranking import measured, ranking
 from weightsearch.stopping import GRACE_S
 from weightsearch.store import control, ledger, reading
 from weightsearch.store.database import Database
@@ -75,6 +75,7 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
         "points": reading.counts(database.engine, study),
         "coverage": reading.coverage(database.engine, study),
         "equivalent_left_out": study.equivalent_left_out,
+        **measured(spec),
         "ranking": rows,
         "promoted": verdict,
         "home": str(request.home),

@@ -39,6 +39,8 @@ class Database:
     embedded: bool
     connect: Connect
     """Makes a new connection, in the one way that all are made."""
+    cautions: tuple[str, ...] = ()
+    """What is unwise about how it is named, though it works."""
 
 
 def open_database(storage: str | None, home: Path, command: str = "python") -> Database:
@@ -55,21 +57,22 @@ def open_database(storage: str | None, home: Path, command: str = "python") -> D
         if isinstance(error, SQLAlchemyError | psycopg.Error):
             raise unreachable(database.url, error) from error
         raise
+    caution(database)
     return database
 
 
 def reach(storage: str | None, home: Path, command: str) -> Database:
     """The same, before anybody has looked whether it is there, and what is in it."""
-    if storage is None or storage == "":
-        storage = os.environ.get("WEIGHTSEARCH_STORAGE") or None
-        return _given(storage, command) if storage else _embedded(home, command)
-    database = _given(storage, command)
-    if _url(storage).password is not None:
-        _warn(
-            "the password in --storage can be read by every user of this machine; put the URL into"
-            f" WEIGHTSEARCH_STORAGE, or the password into the file that {PASSWORD_FILE} names."
-        )
-    return database
+    if storage:
+        return _given(storage, command, in_arguments=True)
+    storage = os.environ.get("WEIGHTSEARCH_STORAGE")
+    return _given(storage, command, in_arguments=False) if storage else _embedded(home, command)
+
+
+def caution(database: Database) -> None:
+    """Warns of what is unwise about a database that works: beside an error it would distract."""
+    for line in database.cautions:
+        _warn(line)
 
 
 @functools.cache
@@ -88,25 +91,29 @@ def unreachable(url: URL, error: Exception) -> StorageError:
     return StorageError(presentable(f"the database at {place} cannot be used: {said}{advice}."))
 
 
-def _given(storage: str, command: str) -> Database:
-    url = _url(storage)
+def _given(storage: str, command: str, in_arguments: bool) -> Database:
+    url, cautions = _url(storage), []
+    if in_arguments and url.password is not None:
+        cautions.append(
+            "the password in --storage can be read by every user of this machine; put the URL into"
+            f" WEIGHTSEARCH_STORAGE, or the password into the file that {PASSWORD_FILE} names."
+        )
     if url.password is None and (file := os.environ.get(PASSWORD_FILE)):
         url = url.set(password=_password(Path(file)))
     told = connect.parameters(url, command)
     if host := connect.unverified(told):
-        _warn(
+        cautions.append(
             f"the database's host '{host}' must prove who it is, but the connection's sslmode lets"
             " another pose as it; add sslmode=verify-full and sslrootcert=FILE to the URL."
         )
+    return _database(url, lambda: connect.connect(told), False, tuple(cautions))
 
-    return _database(url, lambda: connect.connect(told), embedded=False)
 
-
-def _database(url: URL, make: Connect, embedded: bool) -> Database:
+def _database(url: URL, make: Connect, embedded: bool, cautions: tuple[str, ...] = ()) -> Database:
     hide(url.password)
     make = connect.paced(make)
     engine = create_engine(connect.DRIVER, **connect.pooled(make))
-    return Database(engine, url, embedded, make)
+    return Database(engine, url, embedded, make, cautions)
 
 
 def _url(storage: str) -> URL:

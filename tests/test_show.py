@@ -1,0 +1,74 @@
+"""What people read: whole lines, every number with its protocol."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import make_spec
+
+from weightsearch import config, show
+from weightsearch.objective import Summary
+
+LONG = "efficientnet_with_a_name_that_is_longer_than_any_other_one_in_timm.pretrained_in1k"
+
+
+def answer(**facts: Any) -> dict[str, Any]:
+    """That of `best`, with one row."""
+    row = {
+        "rank": 1, "number": 7, "params": {"encoder": LONG}, "weights": {"mae": 0.25, "edge": 0.75},
+        "rmse": 0.5, "rel": 0.1, "interval": [0.4, 0.6], "against_best": None, "images": 12,
+    }  # fmt: skip
+    other = row | {"rank": 2, "params": {"encoder": "x"}}
+    plain = {
+        "study": "toy-grid", "metric": "rmse", "protocol": "full", "split": "val",
+        "ranking": [row, other], "promoted": None, "home": "/h",
+    }  # fmt: skip
+    return plain | facts
+
+
+def test_a_ranking_names_its_protocol_and_split(capsys: pytest.CaptureFixture[str]) -> None:
+    show.ranking(answer())
+    assert "study toy-grid: rmse by protocol full, val split" in capsys.readouterr().out
+    show.ranking(answer(protocol=None))  # an objective of one's own has none
+    assert capsys.readouterr().out.startswith("study toy-grid: rmse\n")
+
+
+def test_the_end_of_a_launch_is_a_ranking_and_commands_that_can_be_typed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "argv", ["/x/weightsearch/__main__.py", "launch"])
+    show.launched(answer())
+    said = capsys.readouterr().out
+    assert "by protocol full, val split" in said
+    assert f"  {sys.executable} -m weightsearch best toy-grid\n" in said
+    monkeypatch.setattr(sys, "argv", ["/x/.venv/bin/weightsearch", "launch"])
+    show.launched(answer())
+    assert "  /x/.venv/bin/weightsearch best toy-grid\n" in capsys.readouterr().out
+
+
+def test_nothing_is_cut_or_broken_in_two(capsys: pytest.CaptureFixture[str]) -> None:
+    show.ranking(answer())
+    assert LONG in capsys.readouterr().out
+    folder = Path("/home") / ("deep/" * 40)
+    show.trained({"out": str(folder)})
+    assert capsys.readouterr().out == f"checkpoints and metrics.json lie in {folder}\n"
+
+
+def test_frames_without_depth_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"pack": "/p.h5", "frames": 2, "digest": "0" * 64}
+    show.packed(facts | {"skipped": ["a/1", "a/2"]})
+    assert "skipped, having no valid depth: 2 frames, first a/1" in capsys.readouterr().out
+    show.packed(facts | {"skipped": []})
+    assert "skipped" not in capsys.readouterr().out
+
+
+def test_a_line_about_a_run_names_the_protocol() -> None:
+    summary = Summary({"rmse": 0.5}, {}, [], 3)
+    spec = config.load(config.study_file("paper-grid"))
+    assert show.epoch("epoch", summary, spec) == "epoch  rmse 0.5000  protocol full"
+    assert show.epoch("test", summary, spec) == "test  rmse 0.5000  protocol bts"
+    assert show.epoch("epoch", summary, make_spec()) == "epoch  rmse 0.5000"
