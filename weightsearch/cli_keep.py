@@ -103,6 +103,55 @@ def _collected(found: dict[str, Any]) -> None:
     print(f"{size(found['bytes'])} {'would be freed' if found['dry_run'] else 'freed'}")
 
 
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="A new file.")],
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Write the whole database into one file, while work goes on.
+
+    Example: weightsearch backup studies.dump
+    """
+    from weightsearch.store import backup as backups
+    from weightsearch.store.database import reach
+
+    database = reach(storage, config.home(), "backup")
+    print_answer(backups.backup(database, file), as_json, _backed_up)
+
+
+def _backed_up(found: dict[str, Any]) -> None:
+    print(presentable(f"{found['file']}: {size(found['bytes'])}, {_contents(found)}"))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `backup` wrote.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is in the database.")
+    ] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Fill an empty database from a backup; `launch` or `worker` then go on.
+
+    Example: weightsearch restore studies.dump
+    """
+    from weightsearch.store import backup as backups
+    from weightsearch.store.database import reach
+
+    database = reach(storage, config.home(), "restore")
+    print_answer(backups.restore(database, file, force), as_json, _restored)
+
+
+def _restored(found: dict[str, Any]) -> None:
+    print(presentable(f"restored from {found['file']}: {_contents(found)}"))
+
+
+def _contents(found: dict[str, Any]) -> str:
+    return f"{found['studies']} studies, {found['done']} of {found['points']} points done"
+
+
 def size(count: float) -> str:
     """`0 B`, `12 kB`, `3.4 GB`: decimal, as disks are sold."""
     for unit in ("B", "kB", "MB"):

@@ -1,7 +1,8 @@
 """Removing a study from the database: its rows in the ledger, and its Optuna studies.
 
-Optuna's own `delete_study` loads every trial and took 12.8 s for 5000; here it is one statement for
-each of Optuna's tables, whatever tables a later Optuna adds.
+Optuna's own `delete_study` loads every trial: 42 s for 5000 of 25 epochs, where this takes 0.5 s,
+both in one run on two busy cores. Here it is one statement for each of the tables that Optuna's
+models describe.
 """
 
 from __future__ import annotations
