@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import sentinel
 from conftest import Cli, make_spec
@@ -207,6 +209,34 @@ def test_a_backup_overwrites_nothing_and_leaves_nothing_half_done(
     assert refused.stderr == (
         "error: no/such/folder/file: must lie in a folder that exists; make it first.\n"
     )
+
+
+def test_a_backup_that_is_stopped_leaves_no_file_and_no_pg_dump(
+    server: OwnServer, fresh: Database, tmp_path: Path
+) -> None:
+    """Stopped for sure in the middle: while pg_dump waits for a table that somebody has locked."""
+    schema.prepare(fresh.engine)
+    with server.admin("fresh") as admin, server.admin("fresh") as locker:
+        locker.autocommit = False
+        locker.execute("LOCK TABLE ws_points")
+        asked = subprocess.Popen(
+            [sys.executable, "-m", "weightsearch", "backup", "studies.dump"],
+            env=os.environ | {"WEIGHTSEARCH_STORAGE": server.url("fresh")},
+            cwd=tmp_path,
+        )
+
+        def waits() -> bool:
+            query = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'ws_points'::regclass"
+            return admin.execute(query).fetchone() is not None
+
+        wait_until(waits)
+        assert list(tmp_path.glob(".studies.dump.*.tmp"))
+        (pg_dump,) = psutil.Process(asked.pid).children()
+        asked.terminate()
+        assert asked.wait(60) != 0
+        assert [path.name for path in tmp_path.iterdir() if "dump" in path.name] == []
+        assert not pg_dump.is_running()
+        locker.rollback()
 
 
 def test_who_may_not_read_the_tables_gets_no_backup(server: OwnServer, tmp_path: Path) -> None:

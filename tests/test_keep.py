@@ -157,14 +157,14 @@ def test_gc_removes_optuna_studies_that_show_no_study_and_no_other(
     migration.prepare_optuna(opened)
     storage = RDBStorage(connect.DRIVER, engine_kwargs=connect.pooled(opened.connect))
     optuna.create_study(study_name="somebody's", storage=storage).set_user_attr("goal", "mine")
-    assert removed(keep.gc(tmp_path, opened)) == set()
+    assert keep.gc(tmp_path, opened)["optuna_studies"] == []
     before = rows(opened)
     deleting.delete_study(opened.engine, study)
     show(opened, study)
     found = keep.gc(tmp_path, opened, dry_run=True)
-    assert removed(found) == {"Optuna study 'study'", "Optuna study 'study-promotion'"}
+    assert found["optuna_studies"] == ["study", "study-promotion"]
     assert rows(opened)["studies"] == before["studies"] == 3
-    assert removed(keep.gc(tmp_path, opened)) == removed(found)
+    assert keep.gc(tmp_path, opened)["optuna_studies"] == ["study", "study-promotion"]
     assert [s.study_name for s in storage.get_all_studies()] == ["somebody's"]
     storage.remove_session()
     storage.engine.dispose()
@@ -511,6 +511,7 @@ def test_gc_as_a_command_says_each_and_the_total(
     cli: Cli, storage: str, opened: Database, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "home" / "checkpoints" / "gone" / "0123456789-s0" / "last" / "file")
+    (tmp_path / "home" / "checkpoints" / "gone" / "0123456789-s1").mkdir()
     aged(tmp_path / "home")
     told = {"WEIGHTSEARCH_STORAGE": storage}
     shown = cli("gc", "--dry-run", **told)
@@ -518,10 +519,11 @@ def test_gc_as_a_command_says_each_and_the_total(
     lines = shown.stdout.splitlines()
     assert lines == [
         f"    100 B  {path.parents[1]}  study 'gone' does not exist",
+        "      0 B  1 that are empty (--json names them)",
         "100 B would be freed",
     ]
     ran = json.loads(cli("gc", "--json", **told).stdout)
-    assert (ran["dry_run"], ran["bytes"], len(ran["removed"])) == (False, 100, 1)
+    assert (ran["dry_run"], ran["bytes"], len(ran["removed"])) == (False, 100, 2)
     assert not path.exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,7 +98,12 @@ def gc(
 
 def _collected(found: dict[str, Any]) -> None:
     for row in found["removed"]:
-        print(presentable(f"{size(row['bytes']):>9}  {row['path']}  {row['why']}"))
+        if row["bytes"]:
+            print(presentable(f"{size(row['bytes']):>9}  {row['path']}  {row['why']}"))
+    if empty := sum(not row["bytes"] for row in found["removed"]):
+        print(f"      0 B  {empty} that are empty (--json names them)")
+    for name in found["optuna_studies"]:
+        print(presentable(f"           Optuna study '{name}'  its study does not exist"))
     for row in found["kept"]:
         print(presentable(f"     left  {row['path']}  {row['why']}"))
     print(f"{size(found['bytes'])} {'would be freed' if found['dry_run'] else 'freed'}")
@@ -116,6 +122,7 @@ def backup(
     from weightsearch.store import backup as backups
     from weightsearch.store.database import reach
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
     database = reach(storage, config.home(), "backup")
     print_answer(backups.backup(database, file), as_json, _backed_up)
 
@@ -140,6 +147,7 @@ def restore(
     from weightsearch.store import backup as backups
     from weightsearch.store.database import reach
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
     database = reach(storage, config.home(), "restore")
     print_answer(backups.restore(database, file, force), as_json, _restored)
 

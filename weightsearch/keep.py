@@ -30,7 +30,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 
 from weightsearch.errors import DataError
-from weightsearch.store import deleting, reading
+from weightsearch.store import reading
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import Study
 from weightsearch.store.referred import Referred, referred
@@ -60,6 +60,8 @@ def disk(home: Path, engine: Engine) -> dict[str, int]:
 
 def going(home: Path, database: Database, study: Study) -> dict[str, Any]:
     """What deleting a study would remove. Raises StorageError where this role may not delete."""
+    from weightsearch.store import deleting  # imports optuna: half a second
+
     deleting.check_right(database.engine)
     counts = reading.counts(database.engine, study)
     promoted = study.promoted["checkpoint"] if study.promoted else None
@@ -79,6 +81,8 @@ def delete(home: Path, database: Database, study: Study, force: bool) -> dict[st
 
     Where it dies in between, `gc` removes the files. Raises StudyError where the study is at work.
     """
+    from weightsearch.store import deleting
+
     answer = going(home, database, study)
     went = deleting.delete_study(database.engine, study, force)
     files = _files_of(home, database.engine, study)
@@ -123,6 +127,8 @@ def gc(
     Results that are not in the database yet always stay. Where the home was used with another
     database, so does whatever may be that one's, unless `only_database`.
     """
+    from weightsearch.store import deleting
+
     leftovers = list(_leftovers(home))  # looks at every file, so before anybody has to wait
     aside = []
     with referred(database.engine, hold=not dry_run) as known:
@@ -140,14 +146,11 @@ def gc(
     for path in aside:
         shutil.rmtree(path, ignore_errors=True)
     removed = [row for item, row in rows if not item.kept]
-    removed += [
-        {"path": f"Optuna study '{name}'", "why": "its study does not exist", "bytes": 0}
-        for name in shown
-    ]
     return {
         "dry_run": dry_run,
         "removed": removed,
         "bytes": sum(row["bytes"] for row in removed),
+        "optuna_studies": shown,
         "kept": [row for item, row in rows if item.kept],
     }
 

@@ -38,7 +38,7 @@ def backup(database: Database, file: Path) -> dict[str, Any]:
     program = binaries.client("pg_dump", _server(database.engine))
     staging = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        with open(os.open(staging, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+        with open(os.open(staging, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
             _run([program, "--format=custom", "--no-password"], database, written)
             os.fsync(written.fileno())
         _listing(staging)
