@@ -87,7 +87,7 @@ def launch(
     data: Data = None,
     storage: Storage = None,
     name: Annotated[str | None, typer.Option(help="The study's name in the database.")] = None,
-    on: Annotated[str, typer.Option(help="Where workers run: local.")] = "local",
+    on: Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")] = "local",
     promote: Annotated[bool, typer.Option(help="Train the best in full afterwards.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
     as_json: Json = False,
@@ -98,7 +98,7 @@ def launch(
     """
     from weightsearch import show
     from weightsearch.launch import session
-    from weightsearch.launch.local import LAUNCHERS
+    from weightsearch.launch.launchers import LAUNCHERS
 
     if on not in LAUNCHERS:
         raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")

@@ -155,6 +155,3 @@ def workers(
         yield fleet.check
     finally:
         fleet.stop(patience_s)
-
-
-LAUNCHERS = {"local": workers}

@@ -35,6 +35,11 @@ def placed(device: str, workers: int | None) -> list[str]:
 
     Where no cluster runs, it will be an instance of this machine. Raises ConfigError, DeviceError.
     """
+    if any(SECRET.search(argument) for argument in sys.orig_argv):
+        raise ConfigError(
+            "the database's password must not be among the arguments with --on ray, which shows"
+            " them to whoever sees the cluster; put the URL in WEIGHTSEARCH_STORAGE."
+        )
     kind = remote.kind(device, "Ray")
     if ray_cluster.address() is None:
         return local_devices.pick(kind, workers)
@@ -57,20 +62,9 @@ def workers(
 
     Raises ConfigError, DeviceError, StorageError where the cluster cannot be used.
     """
-    if any(SECRET.search(argument) for argument in sys.orig_argv):
-        raise ConfigError(
-            "the database's password must not be among the arguments with --on ray, which shows"
-            " them to whoever sees the cluster; put the URL in WEIGHTSEARCH_STORAGE."
-        )
     with ray_cluster.joined(command.logs / "ray.log") as place:
         nodes = ray_cluster.nodes()
-        elsewhere = sorted({node.host for node in nodes} - {socket.gethostname()})
-        if elsewhere and remote.embedded(command):
-            raise StorageError(
-                "the database must be one that every node of the Ray cluster reaches, but the"
-                f" embedded one is not on {', '.join(elsewhere)}; set WEIGHTSEARCH_STORAGE to a"
-                " PostgreSQL server."
-            )
+        check_database(nodes, command)
         demand = demanded(nodes, devices)
         log.info("%d workers on %s, each with %s", len(devices), place, demand)
         fleet = Fleet(remote.equipped(command), demand, patience_s)
@@ -80,6 +74,17 @@ def workers(
             yield fleet.check
         finally:
             fleet.stop()
+
+
+def check_database(nodes: Sequence[Node], command: Command) -> None:
+    """Raises StorageError where the database is on this machine alone, and the nodes are not."""
+    elsewhere = sorted({node.host for node in nodes} - {socket.gethostname()})
+    if elsewhere and remote.embedded(command):
+        raise StorageError(
+            "the database must be one that every node of the Ray cluster reaches, but the embedded"
+            f" one is not on {', '.join(elsewhere)}; set WEIGHTSEARCH_STORAGE to a PostgreSQL"
+            " server."
+        )
 
 
 @dataclass(frozen=True)
@@ -155,8 +160,9 @@ class Fleet:
                 log.warning(
                     "worker %d was lost with its node; another starts where there is room", number
                 )
-            if ended is None or self.losses.replace(number, ended):
-                self.start()
+            if ended is not None and not self.losses.replace(number, ended):
+                return False  # it found no point left, nor would those that wait for a place
+            self.start()
         return bool(self.tasks)
 
     def stop(self) -> None:

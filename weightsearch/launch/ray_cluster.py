@@ -81,6 +81,7 @@ def joined(said: Path) -> Iterator[str]:
     with said.open("a") as output, contextlib.redirect_stdout(output):
         try:
             if running is None:
+                os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports home
                 ray.init(
                     "local",
                     include_dashboard=False,

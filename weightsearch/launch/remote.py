@@ -23,6 +23,9 @@ from weightsearch.launch.local import REPLACED, Command, WorkersKeepDying
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 """Of these the worker is told; USR2 is what Slurm sends before a time limit."""
 
+TO_US_ALONE = {signal.SIGINT, signal.SIGUSR2}
+"""Slurm may signal every process of a job; of these the worker hears through us, and only once."""
+
 LOOK_EVERY_S = 0.1
 
 CARRIED = ("WEIGHTSEARCH_", "PG")
@@ -73,13 +76,11 @@ def run(order: Order) -> Ended:
 
     before = {number: signal.signal(number, tell) for number in SIGNALS}
     try:
-        # Slurm may signal all processes of a job: what warns this one must not kill the worker,
-        # which inherits the mask.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        signal.pthread_sigmask(signal.SIG_BLOCK, TO_US_ALONE)  # which the worker inherits
         try:
             process = order.command.start(order.device, order.threads, order.number)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, TO_US_ALONE)
         sent, until = 0, float("inf")
         while (code := process.popen.poll()) is None:
             if sent < max(Counter(told).values(), default=0):

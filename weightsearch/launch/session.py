@@ -15,8 +15,8 @@ from typing import Any
 from weightsearch import plan, preflight, promote
 from weightsearch.config import StudySpec
 from weightsearch.errors import StudyError
-from weightsearch.launch import devices
-from weightsearch.launch.local import LAUNCHERS, Command
+from weightsearch.launch.launchers import LAUNCHERS, PLACED
+from weightsearch.launch.local import Command
 from weightsearch.launch.progress import display, standing
 from weightsearch.ranking import ranking
 from weightsearch.stopping import GRACE_S
@@ -52,8 +52,10 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
     Raises WeightsearchError for whatever the user can put right; KeyboardInterrupt leaves a state
     that the same launch continues.
     """
-    placed = devices.pick(request.device, request.workers)
-    study = _prepare(database, spec, request, placed[0])
+    placed = PLACED[request.on](request.device, request.workers)
+    # What another machine has cannot be found out here.
+    here = placed[0] if request.on == "local" else "cpu"
+    study = _prepare(database, spec, request, here)
     _work(database, study, SEARCH, "search", placed, request)
     rows = ranking(spec, reading.done(database.engine, study))
     if not rows:
@@ -80,7 +82,7 @@ def promote_study(database: Database, study: Study, request: Request) -> dict[st
     if study.spec.data is not None:
         ledger.record_data(database.engine, study, _pack(study.spec, request)[1])
     promote.plan(database.engine, study)
-    placed = devices.pick(request.device, request.workers)
+    placed = PLACED[request.on](request.device, request.workers)
     _work(database, study, PROMOTION, "promotion", placed, request)
     return promote.decide(database.engine, study)
 

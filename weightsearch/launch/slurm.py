@@ -40,9 +40,16 @@ log = logging.getLogger(__name__)
 def placed(device: str, workers: int | None) -> list[str]:
     """One device per worker, which each finds on its node; without `workers`, one worker.
 
-    Raises ConfigError.
+    Raises ConfigError where no job can be submitted, or not so.
     """
-    return [remote.kind(device, "Slurm")] * (workers or 1)
+    slurm_jobs.check()
+    kind = remote.kind(device, "Slurm")
+    _options(kind)
+    return [kind] * (workers or 1)
+
+
+def _options(device: str) -> dict[str, Any]:
+    return slurm_jobs.options(os.environ.get(slurm_jobs.SETTING, ""), device)
 
 
 @contextlib.contextmanager
@@ -51,21 +58,19 @@ def workers(
 ) -> Iterator[Callable[[int], bool]]:
     """Runs workers while the block runs; the block calls what it gets, as `Fleet.check` says.
 
-    Raises ConfigError, StorageError where no job can be submitted.
+    Raises ConfigError, StorageError where the job is refused, or could reach no database.
     """
-    slurm_jobs.check()
     if remote.embedded(command):
         raise StorageError(
             "the database must be one that every node of the Slurm cluster reaches, but the"
             " embedded one is on this machine alone; set WEIGHTSEARCH_STORAGE to a PostgreSQL"
             " server."
         )
-    options = slurm_jobs.options(os.environ.get(slurm_jobs.SETTING, ""), devices[0])
     parent = Path(command.environment["WEIGHTSEARCH_HOME"], "slurm")
     parent.mkdir(parents=True, exist_ok=True)
     # submitit's files hold the password: a folder that only we can enter.
     folder = Path(tempfile.mkdtemp(prefix=f"{command.study}-", dir=parent))
-    fleet = Fleet(remote.equipped(command), devices[0], patience_s, folder, options)
+    fleet = Fleet(remote.equipped(command), devices[0], patience_s, folder, _options(devices[0]))
     try:
         fleet.start(len(devices))
         yield fleet.check
@@ -142,6 +147,8 @@ class Fleet:
                 log.warning("worker %d was cancelled in Slurm", self.numbers[element])
             elif state in LOST or self.losses.replace(self.numbers[element], ended):
                 again += 1
+            else:
+                return False  # it found no point left, nor would those that wait in the queue
         if again:
             self.start(again)
         return bool(self.jobs)

@@ -23,6 +23,7 @@ OURS = {  # what submitit and we set: another value would break the array
     *("array", "chdir", "error", "export", "job-name", "nodes", "no-requeue", "ntasks"),
     *("ntasks-per-node", "open-mode", "output", "signal", "wait", "wrap"),
 }
+GPUS = ("gpus", "gres", "tres-per")  # options that say which GPUs, or that none is wanted
 TIMEOUTS = 10_000  # an element is queued again for as long as there are points
 ANSWER_S = 60.0
 GONE = "GONE"
@@ -42,25 +43,23 @@ def check() -> None:
 
 def options(said: str, device: str) -> dict[str, Any]:
     """What submitit is told, from what WEIGHTSEARCH_SLURM says; raises ConfigError."""
-    given: dict[str, str | bool] = {}
+    must = f"{SETTING} must hold options of sbatch, such as --partition=gpu --time=240, but"
     try:
         words = shlex.split(said)
-    except ValueError:  # a quotation that does not end
-        words = [said]
+    except ValueError:
+        raise ConfigError(f"{must} a quotation in it does not end.") from None
+    given: dict[str, str | bool] = {}
     for word in words:
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name or " " in name or name in OURS:
             why = "that one is set by weightsearch" if name in OURS else "each is --NAME=VALUE"
-            raise ConfigError(
-                f"{SETTING} must hold options of sbatch, such as --partition=gpu --time=240, but"
-                f" got '{word}'; {why}."
-            )
+            raise ConfigError(f"{must} got '{word}'; {why}.")
         given[name] = value if equals else True
-    minutes = str(given.pop("time", TIME_MIN))
-    if not minutes.isdigit():
-        raise ConfigError(f"{SETTING}: --time must be whole minutes, but got '{minutes}'.")
-    asks_for_gpu = any(name.startswith("gpus") or "gpu" in str(v) for name, v in given.items())
-    if device == "cuda" and not asks_for_gpu:
+    minutes = given.pop("time", str(TIME_MIN))
+    if minutes is True or not str(minutes).isdigit():
+        got = "" if minutes is True else minutes
+        raise ConfigError(f"{SETTING}: --time must be whole minutes, but got '{got}'.")
+    if device == "cuda" and not any(name.startswith(GPUS) for name in given):
         given["gpus-per-node"] = "1"
     return {
         "job_name": "weightsearch",
