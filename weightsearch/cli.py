@@ -105,7 +105,7 @@ def launch(
         list[str] | None,
         typer.Option(help="2h, '100 points' or '8 device-h'; repeatable. None: all points."),
     ] = None,
-    on: Annotated[str, typer.Option(help="Where workers run: local.")] = "local",
+    on: Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")] = "local",
     promote: Annotated[bool, typer.Option(help="Train the best in full afterwards.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
     as_json: Json = False,
@@ -117,7 +117,7 @@ def launch(
     from weightsearch import budget as budgets
     from weightsearch import show
     from weightsearch.launch import session
-    from weightsearch.launch.local import LAUNCHERS
+    from weightsearch.launch.launchers import LAUNCHERS
 
     if on not in LAUNCHERS:
         raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")
