@@ -12,7 +12,7 @@ import typer
 from weightsearch import config
 from weightsearch.cli_common import NO, Json, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
-from weightsearch.presentable import presentable
+from weightsearch.presentable import presentable, size
 
 app = typer.Typer()
 
@@ -158,12 +158,3 @@ def _restored(found: dict[str, Any]) -> None:
 
 def _contents(found: dict[str, Any]) -> str:
     return f"{found['studies']} studies, {found['done']} of {found['points']} points done"
-
-
-def size(count: float) -> str:
-    """`0 B`, `12 kB`, `3.4 GB`: decimal, as disks are sold."""
-    for unit in ("B", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

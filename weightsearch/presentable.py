@@ -42,6 +42,15 @@ def presentable(text: str, lines: bool = False) -> str:
     )
 
 
+def size(count: float) -> str:
+    """`0 B`, `12 kB`, `3.4 GB`: decimal, as disks are sold."""
+    for unit in ("B", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
 class Presentable(logging.Filter):
     """Makes what a handler logs presentable, the traceback too."""
 

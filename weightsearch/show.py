@@ -17,7 +17,7 @@ from rich.text import Text
 from weightsearch.config import StudySpec
 from weightsearch.launch.progress import duration
 from weightsearch.objective import Summary
-from weightsearch.presentable import presentable
+from weightsearch.presentable import presentable, size
 from weightsearch.train import protocol
 
 ROWS = 20
@@ -73,6 +73,8 @@ def status(answer: Mapping[str, Any]) -> None:
         )
     if answer["budget"]:
         _budget(answer["budget"])
+    disk = [f"{kind} {size(count)}" for kind, count in answer["disk"].items() if count]
+    console.print(f"disk: {', '.join(disk)}")
     _workers(answer["workers"])
     if answer["seconds_a_point"] is not None:
         left = answer["seconds_left"]
