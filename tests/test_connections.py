@@ -348,3 +348,21 @@ def test_what_the_server_says_decides(server: OwnServer, state: str, away: bool)
         connection.execute(f"DO $$ BEGIN RAISE 'said' USING ERRCODE = '{state}'; END $$")
     assert caught.value.sqlstate == state
     assert outage.is_away(caught.value) is away
+
+
+def test_a_connection_that_the_server_closed_is_replaced_unseen_and_no_statement_asks(
+    server: OwnServer,
+) -> None:
+    database = opened(server.url("ws"))
+    asked = "SELECT pg_backend_pid(), xact_commit FROM pg_stat_database WHERE datname = 'ws'"
+
+    def backend() -> int:
+        with database.engine.connect() as connection:
+            return int(connection.execute(text(asked)).one()[0])
+
+    first = backend()
+    assert backend() == first  # kept
+    with server.admin() as admin:
+        admin.execute("SELECT pg_terminate_backend(%s, 10000)", [first])
+    assert backend() != first
+    database.engine.dispose()

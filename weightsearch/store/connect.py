@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ import sqlalchemy
 from psycopg import pq
 from psycopg.abc import PQGen
 from sqlalchemy import URL, Engine, text
+from sqlalchemy.exc import DisconnectionError
 
 DRIVER = "postgresql+psycopg://"
 """All that SQLAlchemy and Optuna are told: the rest, secrets among it, stays in `connect`."""
@@ -148,7 +150,27 @@ def pooled(connect: Connect) -> dict[str, Any]:
     One is kept; two more exist while a worker renews its lease and follows the Optuna study at
     once.
     """
-    return {"creator": connect, "pool_size": 1, "max_overflow": 2, "pool_pre_ping": True}
+    return {
+        "creator": connect,
+        "pool_size": 1,
+        "max_overflow": 2,
+        "pool_events": [(_look, "checkout")],
+    }
+
+
+def _look(connection: psycopg.Connection[Any], *rest: object) -> None:
+    """Whether the server has hung up on an idle connection, as `pool_pre_ping` finds out by a
+    statement: that would be every second one of ours. Nobody sends anything unasked but a server
+    that says goodbye, so it is enough to look whether there is something to read.
+    """
+    connected = connection.pgconn
+    for _ in range(4):  # its last words, and the end
+        if connected.status != pq.ConnStatus.OK:
+            raise DisconnectionError("the server has closed the connection")
+        if not select.select([connected.socket], [], [], 0)[0]:
+            return
+        with contextlib.suppress(psycopg.OperationalError):
+            connected.consume_input()
 
 
 @contextlib.contextmanager
