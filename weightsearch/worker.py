@@ -31,6 +31,7 @@ from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Lease, Study
 from weightsearch.store.listening import Listener
 from weightsearch.store.outage import patiently
+from weightsearch.store.referred import checkpoint_folder
 from weightsearch.store.schema import STOPPED
 from weightsearch.upkeep import Hold, mirroring, renewing
 
@@ -310,7 +311,7 @@ def _facts(summary: Summary, kept: tuple[str, ...]) -> dict[str, Any]:
 
 def _folder(worker: Worker, lease: Lease) -> Path:
     assert lease.point is not None
-    place = f"{lease.point.id()}-s{lease.seed}" + ("-full" if lease.rung == PROMOTION else "")
+    place = checkpoint_folder(lease.point, lease.seed, lease.rung)
     return worker.home / "checkpoints" / worker.study.name / place
 
 

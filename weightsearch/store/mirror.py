@@ -39,7 +39,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch import failpoints, space
-from weightsearch.store import connect, migration, reading
+from weightsearch.errors import StudyError
+from weightsearch.store import connect, ledger, migration, reading
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
 from weightsearch.store.schema import attempts, points
@@ -58,10 +59,15 @@ FINITE_STEP = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINI
 
 
 class Mirror:
-    """Optuna's studies of one study of ours: its search, and its promotion."""
+    """Optuna's studies of one study of ours: its search, and its promotion.
+
+    Raises StudyError where the study was deleted.
+    """
 
     def __init__(self, database: Database, study: Study) -> None:
         self.database, self.study = database, study
+        if ledger.find(database.engine, study.name).id != study.id:
+            raise StudyError(f"study '{study.name}' must be there, but was deleted meanwhile.")
         self.distributions = _distributions(study)
         migration.prepare_optuna(database)
         self.studies = _optuna_studies(database, study)
