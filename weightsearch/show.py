@@ -187,7 +187,8 @@ def promoted(answer: Mapping[str, Any]) -> None:
         n for n in first["params"] if len({str(f["params"][n]) for f in answer["finalists"]}) > 1
     ]
     tested = [n for n in (metric, "rel", "log10") if n in first.get("test", {})]
-    headings = ["val", *("test" if name == metric else name for name in tested), "95 % test"]
+    headings = ["val", *("test" if name == metric else name for name in tested)]
+    headings += ["95 % test"] if tested else []
     table = _table("full runs", (*varied, " ".join(first["weights"]), *headings))
     for row in answer["finalists"]:
         table.add_row(
@@ -195,13 +196,13 @@ def promoted(answer: Mapping[str, Any]) -> None:
             _weights(row),
             f"{row['validation'][metric]:.4f}",
             *(f"{row['test'][name]:.4f}" for name in tested),
-            _interval(row.get("test_interval")),
+            *([_interval(row.get("test_interval"))] if tested else []),
         )
     console.print(table)
-    console.print(
-        f"{metric}, means over {first['seeds']} fresh seeds; test split of"
-        f" {first.get('test_images', 'no')} images, protocol {answer['protocol']}"
-    )
+    notes = [f"{metric}, means over {first['seeds']} fresh seeds"]
+    notes += [f"test split of {first['test_images']} images"] if first.get("test_images") else []
+    notes += [f"protocol {answer['protocol']}"] if answer["protocol"] else []
+    console.print("; ".join(notes))
     for test in answer["comparisons"]:
         span = f"{test['low']:+.4f} .. {test['high']:+.4f}" if test["low"] is not None else "none"
         console.print(
