@@ -3,7 +3,7 @@
 It serves artifacts under the type that their uploader chose, in its own origin: an HTML file among
 them would run with the dashboard's rights. Its tables as CSV hold what workers wrote, which a
 spreadsheet would take for formulas. Here every artifact is a download that nothing runs, and a cell
-is text.
+is text or a number.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ INERT = ("image/png", "image/jpeg", "image/webp", "application/json", "text/plai
 UNKNOWN = "application/octet-stream"
 
 CELL = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^",\r\n]+)')
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+SIGNS = r"=+\-@\uff1d\uff0b\uff0d\uff20"  # the last four are the first four in full width
+FORMULA = re.compile(rf"^(?=[{SIGNS}\t\r\n])|(?<=[;\t\r\n])(?=[{SIGNS}])")
+"""Where a formula would begin: with the cell, or after what begins a new one in a spreadsheet of a
+country with decimal commas, which splits this file at `;`."""
 
 
 def harmless(
@@ -62,6 +65,10 @@ def harmless(
             ("Content-Length", str(len(table))),
             ("Content-Disposition", f'attachment; filename="study-{study}.csv"'),
         ]
+    elif status.startswith("204"):
+        # The page parses every answer as JSON, also those without a body: a note that was saved
+        # would look like one that was not.
+        status, body, headers = "200 OK", [b"{}"], [("Content-Type", "application/json")]
     start_response(status, [*_kept(headers, route), *_ours(route)])
     return body
 
@@ -74,8 +81,8 @@ def text_only(table: str) -> str:
 def _cell(found: re.Match[str]) -> str:
     quote = '"' if found["bare"] is None else ""
     text = found["bare"] or found["quoted"]
-    if text.startswith(FORMULA) and not _is_number(text):
-        text = f"'{text}"
+    if not _is_number(text):
+        text = FORMULA.sub("'", text)
     return f"{quote}{text}{quote}"
 
 

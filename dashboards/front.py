@@ -9,6 +9,7 @@ for a route that is open (`routes.py`). What comes back is made harmless in `ans
 from __future__ import annotations
 
 import io
+import json
 import re
 import secrets
 from collections.abc import Callable, Iterable
@@ -23,7 +24,9 @@ from dashboards import answers, routes
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 MAX_BODY_BYTES = 1 << 20
-AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\s:@/\[\]]+)(:\d{1,5})?")
+HOST = re.compile(r"\[[0-9a-f:.]+\]|[^\s:@/\[\]]+")
+"""A name or an address, in lower case and without port."""
+AUTHORITY = re.compile(rf"(?P<host>{HOST.pattern})(:\d{{1,5}})?")
 PLAIN_PATH = re.compile(r"(/|(/(?!\.\.?(/|$))[^/\\\x00-\x1f\x7f-\U0010ffff]+)+/?)")
 """Printable ASCII, without empty, `.` and `..` parts: no route needs any other."""
 
@@ -38,7 +41,7 @@ class Access:
 
     token: str = field(repr=False)
     hosts: frozenset[str] = LOOPBACK
-    """Under which names, in lower case and without port."""
+    """Under which names: see `HOST`."""
     writable: bool = False
     cookie: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     """What a browser gets for the token; it ends with this process."""
@@ -66,7 +69,7 @@ def guarded(dashboard: Bottle, access: Access) -> Application:
             route = _route(dashboard, environ, access)
             _check_body(environ)
         except Refusal as refusal:
-            return _refuse(refusal, start_response)
+            return _refuse(refusal, environ, start_response)
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # optuna-dashboard cannot do without
         return answers.harmless(dashboard, route, environ, start_response)
 
@@ -178,9 +181,13 @@ def _check_body(environ: Environ) -> None:
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
 
 
-def _refuse(refusal: Refusal, start_response: StartResponse) -> Iterable[bytes]:
-    body = f"{refusal.status.phrase}: {refusal.reason}\n".encode()
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+def _refuse(refusal: Refusal, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    if environ.get("PATH_INFO", "").startswith("/api/"):  # in the form that the page can show
+        kind, text = "application/json", json.dumps({"reason": refusal.reason})
+    else:
+        kind, text = "text/plain", f"{refusal.status.phrase}: {refusal.reason}\n"
+    body = text.encode()
+    headers = [("Content-Type", f"{kind}; charset=utf-8"), ("Content-Length", str(len(body)))]
     start_response(
         f"{refusal.status.value} {refusal.status.phrase}",
         [*headers, *refusal.headers, *answers.EVERYWHERE, answers.UNKEPT],

@@ -27,7 +27,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from sqlalchemy import inspect
 
-from dashboards.front import LOOPBACK, Access, guarded
+from dashboards.front import HOST, LOOPBACK, Access, guarded
 from weightsearch.errors import ConfigError, StorageError, WeightsearchError
 from weightsearch.store import connect
 from weightsearch.store.database import Database
@@ -52,7 +52,7 @@ def serve(
     writable: bool = False,
     artifacts: Path | None = None,
 ) -> None:
-    """Serves the studies of a database until interrupted (KeyboardInterrupt); prints the address to open.
+    """Serves the studies of a database until KeyboardInterrupt; prints the address to open.
 
     `names` are hosts to answer under besides this machine's own; files below `artifacts` can be
     downloaded. The database role need only be able to read, unless `writable`. Raises
@@ -63,9 +63,9 @@ def serve(
 
     file = os.environ.get(TOKEN_FILE)
     token = _read_token(Path(file)) if file else secrets.token_urlsafe(32)
-    access = Access(token, LOOPBACK | {name.lower() for name in names}, writable)
+    host = _host(bind)
+    access = Access(token, LOOPBACK | {host} | {_allowed(name) for name in names}, writable)
     store = FileSystemArtifactStore(artifacts) if artifacts else None
-    dashboard = wsgi(_storage(database), artifact_store=store)
     try:
         server = _Server((bind, port), _Handler)
     except OSError as error:
@@ -73,22 +73,30 @@ def serve(
             f"{bind}:{port} must be an address of this machine with a free port, but"
             f" {error.strerror}; choose another with --port or --bind."
         ) from None
-    if not _is_loopback(bind):
-        log.warning(
-            "the dashboard can be reached from other machines, without encryption; put a proxy"
-            " with TLS before it."
-        )
-    server.set_app(guarded(dashboard, access))
-    shown = f"TOKEN, where TOKEN is what {file} holds" if file else token
-    host = "127.0.0.1" if bind in ("0.0.0.0", "::") else f"[{bind}]" if ":" in bind else bind
-    print(f"http://{host}:{server.server_port}/?token={shown}", flush=True)
     with server:
+        dashboard = wsgi(_storage(database, writable), artifact_store=store)
+        server.set_app(guarded(dashboard, access))
+        if not _is_loopback(bind):
+            log.warning(
+                "the dashboard can be reached from other machines, without encryption; put a proxy"
+                " with TLS before it."
+            )
+        shown = f"TOKEN, where TOKEN is what {file} holds" if file else token
+        print(f"http://{host}:{server.server_port}/?token={shown}", flush=True)
         server.serve_forever()
 
 
-def _storage(database: Database) -> RDBStorage:
-    """Optuna's view of the database, by which nothing is made or upgraded."""
+def _storage(database: Database, writable: bool) -> RDBStorage:
+    """Optuna's view of the database, by which nothing is made or upgraded.
+
+    Unless `writable`, the server itself refuses to change anything through it, whatever the role.
+    """
     from optuna.storages import RDBStorage
+
+    def looking() -> connect.Connection:
+        connection = database.connect()
+        connection.read_only = True
+        return connection
 
     if not inspect(database.engine).has_table("studies"):
         raise StorageError(
@@ -98,7 +106,8 @@ def _storage(database: Database) -> RDBStorage:
     try:
         return RDBStorage(
             connect.DRIVER,
-            engine_kwargs=connect.pooled(database.connect) | {"max_overflow": 5},
+            engine_kwargs=connect.pooled(database.connect if writable else looking)
+            | {"max_overflow": 5},
             skip_table_creation=True,
         )
     except RuntimeError as error:
@@ -123,6 +132,22 @@ def _read_token(file: Path) -> str:
             " not; make one with `openssl rand -hex 32`."
         )
     return token
+
+
+def _host(bind: str) -> str:
+    """What a browser on this machine calls the address."""
+    if bind in ("", "0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{bind}]".lower() if ":" in bind else bind.lower()
+
+
+def _allowed(name: str) -> str:
+    if not HOST.fullmatch(name.lower()):
+        raise ConfigError(
+            f"--allowed-host must be a name without scheme, port and path, but got '{name}'; give"
+            " what stands between `//` and the next `:` or `/` of the address."
+        )
+    return name.lower()
 
 
 def _is_loopback(address: str) -> bool:

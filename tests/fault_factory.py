@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import sentinel
 
 from weightsearch.store import binaries, folders, postgres
 
@@ -51,6 +52,7 @@ class OwnServer:
 
     def initialise(self) -> None:
         password = self.folder / "password"
+        password.touch(mode=0o600)
         password.write_text(self.password)
         self._give(password)
         self._run("initdb", "-D", self.data, "-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8",
@@ -161,6 +163,7 @@ def own_server(primary: OwnServer | None = None) -> Iterator[OwnServer]:
     finally:
         if server.process is not None and server.process.poll() is None:
             server.stop("immediate")
+        sentinel.look_through(folder)
         shutil.rmtree(folder)
 
 

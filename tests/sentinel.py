@@ -1,4 +1,4 @@
-"""The whole suite is watched for the passwords of its databases; one that can be seen fails the run.
+"""The suite is watched for the passwords of its databases; one that can be seen fails the run.
 
 Every server that a test starts makes up a password. After the last test of each test process it
 must stand in no file below that process's temporary folder but the server's own `password`, in no
@@ -54,8 +54,13 @@ class Watch:
         for where, text in self.said:
             found += [f"in {where}" for secret in self.secrets if secret in text]
         for line in self.lines:
-            found += [f"in the list of processes: {line[:200]}" for s in self.secrets if s in line]
-        return sorted({leak.replace(s, "***") for leak in found for s in self.secrets})
+            found += [f"in the list of processes: {line}" for s in self.secrets if s in line]
+        return sorted({self._masked(leak) for leak in found})
+
+    def _masked(self, leak: str) -> str:
+        for secret in self.secrets:
+            leak = leak.replace(secret, "***")
+        return leak
 
     def search(self, *places: Path) -> None:
         """Looks for passwords in all files but the servers' own, which say what they are."""

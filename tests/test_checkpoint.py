@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +188,70 @@ def test_a_checkpoint_without_a_network_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, "last", tensors(), facts())
     with pytest.raises(CheckpointError, match="must fit the model"):
         checkpoint.network(tmp_path, "cpu")
+
+
+# The one before
+
+
+def test_the_one_before_is_used_where_the_last_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for value in (1.0, 2.0, 3.0):
+        path = checkpoint.save(
+            tmp_path, "last", tensors(value), {"value": value}, keep_previous=True
+        )
+    assert len(list(path.iterdir())) == 2 + 2 + 1  # the optimizer's file is the same in both
+    assert checkpoint.load_or_previous(path).facts["value"] == 3
+    assert caplog.text == ""
+    os.truncate(path / checkpoint.load(path).facts["files"]["model"]["file"], 100)
+    with pytest.raises(CheckpointError, match="is not as it was written"):
+        checkpoint.load(path)
+    found = checkpoint.load_or_previous(path)
+    assert found.facts["value"] == 2
+    assert found.tensors["model"]["a"].eq(2).all()
+    assert "is not as it was written" in caplog.text
+    assert "The one before it is used." in caplog.text
+    # The next one replaces both, the damaged one's files too.
+    checkpoint.save(tmp_path, "last", tensors(4.0), {"value": 4.0})
+    assert len(list(path.iterdir())) == 2 + 1
+    damage(path, "gone")
+    with pytest.raises(CheckpointError):
+        checkpoint.load_or_previous(path)
+
+
+def test_a_manifest_that_cannot_be_read_does_not_replace_the_one_before(tmp_path: Path) -> None:
+    for value in (1.0, 2.0):
+        path = checkpoint.save(
+            tmp_path, "last", tensors(value), {"value": value}, keep_previous=True
+        )
+    damage(path, "manifest cut")
+    assert checkpoint.load_or_previous(path).facts["value"] == 1
+    checkpoint.save(tmp_path, "last", tensors(3.0), {"value": 3.0}, keep_previous=True)
+    assert checkpoint.load(path).facts["value"] == 3
+    damage(path, "manifest cut")
+    assert checkpoint.load_or_previous(path).facts["value"] == 1
+
+
+def test_facts_that_are_no_json_are_refused_and_the_previous_one_stays(tmp_path: Path) -> None:
+    path = saved(tmp_path, 1.0)
+    before = sorted(p.name for p in path.iterdir())
+    with pytest.raises(CheckpointError, match="its facts must be JSON, but Out of range"):
+        saved(tmp_path, 2.0, metric=float("nan"))
+    assert sorted(p.name for p in path.iterdir()) == before
+    assert checkpoint.load(path).facts["value"] == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else for a moment")
+def test_a_folder_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o755)
+    path = saved(folder, 1.0)
+    path.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(CheckpointError, match="must be written, but Permission denied"):
+            saved(folder, 2.0)
+        assert checkpoint.load(path).facts["value"] == 1
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(folder)

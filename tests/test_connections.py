@@ -199,7 +199,7 @@ def test_sqlalchemys_way_to_name_several_hosts_is_understood(server: OwnServer) 
 def test_the_password_may_lie_in_a_file(
     server: OwnServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "secret"
+    file = tmp_path / "password"
     file.write_text(server.password + "\n")
     file.chmod(0o644)  # as a container's secrets are; libpq would ignore it
     monkeypatch.setenv("WEIGHTSEARCH_STORAGE_PASSWORD_FILE", str(file))
@@ -216,7 +216,7 @@ def test_the_password_may_lie_in_a_file(
 def test_a_password_file_that_cannot_be_used_is_one_line(
     content: bytes | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "secret"
+    file = tmp_path / "password"
     if content is not None:
         file.write_bytes(content)
     monkeypatch.setenv("WEIGHTSEARCH_STORAGE_PASSWORD_FILE", str(file))
@@ -228,7 +228,7 @@ def test_a_password_file_that_cannot_be_used_is_one_line(
 def test_libpqs_own_password_file_works(
     server: OwnServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "pgpass"
+    file = tmp_path / "password"
     file.write_text(f"127.0.0.1:{server.port}:ws:{SUPERUSER}:{server.password}\n")
     file.chmod(0o600)
     monkeypatch.setenv("PGPASSFILE", str(file))

@@ -154,11 +154,28 @@ def test_another_points_or_a_damaged_checkpoint_is_left_aside(
         other, _ = whole(context(spec, tmp_path, seed=5, grace_s=lambda: 3600.0))
     assert "is of another point" in caplog.text
     assert timeless(other) != timeless(expected)
-    file = next((tmp_path / "last").glob("model-*"))
-    file.write_bytes(file.read_bytes()[:-1])
+    for file in (tmp_path / "last").glob("model-*"):
+        file.write_bytes(file.read_bytes()[:-1])
     again, _ = whole(context(spec, tmp_path, seed=5))
     assert "Training starts anew" in caplog.text
     assert timeless(again) == timeless(other)
+
+
+def test_a_damaged_checkpoint_costs_the_epochs_since_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = depth_spec()
+    expected, _ = whole(context(spec, tmp_path, grace_s=lambda: 3600.0))
+    last = tmp_path / "last"
+    file = last / checkpoint.load(last).facts["files"]["model"]["file"]
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with caplog.at_level(logging.INFO):
+        again, _ = whole(context(spec, tmp_path))
+    assert "The one before it is used." in caplog.text
+    assert "going on from epoch 1, step 0" in caplog.text
+    assert timeless(again) == timeless(expected)
 
 
 def test_a_promotion_keeps_the_best_and_measures_it_on_the_test_split(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from cli_factory import Run, run_all
 from conftest import ROOT, Cli, make_spec
 from fault_factory import OwnServer, own_server
 from optuna.storages import RDBStorage
@@ -71,10 +72,13 @@ def test_each_command_works_under_its_role(server: OwnServer, cli: Cli, tmp_path
         WEIGHTSEARCH_STORAGE=url(server, "ws_worker"),
     )
     assert launched.returncode == 0, launched.stderr
+    viewing = {"WEIGHTSEARCH_STORAGE": url(server, "ws_viewer")}
+    asked = [Run([command, "mine-grid"], viewing) for command in ("status", "best", "verify")]
+    asked += [Run([*run.arguments, "--json"], viewing) for run in asked]
+    for said in run_all(asked, tmp_path, ("weightsearch.answers", "weightsearch.show")):
+        assert (said.code, said.err) == (0, "")
+        assert said.out
     database = open_database(url(server, "ws_viewer"), tmp_path)
-    assert answers.verify(database.engine, None)["ok"]
-    assert answers.best(database.engine, None)["ranking"]
-    assert answers.status(database.engine, None)["points"]
     storage = RDBStorage(
         connect.DRIVER,
         engine_kwargs=connect.pooled(database.connect),
@@ -108,6 +112,34 @@ def test_no_role_may_do_more_than_it_needs(server: OwnServer, role: str, stateme
         connection.commit()
         with pytest.raises(InsufficientPrivilege, match=f"role '{role}' lacks a right: "):
             connection.execute(statement)
+
+
+def test_a_worker_works_under_its_role(server: OwnServer, cli: Cli, tmp_path: Path) -> None:
+    database = open_database(url(server, "ws_worker"), tmp_path)
+    spec = make_spec()
+    study = ledger.create(database.engine, "worked-on", spec, plan.plan(spec))
+    asked = cli(
+        *("worker", "worked-on", "--device", "cpu"), WEIGHTSEARCH_STORAGE=url(server, "ws_worker")
+    )
+    assert asked.returncode == 0, asked.stderr
+    assert answers.verify(database.engine, study.name)["ok"]
+    database.engine.dispose()
+
+
+def test_a_viewer_without_tables_is_told_in_one_line(
+    server: OwnServer, empty: str, tmp_path: Path
+) -> None:
+    commands = [["status"], ["best"], ["verify"], ["verify", "--json"]]
+    environment = {"WEIGHTSEARCH_STORAGE": url(server, "ws_viewer", empty)}
+    with server.admin(empty) as admin:
+        admin.execute("GRANT CONNECT ON DATABASE empty TO ws_viewer")
+    for said in run_all([Run(command, environment) for command in commands], tmp_path):
+        assert (said.code, said.out) == (1, "")
+        (line,) = said.err.splitlines()
+        assert "role 'ws_viewer' lacks a right: it cannot execute CREATE TABLE" in line
+        assert "let the owner of the tables run `weightsearch migrate`" in line
+    with server.admin(empty) as admin:
+        assert admin.execute("SELECT FROM pg_tables WHERE schemaname = 'public'").fetchall() == []
 
 
 def test_a_role_without_the_right_is_told_in_one_line(server: OwnServer, tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import config, names
+from weightsearch import config, keep, names
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.ranking import measured, ranking
 from weightsearch.store import claiming, ledger, reading
 from weightsearch.store.ledger import PROMOTION, Study
 
 
-def status(engine: Engine, name: str | None) -> dict[str, Any]:
-    """Where a study stands, with its resolved settings."""
+def status(engine: Engine, name: str | None, home: Path) -> dict[str, Any]:
+    """Where a study stands, with its resolved settings, and what lies under `home`."""
     study = ledger.find(engine, name)
     done = reading.done(engine, study)
     points, workers = reading.counts(engine, study), reading.present(engine, study)
@@ -31,6 +31,7 @@ def status(engine: Engine, name: str | None) -> dict[str, Any]:
         "points": points,
         "coverage": reading.coverage(engine, study),
         "budget": budget(engine, study),
+        "disk": keep.disk(home, engine),
         "promotion": reading.counts(engine, study, PROMOTION),
         "equivalent_left_out": study.equivalent_left_out,
         "workers": workers,

@@ -17,7 +17,15 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from weightsearch import cli_control, cli_dashboard, cli_data, cli_database, cli_keep, config
+from weightsearch import (
+    cli_control,
+    cli_dashboard,
+    cli_data,
+    cli_database,
+    cli_keep,
+    config,
+    presentable,
+)
 from weightsearch.cli_common import (
     DONE,
     INTERRUPTED,
@@ -57,22 +65,24 @@ def main() -> NoReturn:
     """Runs the command line; a stated error is one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    presentable.guard()
     try:
         app(standalone_mode=True)
     except WeightsearchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        said = str(error)
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+        said = f"{error.filename}: {error.strerror}."
     except Exception as error:
-        if not type(error).__module__.startswith("sqlalchemy"):
+        if not type(error).__module__.startswith(("sqlalchemy", "psycopg")):
             raise
         from weightsearch.store.outage import reason
 
-        print(f"error: the database cannot be used: {reason(error)}.", file=sys.stderr)
+        said = f"the database cannot be used: {reason(error)}."
     else:
         sys.exit(DONE)
+    print(f"error: {presentable.presentable(said)}", file=sys.stderr)
     sys.exit(STATED_ERROR)
 
 
@@ -95,7 +105,7 @@ def launch(
         list[str] | None,
         typer.Option(help="2h, '100 points' or '8 device-h'; repeatable. None: all points."),
     ] = None,
-    on: Annotated[str, typer.Option(help="Where workers run: local.")] = "local",
+    on: Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")] = "local",
     promote: Annotated[bool, typer.Option(help="Train the best in full afterwards.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
     as_json: Json = False,
@@ -107,7 +117,7 @@ def launch(
     from weightsearch import budget as budgets
     from weightsearch import show
     from weightsearch.launch import session
-    from weightsearch.launch.local import LAUNCHERS
+    from weightsearch.launch.launchers import LAUNCHERS
 
     if on not in LAUNCHERS:
         raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")

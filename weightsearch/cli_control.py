@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weightsearch import config
 from weightsearch.cli_common import DONE, Json, Name, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
 
@@ -41,9 +42,9 @@ def status(
     if watch and as_json:
         raise ConfigError("--watch is for people; for programs ask for --json as often as needed.")
     if watch:
-        _watch(lambda: answers.status(engine, name))
+        _watch(lambda: answers.status(engine, name, config.home()))
     else:
-        print_answer(answers.status(engine, name), as_json, show.status)
+        print_answer(answers.status(engine, name, config.home()), as_json, show.status)
 
 
 def _watch(ask: Callable[[], dict[str, Any]]) -> None:

@@ -2,6 +2,159 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
+from weightsearch import config
+from weightsearch.cli_common import NO, Json, Storage, open_storage, print_answer
+from weightsearch.errors import ConfigError
+from weightsearch.presentable import presentable, size
+
 app = typer.Typer()
+
+
+@app.command()
+def delete(
+    name: Annotated[str, typer.Argument(help="The study.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Though workers hold points of it; what they do is lost."),
+    ] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Remove a study: its points and results, its Optuna studies, its checkpoints, logs and spool.
+
+    Example: weightsearch delete quickstart-grid --yes
+    """
+    from weightsearch import keep
+    from weightsearch.store import ledger
+
+    database, home = open_storage(storage), config.home()
+    study = ledger.find(database.engine, name)
+    if not yes:
+        _show_what_goes(keep.going(home, database, study))
+        if not sys.stdin.isatty():
+            raise ConfigError("`delete` must be confirmed where nobody can be asked; add --yes.")
+        if not typer.confirm("Delete it?", err=True):
+            print("nothing was deleted", file=sys.stderr)
+            sys.exit(NO)
+    print_answer(keep.delete(home, database, study, force), as_json, _deleted)
+
+
+def _show_what_goes(found: dict[str, Any]) -> None:
+    points, promoted = found["points"], found["promoted_checkpoint"]
+    lines = [
+        f"study {found['study']}: {points['done']} of {points['total']} points done",
+        f"its promoted checkpoint: {promoted}" if promoted else "nothing of it is promoted",
+        *(f"{path}" for path in found["files"]),
+        f"{size(found['bytes'])} on this machine",
+    ]
+    if found["undelivered"]:
+        lines.append(f"{found['undelivered']} results of it are not in the database yet")
+    for line in lines:
+        print(presentable(line), file=sys.stderr)
+
+
+def _deleted(found: dict[str, Any]) -> None:
+    print(
+        presentable(
+            f"deleted: study {found['study']}, {found['points']['total']} points,"
+            f" {found['trials']} Optuna trials, {size(found['bytes'])} of files"
+        )
+    )
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go.")] = False,
+    unused_for: Annotated[
+        float, typer.Option(min=0, help="Hours: what was used more recently stays.")
+    ] = 1.0,
+    only_database: Annotated[
+        bool,
+        typer.Option(
+            "--only-database",
+            help="No other database is used with this WEIGHTSEARCH_HOME any more.",
+        ),
+    ] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Remove checkpoints, packs, logs and leftovers that nothing refers to any more.
+
+    Example: weightsearch gc --dry-run
+    """
+    from weightsearch import keep
+
+    found = keep.gc(config.home(), open_storage(storage), unused_for * 3600, dry_run, only_database)
+    print_answer(found, as_json, _collected)
+
+
+def _collected(found: dict[str, Any]) -> None:
+    for row in found["removed"]:
+        if row["bytes"]:
+            print(presentable(f"{size(row['bytes']):>9}  {row['path']}  {row['why']}"))
+    if empty := sum(not row["bytes"] for row in found["removed"]):
+        print(f"      0 B  {empty} that are empty (--json names them)")
+    for name in found["optuna_studies"]:
+        print(presentable(f"           Optuna study '{name}'  its study does not exist"))
+    for row in found["kept"]:
+        print(presentable(f"     left  {row['path']}  {row['why']}"))
+    print(f"{size(found['bytes'])} {'would be freed' if found['dry_run'] else 'freed'}")
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="A new file.")],
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Write the whole database into one file, while work goes on.
+
+    Example: weightsearch backup studies.dump
+    """
+    from weightsearch.store import backup as backups
+    from weightsearch.store.database import reach
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
+    database = reach(storage, config.home(), "backup")
+    print_answer(backups.backup(database, file), as_json, _backed_up)
+
+
+def _backed_up(found: dict[str, Any]) -> None:
+    print(presentable(f"{found['file']}: {size(found['bytes'])}, {_contents(found)}"))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `backup` wrote.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is in the database.")
+    ] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Fill an empty database from a backup; `launch` or `worker` then go on.
+
+    Example: weightsearch restore studies.dump
+    """
+    from weightsearch.store import backup as backups
+    from weightsearch.store.database import reach
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
+    database = reach(storage, config.home(), "restore")
+    print_answer(backups.restore(database, file, force), as_json, _restored)
+
+
+def _restored(found: dict[str, Any]) -> None:
+    print(presentable(f"restored from {found['file']}: {_contents(found)}"))
+
+
+def _contents(found: dict[str, Any]) -> str:
+    return f"{found['studies']} studies, {found['done']} of {found['points']} points done"

@@ -12,18 +12,29 @@ from typing import Any
 from rich.console import Console
 from rich.control import Control
 from rich.table import Table
+from rich.text import Text
 
 from weightsearch.config import StudySpec
 from weightsearch.launch.progress import duration
 from weightsearch.objective import Summary
+from weightsearch.presentable import presentable, size
 from weightsearch.train import protocol
 
 ROWS = 20
 """So many rows of a ranking are printed; --json has all."""
 
+
+class Plain(Console):
+    """Shows text as it is; what it cannot show, or must not, as `presentable` has it."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        # Everything goes through here: what is printed, each cell, each title.
+        return super().render_str(presentable(text, lines=True), **how)
+
+
 # Whole lines, however long: a path that is broken in two can be neither copied nor searched for.
 # Where nobody looks at a screen, tables are as wide as they want.
-console = Console(
+console = Plain(
     highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000
 )
 
@@ -62,6 +73,8 @@ def status(answer: Mapping[str, Any]) -> None:
         )
     if answer["budget"]:
         _budget(answer["budget"])
+    disk = [f"{kind} {size(count)}" for kind, count in answer["disk"].items() if count]
+    console.print(f"disk: {', '.join(disk)}")
     _workers(answer["workers"])
     if answer["seconds_a_point"] is not None:
         left = answer["seconds_left"]

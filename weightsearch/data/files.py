@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import lzma
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -18,9 +18,11 @@ from weightsearch.presentable import presentable
 MAX_FILE_BYTES = 1 << 26
 BROKEN = (
     zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
-    zlib.error, lzma.LZMAError,
+    struct.error, zlib.error,
 )  # fmt: skip
-"""What zipfile raises over a member that is damaged, encrypted or compressed in another way."""
+"""What zipfile raises over a member that is damaged or encrypted."""
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Of the others zipfile unpacks all at once, however much it is."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,11 @@ def archive(path: Path, landmark: str) -> Files:
         if info is None:
             raise DataError(f"{where(name)}: there is no such file.")
         _limited(b"", info.file_size, where(name))
+        if info.compress_type not in BOUNDED:
+            raise DataError(f"{where(name)}: must be stored or deflated, but is not.")
         try:
-            return handle().read(info)
+            with handle().open(info) as member:
+                return member.read(info.file_size)  # not more, whatever is packed into it
         except BROKEN as error:
             raise DataError(f"{where(name)}: cannot be read ({presentable(str(error))}).") from None
 

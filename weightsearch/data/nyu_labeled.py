@@ -16,10 +16,9 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-import scipy.io
 
 from weightsearch.config import Value
-from weightsearch.data import hdf5
+from weightsearch.data import hdf5, matlab
 from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve, runs
 from weightsearch.errors import ConfigError, DataError
 
@@ -35,7 +34,7 @@ IMPLAUSIBLE_M = 100.0
 MAX_FRAMES = 1 << 17
 """The data set has 1449."""
 MAX_SPLITS_BYTES = 1 << 16
-"""Far above what indices take; what is compressed in one can be a thousand times larger."""
+"""Far above what indices take."""
 LONGEST_SCENE = 1000
 
 
@@ -141,18 +140,18 @@ def _splits(path: Path, count: int) -> dict[int, Split]:
         )
     if (size := path.stat().st_size) > MAX_SPLITS_BYTES:
         raise DataError(f"{path}: must have at most {MAX_SPLITS_BYTES} bytes, but has {size}.")
+    law = f"{path}: must be a MATLAB v5 file with trainNdxs and testNdxs, but"
     try:
-        found = scipy.io.loadmat(path, variable_names=["trainNdxs", "testNdxs"])
-        with np.errstate(invalid="ignore"):  # no number becomes one that is out of range
-            lists: dict[Split, npt.NDArray[np.int64]] = {
-                "train": found["trainNdxs"].ravel().astype(np.int64),
-                "test": found["testNdxs"].ravel().astype(np.int64),
-            }
-    except Exception as error:  # scipy raises whatever a damaged file leads it to
-        raise DataError(
-            f"{path}: must be a MATLAB v5 file with trainNdxs and testNdxs,"
-            f" but cannot be read ({hdf5.one_line(error)})."
-        ) from None
+        found = matlab.numbers(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{law} cannot be read ({error}).") from None
+    if missing := {"trainNdxs", "testNdxs"} - found.keys():
+        raise DataError(f"{law} has no list of numbers {min(missing)}.")
+    with np.errstate(invalid="ignore"):  # no number becomes one that is out of range
+        lists: dict[Split, npt.NDArray[np.int64]] = {
+            "train": found["trainNdxs"].astype(np.int64),
+            "test": found["testNdxs"].astype(np.int64),
+        }
     splits: dict[int, Split] = {}
     for split, indices in lists.items():
         for index in map(int, indices):

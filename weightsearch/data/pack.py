@@ -90,7 +90,7 @@ def _build(
     partial = target.with_suffix(".partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        while not _is_there(target, origin):
+        while not (_is_there(target, origin) and _is_used(target)):
             with _Disk(os.open(partial, os.O_RDWR | os.O_CREAT, 0o666), "r+") as disk:
                 fcntl.flock(disk, fcntl.LOCK_EX)
                 if not _is_at(disk, partial):  # its owner finished while we waited
@@ -119,6 +119,17 @@ def _is_there(target: Path, origin: str) -> bool:
             return origin in ("", found.origin)
     except DataError:  # damaged, or of another format: it is built again
         return False
+
+
+def _is_used(target: Path) -> bool:
+    """Notes on the file that it was used now: `gc` goes by that. False where it is gone."""
+    try:
+        os.utime(target)
+    except FileNotFoundError:
+        return False
+    except OSError:  # another user's, or a disk that cannot be written: read all the same
+        pass
+    return True
 
 
 def _is_at(disk: _Disk, path: Path) -> bool:

@@ -43,6 +43,8 @@ def opened(
     PostScript does. Raises DataError, also for what goes wrong with the picture in the block.
     """
     try:
+        if isinstance(source, Path) and source.exists() and not source.is_file():
+            raise ValueError("it is no file")  # a pipe would keep its reader waiting for ever
         with Image.open(source, formats=tuple(formats)) as picture:
             if picture.width * picture.height > most:
                 raise ValueError(f"it has more than {most} pixels")

@@ -2,20 +2,23 @@
 
 A checkpoint is a folder with `manifest.json` and the files that it names with their sha256. The
 files are written first, under names of their own content, and the manifest last and in one step:
-until then the previous checkpoint of that name stays valid, afterwards its files are removed.
+until then the previous checkpoint of that name stays valid, afterwards its files are removed; or,
+where it is to be kept, with the next one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from
 from safetensors.torch import save as bytes_of
@@ -23,12 +26,16 @@ from torch import Tensor
 
 from weightsearch import provenance
 from weightsearch.config import DataSpec, ModelSpec
+from weightsearch.data.pictures import MAX_PIXELS
 from weightsearch.depth.model import DepthNet
 from weightsearch.errors import CheckpointError
 from weightsearch.whole import write_whole
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+PREVIOUS = "previous.json"
+
+log = logging.getLogger(__name__)
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 """By part ("model", "optimizer", ...) and name."""
@@ -43,11 +50,18 @@ class Checkpoint:
     tensors: dict[str, dict[str, Tensor]]
 
 
-def save(folder: Path, name: str, tensors: Tensors, facts: Mapping[str, Any]) -> Path:
+def save(
+    folder: Path,
+    name: str,
+    tensors: Tensors,
+    facts: Mapping[str, Any],
+    keep_previous: bool = False,
+) -> Path:
     """Writes `folder/name`, a checkpoint that replaces the previous one of that name at once.
 
-    `facts` are JSON; the commit and the versions are added. Raises CheckpointError where it cannot
-    be written (a full disk); the previous one is then as it was.
+    `facts` are JSON; the commit and the versions are added. With `keep_previous`, what was replaced
+    is there for `load_or_previous`. Raises CheckpointError where it cannot be written (a full
+    disk); the previous one is then as it was.
     """
     path = folder / name
     files: dict[str, dict[str, str]] = {}
@@ -67,9 +81,14 @@ def save(folder: Path, name: str, tensors: Tensors, facts: Mapping[str, Any]) ->
                 file = f"{part}-{digest[:12]}.safetensors"
                 write_whole(path / file, content)
                 files[part] = {"file": file, "sha256": digest}
-            write_whole(path / MANIFEST, json.dumps(manifest, indent=1).encode())
+            if keep_previous and _files(path / MANIFEST):
+                write_whole(path / PREVIOUS, (path / MANIFEST).read_bytes())
+            content = json.dumps(manifest, indent=1, allow_nan=False).encode()
+            write_whole(path / MANIFEST, content)
         finally:
-            _sweep(path)
+            _sweep(path, (MANIFEST, PREVIOUS) if keep_previous else (MANIFEST,))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its facts must be JSON, but {error}.") from None
     except OSError as error:
         raise CheckpointError(
             f"{path}: a checkpoint must be written, but {error.strerror or error}; make room. What"
@@ -84,12 +103,34 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError where there is none, or where a file is not what the manifest says.
     """
     path = find(path)
-    facts = _manifest(path)
+    return _load(path, MANIFEST)
+
+
+def load_or_previous(path: Path) -> Checkpoint:
+    """The checkpoint in this folder; where it is damaged, and the one before it was kept, that one.
+
+    Raises CheckpointError where neither can be had.
+    """
+    try:
+        return load(path)
+    except CheckpointError as error:
+        if not (path / PREVIOUS).is_file():
+            raise
+        try:
+            previous = _load(path, PREVIOUS)
+        except CheckpointError:
+            raise error from None
+        log.warning("%s The one before it is used.", error)
+        return previous
+
+
+def _load(path: Path, name: str) -> Checkpoint:
+    facts = _manifest(path / name)
     tensors = {}
     for part, entry in facts["files"].items():
         file = path / entry["file"]
         try:
-            content = file.read_bytes()
+            content = file.read_bytes() if file.is_file() else b""
             if hashlib.sha256(content).hexdigest() != entry["sha256"]:
                 raise CheckpointError(f"{file}: {DAMAGED}")
             tensors[part] = tensors_from(content)
@@ -159,34 +200,63 @@ OTHER = "it belongs to another model."
 
 
 def _specs(path: Path) -> tuple[ModelSpec, DataSpec]:
-    facts = _manifest(path)
+    facts = _manifest(path / MANIFEST)
     try:
-        return ModelSpec.model_validate(facts["model"]), DataSpec.model_validate(facts["data"])
-    except (KeyError, ValidationError):
+        model = ModelSpec.model_validate(facts["model"])
+        data = DataSpec.model_validate(facts["data"])
+        if prod(data.size) > MAX_PIXELS:
+            raise ValueError(f"nothing was trained at {data.size}")
+    except (KeyError, ValueError):  # pydantic's is one
         raise CheckpointError(
             f"{path / MANIFEST}: must describe a model and its data, but does not; it may be of"
             " another version of weightsearch."
         ) from None
+    return model, data
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _manifest(file: Path) -> dict[str, Any]:
     try:
-        facts = json.loads((path / MANIFEST).read_bytes())
-    except (OSError, ValueError):
-        raise CheckpointError(f"{path / MANIFEST}: {DAMAGED}") from None
+        facts = json.loads(file.read_bytes(), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError):
+        raise CheckpointError(f"{file}: {DAMAGED}") from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path / MANIFEST}: must be of format {FORMAT}, but is not; it was written by another"
-            " version of weightsearch."
+            f"{file}: must be of format {FORMAT}, but is not; it was written by another version of"
+            " weightsearch."
+        )
+    files = facts.get("files")
+    if not isinstance(files, dict) or not all(map(_is_entry, files.values())):
+        raise CheckpointError(
+            f"{file}: must name .safetensors files beside it with their sha256, but does not; no"
+            " weightsearch wrote it."
         )
     return facts
 
 
-def _sweep(path: Path) -> None:
-    """Removes what the manifest does not name: the previous checkpoint, or one that failed."""
-    kept = {MANIFEST}
-    if (path / MANIFEST).is_file():
-        kept |= {entry["file"] for entry in _manifest(path)["files"].values()}
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether the entry names a file in the manifest's own folder."""
+    return (
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(key), str) for key in ("file", "sha256"))
+        and re.fullmatch(r"[\w.+-]+\.safetensors", entry["file"]) is not None
+    )
+
+
+def _files(manifest: Path) -> set[str]:
+    """The files that a manifest names; none where it is not there, or of no use."""
+    try:
+        return {entry["file"] for entry in _manifest(manifest)["files"].values()}
+    except CheckpointError:
+        return set()
+
+
+def _sweep(path: Path, manifests: Sequence[str]) -> None:
+    """Removes what these manifests do not name: older checkpoints, or one that failed."""
+    kept = {*manifests}.union(*(_files(path / name) for name in manifests))
     for file in path.iterdir():
         if file.name not in kept:
             file.unlink()

@@ -71,9 +71,17 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
             began = time.monotonic()
             _still_ours(context)
             at = {"position": lane.position(), "epochs": epochs}
-            checkpoint.save(context.folder, LAST, lane.tensors(), facts | at)
+            checkpoint.save(context.folder, LAST, lane.tensors(), facts | at, keep_previous=True)
             saved_at = time.monotonic()
             took_s = saved_at - began
+
+        def save_if_possible() -> None:
+            nonlocal saved_at
+            try:
+                save_last()
+            except CheckpointError as error:  # a full disk: what is lost is only a short cut
+                log.warning("%s Training goes on without", error)
+                saved_at = math.inf
 
         def worth_saving() -> bool:
             """Each epoch but the last, as long as saving takes `SAVING_SHARE` of the time."""
@@ -88,8 +96,10 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
                 if context.final and _best(epochs, context) == len(epochs):
                     at = {"epoch": epoch.number, "metrics": summarise(epochs[-1]).metrics}
                     checkpoint.save(context.folder, "best", {"model": lane.model}, facts | at)
-                if context.final or context.grace_s() is not None or worth_saving():
+                if context.final or context.grace_s() is not None:
                     save_last()
+                elif worth_saving():
+                    save_if_possible()
                 yield epochs[-1]
                 if _ran_out(epochs, context):
                     break
@@ -250,8 +260,8 @@ def _start(
     if not (last / checkpoint.MANIFEST).is_file():
         return lane, []
     try:
-        saved = checkpoint.load(last)
-        if saved.facts["point"] != facts["point"]:
+        saved = checkpoint.load_or_previous(last)
+        if saved.facts.get("point") != facts["point"]:
             log.warning("%s: is of another point, and training starts anew", last)
             return lane, []
         lane.restore(saved)

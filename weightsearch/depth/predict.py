@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,11 +133,11 @@ def _files(image: Path, out: Path) -> tuple[Path, Path, Path]:
 
 
 def _refuse_overwriting(images: Sequence[Path], out: Path) -> None:
-    inputs = {image.resolve() for image in images}
+    inputs = {os.path.realpath(image) for image in images}
     writers: dict[Path, Path] = {}
     for image in images:
         for file in _files(image, out):
-            if file.resolve() in inputs:
+            if os.path.realpath(file) in inputs:
                 raise DataError(f"{file}: is an image to predict for; choose another --out.")
             other = writers.setdefault(file, image)
             if other is not image:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,13 +40,16 @@ class Command:
     path: Sequence[str] = ()
     """Folders in which a study's own objective may lie."""
 
-    def start(self, device: str, threads: int, number: int) -> Process:
+    def start(self, device: str, threads: int, number: int, replaces: str = "") -> Process:
+        """`replaces` names a worker whose process is gone: the new one frees what it held."""
+        name = f"{platform.node()}-{number}-{uuid.uuid4().hex[:8]}"
         arguments = [sys.executable, "-m", "weightsearch", "worker", self.study]
         arguments += ["--device", device]
         arguments += ["--data", str(self.data)] if self.data else []
         environment = os.environ | self.environment
         environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
         environment["WEIGHTSEARCH_LAUNCHER"] = str(os.getpid())
+        environment |= {"WEIGHTSEARCH_WORKER": name, "WEIGHTSEARCH_REPLACES": replaces}
         environment["PYTHONPATH"] = os.pathsep.join(
             [*self.path, *filter(None, [os.environ.get("PYTHONPATH")])]
         )
@@ -60,12 +65,13 @@ class Command:
                 stderr=output,
                 start_new_session=True,
             )
-        return Process(process, device, threads, number, file)
+        return Process(process, name, device, threads, number, file)
 
 
 @dataclass
 class Process:
     popen: subprocess.Popen[bytes]
+    name: str
     device: str
     threads: int
     number: int
@@ -92,9 +98,9 @@ class Fleet:
         for device in devices:
             self._start(device, threads)
 
-    def _start(self, device: str, threads: int) -> None:
+    def _start(self, device: str, threads: int, replaces: str = "") -> None:
         self.started += 1
-        self.processes.append(self.command.start(device, threads, self.started))
+        self.processes.append(self.command.start(device, threads, self.started, replaces))
 
     def check(self, finished: int) -> bool:
         """Whether workers are still at it; replaces those that were killed.
@@ -120,7 +126,7 @@ class Fleet:
                         f"workers must live, but {self.deaths} ended in a row with nothing"
                         f" finished, the last with code {code}; see {process.log}."
                     )
-                self._start(process.device, process.threads)
+                self._start(process.device, process.threads, process.name)
         return bool(self.processes)
 
     def stop(self, patience_s: float) -> None:
@@ -155,6 +161,3 @@ def workers(
         yield fleet.check
     finally:
         fleet.stop(patience_s)
-
-
-LAUNCHERS = {"local": workers}

@@ -16,8 +16,8 @@ from weightsearch import failpoints, plan, preflight, promote
 from weightsearch.budget import Budget
 from weightsearch.config import StudySpec
 from weightsearch.errors import StudyError
-from weightsearch.launch import devices
-from weightsearch.launch.local import LAUNCHERS, Command
+from weightsearch.launch.launchers import LAUNCHERS, PLACED
+from weightsearch.launch.local import Command
 from weightsearch.launch.progress import display, standing
 from weightsearch.ranking import measured, ranking
 from weightsearch.stopping import GRACE_S
@@ -55,8 +55,10 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
     Raises WeightsearchError for whatever the user can put right; KeyboardInterrupt leaves a state
     that the same launch continues.
     """
-    placed = devices.pick(request.device, request.workers)
-    study = _prepare(database, spec, request, placed[0])
+    placed = PLACED[request.on](request.device, request.workers)
+    # What another machine has cannot be found out here.
+    here = placed[0] if request.on == "local" else "cpu"
+    study = _prepare(database, spec, request, here)
     failpoints.reach("after-plan")
     _work(database, study, SEARCH, "search", placed, request)
     failpoints.reach("after-search")
@@ -88,7 +90,7 @@ def promote_study(database: Database, study: Study, request: Request) -> dict[st
         ledger.record_data(database.engine, study, _pack(study.spec, request)[1])
     promote.plan(database.engine, study)
     failpoints.reach("after-promotion-plan")
-    placed = devices.pick(request.device, request.workers)
+    placed = PLACED[request.on](request.device, request.workers)
     _work(database, study, PROMOTION, "promotion", placed, request)
     failpoints.reach("after-promotion-runs")
     return promote.decide(database.engine, study)

@@ -1,4 +1,4 @@
-"""The PostgreSQL programs that the embedded server runs, and how its user runs them."""
+"""The PostgreSQL programs: of the embedded server, with how its user runs them, and clients."""
 
 from __future__ import annotations
 
@@ -69,6 +69,31 @@ def find(data: Path, account: pwd.struct_passwd | None) -> Path:
     )
 
 
+def client(program: str, oldest: int | None = None) -> Path:
+    """`pg_dump` or `pg_restore` of this major version, else of the next newer; without a version,
+    the newest. Raises StorageError where there is none.
+
+    Looked for where the server's programs are, and on PATH. A dump can be restored by programs of
+    its own version or newer, so it is made by none that is newer than need be.
+    """
+    folders = [*_candidates(None)]
+    if not os.environ.get("WEIGHTSEARCH_PG_BIN") and (on_path := shutil.which(program)):
+        folders.append(Path(on_path).parent)
+    found: dict[int, Path] = {}
+    for folder in folders:
+        if (version := _version(folder / program, None)) is not None:
+            found.setdefault(version, folder)
+    fit = [version for version in found if oldest is None or version >= oldest]
+    if fit:
+        return found[max(fit) if oldest is None else min(fit)] / program
+    wanted = f"{oldest} (the server's) or newer" if oldest else f"{OLDEST} or newer"
+    got = f"only {max(found)} is here" if found else "there is none here"
+    raise StorageError(
+        f"{program} must be of version {wanted}, but {got}; install PostgreSQL's client programs"
+        f" (postgresql-client-{oldest or OLDEST}), or name their folder in WEIGHTSEARCH_PG_BIN."
+    )
+
+
 def _candidates(account: pwd.struct_passwd | None) -> Iterator[Path]:
     if named := os.environ.get("WEIGHTSEARCH_PG_BIN"):
         yield Path(named)
@@ -95,19 +120,20 @@ def _number(folder: str) -> int:
 
 def _major(folder: Path, account: pwd.struct_passwd | None) -> int | None:
     """The major version, or None unless the server's user can run both programs."""
-    versions = set()
-    for program in ("initdb", "postgres"):
-        try:
-            answer = subprocess.run(
-                [folder / program, "--version"], capture_output=True, text=True, **run_as(account)
-            )
-        except OSError:
-            return None
-        match = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)
-        if answer.returncode or match is None:
-            return None
-        versions.add(int(match[1]))
+    versions = {_version(folder / program, account) for program in ("initdb", "postgres")}
     return versions.pop() if len(versions) == 1 else None
+
+
+def _version(program: Path, account: pwd.struct_passwd | None) -> int | None:
+    """The major version of a program, or None where the user cannot run it."""
+    try:
+        answer = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, **run_as(account)
+        )
+    except OSError:
+        return None
+    match = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)
+    return int(match[1]) if match and not answer.returncode else None
 
 
 def _copy(installation: Path, target: Path) -> Path:

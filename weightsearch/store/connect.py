@@ -69,6 +69,10 @@ class Connection(psycopg.Connection[Any]):
             raise
         except psycopg.errors.ReadOnlySqlTransaction as error:
             if self.info.parameter_status("in_hot_standby") != "on":
+                error.args = (
+                    f"role '{self.info.user}' lacks a right: it {error.diag.message_primary}; take"
+                    " a worker's role, or let the owner of the tables run `weightsearch migrate`",
+                )
                 raise
             self.close()  # after a failover: a new connection may find the new primary
             raise psycopg.OperationalError(f"the server is a standby: {error}") from None

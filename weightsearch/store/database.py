@@ -18,6 +18,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from weightsearch.errors import ConfigError, StorageError
+from weightsearch.presentable import hide, presentable
 from weightsearch.store import connect, outage, schema, server
 from weightsearch.store.connect import Connect, Connection
 
@@ -83,11 +84,11 @@ def _warn(line: str) -> None:
 def unreachable(url: URL, error: Exception) -> StorageError:
     """One line about a database that cannot be used, without the password."""
     said = " ".join(outage.reason(error).split()).rstrip(".")
-    if url.password:
+    if url.password:  # also where it is too short to be hidden everywhere
         said = said.replace(str(url.password), "***")
     place = url.render_as_string(hide_password=True)
     advice = "" if "lacks a right" in said else "; check --storage, or leave it out"
-    return StorageError(f"the database at {place} cannot be used: {said}{advice}.")
+    return StorageError(presentable(f"the database at {place} cannot be used: {said}{advice}."))
 
 
 def _given(storage: str, command: str, in_arguments: bool) -> Database:
@@ -109,6 +110,7 @@ def _given(storage: str, command: str, in_arguments: bool) -> Database:
 
 
 def _database(url: URL, make: Connect, embedded: bool, cautions: tuple[str, ...] = ()) -> Database:
+    hide(url.password)
     make = connect.paced(make)
     engine = create_engine(connect.DRIVER, **connect.pooled(make))
     return Database(engine, url, embedded, make, cautions)
@@ -119,11 +121,14 @@ def _url(storage: str) -> URL:
         url = make_url(storage)
         if url.get_backend_name() in ("postgresql", "postgres"):
             # A password among the parameters would not be hidden when the URL is shown.
-            secret = url.password or str(url.query.get("password", "")) or None
+            secret = url.password or _last(url, "password")
             url = url.set(drivername="postgresql+psycopg", password=secret)
             url = url.difference_update_query(["password"])
+            hide(_last(url, "sslpassword"))
             connect.parameters(url, "")  # ports that are none, two ways of naming hosts
-            return url
+            if "@" not in (url.host or ""):  # else that is the end of a password
+                return url
+            raise ValueError
     except (ArgumentError, ValueError):  # a ValueError would quote a password in the port's place
         raise StorageError(
             "--storage must be a URL such as postgresql://user:password@host:5432/database, but it"
@@ -133,6 +138,12 @@ def _url(storage: str) -> URL:
         f"--storage must name a PostgreSQL database, but it names '{url.drivername}';"
         " leave it out to use the embedded one."
     )
+
+
+def _last(url: URL, name: str) -> str | None:
+    """A parameter of the URL; of several the last, as libpq has it."""
+    found = url.normalized_query.get(name)
+    return found[-1] if found else None
 
 
 def _password(file: Path) -> str:

@@ -1,0 +1,346 @@
+"""What lies under WEIGHTSEARCH_HOME: how much it is, and which of it nothing refers to any more.
+
+    checkpoints/STUDY/POINT   packs/*.h5   logs/STUDY/*.log   spool/DATABASE/*.json
+
+Only names of these forms are ever removed: what somebody else put there stays. A folder is first
+renamed, in one step, and then emptied; one that a crash left half empty has a name that is never
+looked for, and goes the next time.
+
+No removal harms who is at work. What the database refers to stays; nobody plans a study while it is
+asked; what was written or used a short while ago stays too, since a launch packs its data before it
+plans. A pack that is removed while it is open can be read to the end, and is made again when it is
+wanted again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+
+from weightsearch.errors import DataError
+from weightsearch.store import reading
+from weightsearch.store.database import Database
+from weightsearch.store.ledger import Study
+from weightsearch.store.referred import Referred, referred
+from weightsearch.store.schema import meta
+
+KINDS = ("packs", "checkpoints", "logs", "spool")
+
+UNUSED_S = 3600.0  # what was written or used since then may belong to a launch that is starting
+LOGS_KEPT_S = 30 * 86400.0
+
+POINT = re.compile(r"[0-9a-f]+-s-?\d+(-full)?")
+PACK = re.compile(r"\w+-[0-9a-f]{12}(-\d+x\d+)?\.h5")
+GONE, PARTIAL = ".gone", ".partial"
+LEFTOVER = re.compile(r"\..+\.(tmp|gone)|.+\.partial")
+
+
+def disk(home: Path, engine: Engine) -> dict[str, int]:
+    """Bytes of the database, of each folder of `home`, and what is free on its disk."""
+    with engine.connect() as connection:
+        database = connection.execute(
+            select(func.pg_database_size(func.current_database()))
+        ).scalar_one()
+    there = next(place for place in (home, *home.parents) if place.exists())
+    sizes = {kind: _size(home / kind) for kind in KINDS}
+    return {"database": database, **sizes, "free": shutil.disk_usage(there).free}
+
+
+def going(home: Path, database: Database, study: Study) -> dict[str, Any]:
+    """What deleting a study would remove. Raises StorageError where this role may not delete."""
+    from weightsearch.store import deleting  # imports optuna: half a second
+
+    deleting.check_right(database.engine)
+    counts = reading.counts(database.engine, study)
+    promoted = study.promoted["checkpoint"] if study.promoted else None
+    files = _files_of(home, database.engine, study)
+    return {
+        "study": study.name,
+        "points": counts,
+        "promoted_checkpoint": promoted,
+        "undelivered": sum(path.suffix == ".json" for path in files),
+        "bytes": sum(map(_size, files)),
+        "files": [str(path) for path in files],
+    }
+
+
+def delete(home: Path, database: Database, study: Study, force: bool) -> dict[str, Any]:
+    """Removes a study from the database, then its files of this home; what went.
+
+    Where it dies in between, `gc` removes the files. Raises StudyError where the study is at work.
+    """
+    from weightsearch.store import deleting
+
+    answer = going(home, database, study)
+    went = deleting.delete_study(database.engine, study, force)
+    files = _files_of(home, database.engine, study)
+    answer |= {"bytes": sum(map(_size, files)), "files": [str(path) for path in files]}
+    aside = [folder for path in files for folder in _set_aside(home, path)]
+    for path in aside:
+        shutil.rmtree(path, ignore_errors=True)
+    return answer | {"trials": went.trials}
+
+
+def _files_of(home: Path, engine: Engine, study: Study) -> list[Path]:
+    plain = Path(study.name).name == study.name != ".."  # it comes from the database
+    folders = [home / kind / study.name for kind in ("checkpoints", "logs")] if plain else []
+    with engine.connect() as connection:
+        identity = connection.execute(select(meta.c.identity)).scalar_one()
+    spooled = [
+        path
+        for path in _entries(home / "spool" / identity)
+        if (lease := _lease(path)) is not None and lease["study_id"] == study.id
+    ]
+    return [*(path for path in folders if path.is_dir() and not path.is_symlink()), *spooled]
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that nothing refers to, or (with `kept`) that is left for a reason to be told."""
+
+    path: Path
+    why: str
+    kept: bool = False
+
+
+def gc(
+    home: Path,
+    database: Database,
+    unused_s: float = UNUSED_S,
+    dry_run: bool = False,
+    only_database: bool = False,
+) -> dict[str, Any]:
+    """Removes what nothing refers to and nobody used for `unused_s`; what went, and what is left.
+
+    Results that are not in the database yet always stay. Where the home was used with another
+    database, so does whatever may be that one's, unless `only_database`.
+    """
+    from weightsearch.store import deleting
+
+    leftovers = list(_leftovers(home))  # looks at every file, so before anybody has to wait
+    aside = []
+    with referred(database.engine, hold=not dry_run) as known:
+        others = [] if only_database else _other_databases(home, known)
+        found = [*leftovers, *_unreferred(home, known, others)]
+        items = [_left_alone_if_used(item, unused_s) for item in found]
+        unwanted = {item.path for item in items if not item.kept}
+        items = [item for item in items if unwanted.isdisjoint(item.path.parents)]
+        rows = [(item, _row(item)) for item in items]
+        if not dry_run:
+            for item in items:
+                aside += [] if item.kept else _set_aside(home, item.path)
+            _remove_empty(home, known, {path.parent for path in unwanted})
+        shown = deleting.optuna_leftovers(database.engine, remove=not dry_run)
+    for path in aside:
+        shutil.rmtree(path, ignore_errors=True)
+    removed = [row for item, row in rows if not item.kept]
+    return {
+        "dry_run": dry_run,
+        "removed": removed,
+        "bytes": sum(row["bytes"] for row in removed),
+        "optuna_studies": shown,
+        "kept": [row for item, row in rows if item.kept],
+    }
+
+
+def _left_alone_if_used(item: Item, unused_s: float) -> Item:
+    if item.kept or item.path.name.endswith(GONE) or _unused(item.path, unused_s):
+        return item
+    return Item(item.path, f"{item.why}, but was used a short while ago", kept=True)
+
+
+def _row(item: Item) -> dict[str, Any]:
+    return {"path": str(item.path), "why": item.why, "bytes": _size(item.path)}
+
+
+def _unreferred(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
+    yield from _points(home, known, others)
+    yield from _packs(home, known, others)
+    yield from _results(home, known)
+    yield from _logs(home, known, others)
+
+
+def _other_databases(home: Path, known: Referred) -> list[str]:
+    """Every database whose workers ran here has a spool here."""
+    there = [p.name for p in _entries(home / "spool") if p.is_dir()]
+    return sorted(set(there) - {known.identity})
+
+
+def _foreign(others: list[str]) -> str:
+    return f"may be of another database that was used with this home (spool/{others[0]})"
+
+
+def _leftovers(home: Path) -> Iterator[Item]:
+    """What a process that was killed in the middle of a write, or of a removal, has left."""
+    for kind in KINDS:
+        for folder, folders, files in os.walk(home / kind):
+            for name in sorted([*folders, *files]):
+                if LEFTOVER.fullmatch(name) and not _is_being_packed(Path(folder, name)):
+                    yield Item(Path(folder, name), "was left by a process that was killed")
+            folders[:] = [name for name in folders if not name.endswith(GONE)]
+
+
+def _points(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
+    for study in _entries(home / "checkpoints"):
+        wanted = known.checkpoints.get(study.name)
+        for folder in _entries(study):
+            if not POINT.fullmatch(folder.name) or not folder.is_dir():
+                continue
+            if wanted is None:
+                if others:
+                    yield Item(folder, _foreign(others), kept=True)
+                else:
+                    yield Item(folder, f"study '{study.name}' does not exist")
+            elif folder.name not in wanted:
+                yield Item(folder, "its point is done and not a finalist, or not in the study")
+
+
+def _packs(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
+    from weightsearch.data.packfile import Pack  # imports h5py and numpy
+
+    digests = {digest for digest, _ in known.data}
+    for path in _entries(home / "packs"):
+        if not PACK.fullmatch(path.name) or not path.is_file():
+            continue
+        try:
+            with Pack(path) as pack:
+                is_copy = pack.origin != pack.digest
+                size = pack.shape if is_copy else None
+                reader, origin = pack.reader, pack.origin
+        except DataError:
+            yield Item(path, "cannot be read, and would be made again")
+            continue
+        wanted = (origin, size) in known.data if is_copy else origin in digests
+        if wanted or reader in known.undecided:
+            continue
+        if others:
+            yield Item(path, _foreign(others), kept=True)
+        else:
+            what = "no study trains on these data at this size" if is_copy else "no study uses it"
+            yield Item(path, what)
+
+
+def _results(home: Path, known: Referred) -> Iterator[Item]:
+    for database in _entries(home / "spool"):
+        for path in _entries(database):
+            if path.suffix not in (".json", ".bad"):
+                continue
+            lease = _lease(path)
+            if lease is None:
+                yield Item(path, "no result can be read from it")
+            elif database.name != known.identity:
+                yield Item(path, "a result for another database", kept=True)
+            elif lease["point_id"] not in known.undone:
+                yield Item(path, "a result of a point that is done, or was deleted")
+            elif path.suffix == ".bad":
+                yield Item(path, "a result that the database refused", kept=True)
+            else:
+                yield Item(path, "a result that the next worker here delivers", kept=True)
+
+
+def _logs(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
+    for study in _entries(home / "logs"):
+        for path in _entries(study):
+            if path.is_dir():
+                continue
+            if _unused(path, LOGS_KEPT_S):
+                yield Item(path, f"is older than {LOGS_KEPT_S / 86400:.0f} days")
+            elif study.name not in known.checkpoints and not others:
+                yield Item(path, f"study '{study.name}' does not exist")
+
+
+def _lease(path: Path) -> dict[str, Any] | None:
+    """The claim that a spooled result belongs to; None where none can be read."""
+    try:
+        lease = json.loads(path.read_text())["lease"]
+        return lease if isinstance(lease["point_id"], int) and "study_id" in lease else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder that need not be there; links lead elsewhere, and are not ours."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.is_symlink())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; of what is gone meanwhile, nothing."""
+    inside = (Path(at, name) for at, _, names in os.walk(path) for name in names)
+    files = inside if path.is_dir() else [path]
+    found = 0
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            found += file.lstat().st_size
+    return found
+
+
+def _unused(path: Path, seconds: float) -> bool:
+    """Whether nothing in it was written for so long; a pack's time is that of its last use."""
+    inside = (Path(at, name) for at, fs, files in os.walk(path) for name in (*fs, *files))
+    newest = 0.0
+    for place in (path, *inside):
+        with contextlib.suppress(FileNotFoundError):
+            newest = max(newest, place.lstat().st_mtime)
+    return newest <= time.time() - seconds
+
+
+def _is_being_packed(path: Path) -> bool:
+    """An unfinished pack is its own lock (data/pack.py)."""
+    if path.suffix != PARTIAL:
+        return False
+    with _locked(path) as free:
+        return not free
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Whether nobody else holds the lock of a file, which then is held until the block ends."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield True
+    except (FileNotFoundError, BlockingIOError):
+        yield False
+
+
+def _set_aside(home: Path, path: Path) -> list[Path]:
+    """Takes a file away, or a folder out of use; the folder that is still to be emptied."""
+    if path.suffix == PARTIAL:
+        with _locked(path) as free:
+            if free:
+                path.unlink()
+    elif not path.is_dir():
+        path.unlink(missing_ok=True)
+    elif path.name.endswith(GONE):
+        return [path]
+    else:
+        top = home / path.relative_to(home).parts[0]
+        aside = top / f".{path.name}.{secrets.token_hex(4)}{GONE}"
+        with contextlib.suppress(FileNotFoundError):  # another `gc`, or `delete`, was faster
+            path.rename(aside)
+            return [aside]
+    return []
+
+
+def _remove_empty(home: Path, known: Referred, folders: set[Path]) -> None:
+    """Of these folders those of studies that are gone, where nothing is left in them."""
+    for folder in folders:
+        ours = folder.parent in (home / "checkpoints", home / "logs")
+        if ours and folder.name not in known.checkpoints:
+            with contextlib.suppress(OSError):  # somebody else's files
+                folder.rmdir()

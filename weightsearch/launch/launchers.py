@@ -1,0 +1,11 @@
+"""Where workers can run: `--on`."""
+
+from __future__ import annotations
+
+from weightsearch.launch import devices, local, ray, slurm
+
+PLACED = {"local": devices.pick, "ray": ray.placed, "slurm": slurm.placed}
+"""One device per worker, from `--device` and `--workers`."""
+
+LAUNCHERS = {"local": local.workers, "ray": ray.workers, "slurm": slurm.workers}
+"""Starts workers and replaces those that die; see `launch/local.py`."""

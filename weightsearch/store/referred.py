@@ -1,0 +1,86 @@
+"""What the database refers to outside itself: checkpoints, packs, results on their way."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, select, text
+
+from weightsearch import space
+from weightsearch.space import Point
+from weightsearch.store import connect, ledger, reading
+from weightsearch.store.ledger import PROMOTION
+from weightsearch.store.schema import meta, points, studies
+
+
+@dataclass(frozen=True)
+class Referred:
+    """By name or number, all that a file can be kept for."""
+
+    identity: str
+    """The database's own, which its workers' spools are named after."""
+    checkpoints: dict[str, frozenset[str]]
+    """By study: the names of the folders that somebody may yet read."""
+    data: frozenset[tuple[str, tuple[int, int]]]
+    """Digests of packs, each with an input size."""
+    undecided: frozenset[str]
+    """Readers of studies that have not yet said which data they are about."""
+    undone: frozenset[int]
+    """Points without a result."""
+
+
+def checkpoint_folder(point: Point, seed: int, rung: int) -> str:
+    """The name of a point's folder below its study's."""
+    return f"{point.id()}-s{seed}" + ("-full" if rung == PROMOTION else "")
+
+
+@contextlib.contextmanager
+def referred(engine: Engine, hold: bool) -> Iterator[Referred]:
+    """What is referred to; with `hold`, no study is planned until the block ends."""
+    with contextlib.ExitStack() as stack:
+        if hold:
+            connection = stack.enter_context(connect.unhurried(engine))
+            connection.execute(text(f"LOCK TABLE {studies.name} IN SHARE MODE"))
+        yield _referred(engine)
+
+
+def _referred(engine: Engine) -> Referred:
+    with engine.connect() as connection:
+        identity = connection.execute(select(meta.c.identity)).scalar_one()
+        names = connection.execute(select(studies.c.name)).scalars().all()
+        undone = connection.execute(select(points.c.id).where(points.c.state != "done")).scalars()
+        undone_points = frozenset(undone)
+    known = [ledger.find(engine, name) for name in names]
+    sources = [(study.spec.data, study.data_digest) for study in known if study.spec.data]
+    return Referred(
+        identity=identity,
+        checkpoints={study.name: _checkpoints(engine, study) for study in known},
+        data=frozenset((digest, spec.size) for spec, digest in sources if digest),
+        undecided=frozenset(spec.source for spec, digest in sources if not digest),
+        undone=undone_points,
+    )
+
+
+def _checkpoints(engine: Engine, study: ledger.Study) -> frozenset[str]:
+    """Folders of what is still to be done, of every finalist, and of the best of the search.
+
+    A promotion trains from the start, so it reads no checkpoint of the search; the best one's stays
+    for the objectives that keep one.
+    """
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(points.c.weights, points.c.params, points.c.seed, points.c.rung).where(
+                points.c.study_id == study.id,
+                points.c.weights.is_not(None),
+                (points.c.state != "done") | (points.c.rung == PROMOTION),
+            )
+        ).all()
+    kept = {
+        checkpoint_folder(Point(space.decode(r.weights), r.params), r.seed, r.rung) for r in rows
+    }
+    best = reading.leader(engine, study)
+    if best is not None:
+        kept.add(checkpoint_folder(best[0], study.spec.train.seed, ledger.SEARCH))
+    return frozenset(kept)
