@@ -60,7 +60,7 @@ def _ours() -> str:
 def status(answer: Mapping[str, Any]) -> None:
     points = answer["points"]
     states = "  ".join(f"{n} {state}" for state, n in points.items() if state != "total")
-    console.print(f"study {answer['study']}: {answer['goal']}")
+    console.print(f"study {answer['study']}: {answer['goal']}", soft_wrap=False)  # prose
     if answer["state"] != "running":
         why = f" ({answer['state_reason']})" if answer["state_reason"] else ""
         console.print(f"{answer['state']}{why}; `weightsearch resume {answer['study']}` goes on")
@@ -265,8 +265,8 @@ def inspected(answer: Mapping[str, Any]) -> None:
     console.print(f"reader {answer['reader']} ({options})")
     for split, listed in answer["splits"].items():
         console.print(
-            f"{split}: {len(listed)} frames, {listed[0]} .. {listed[-1]}; groups that are not"
-            f" split: {answer['groups'][split]}"
+            f"{split}: {len(listed)} frames, {answer['groups'][split]} scenes or blocks\n"
+            f"  {listed[0]} .. {listed[-1]}"
         )
     depth = answer["depth_m"]
     console.print(
