@@ -312,6 +312,7 @@ def test_a_missing_prediction_is_an_error_unless_partial(small: Pack, tmp_path: 
     assert scores.missing == small.names[1:3]
     assert scores.names == [n for n in small.names if n not in scores.missing]
     assert scores.notes == ["left out, having no prediction: 2 of 5 frames"]
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match="lacks 5, first rooms/a/00; add some"):
         evaluate_predictions(tmp_path / "nothing", small, "full", partial=True)
 
@@ -396,6 +397,11 @@ def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
         (tmp_path / "mine/a").mkdir(parents=True)
         with pytest.raises(DataError, match="must stay inside the folder"):
             evaluate_predictions(tmp_path / "mine", pack, "full")
+
+
+def test_a_folder_that_is_not_there_is_said(small: Pack, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="absent: must be a folder of predictions"):
+        evaluate_predictions(tmp_path / "absent", small, "full", "test", partial=True)
 
 
 def test_an_unknown_protocol_or_split_is_named(small: Pack, tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import make_spec
+from rich.console import Console
 
 from weightsearch import config, show
+from weightsearch.launch.progress import Standing, _panel
 from weightsearch.objective import Summary
 
 LONG = "efficientnet_with_a_name_that_is_longer_than_any_other_one_in_timm.pretrained_in1k"
@@ -72,3 +76,34 @@ def test_a_line_about_a_run_names_the_protocol() -> None:
     assert show.epoch("epoch", summary, spec) == "epoch  rmse 0.5000  protocol full"
     assert show.epoch("test", summary, spec) == "test  rmse 0.5000  protocol bts"
     assert show.epoch("epoch", summary, make_spec()) == "epoch  rmse 0.5000"
+
+
+def test_a_verdict_speaks_of_a_test_split_only_where_there_is_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    finalist = {"params": {}, "weights": {"fit": 1.0}, "validation": {"rmse": 0.5}, "seeds": 2}
+    verdict = {
+        "metric": "rmse", "finalists": [finalist], "protocol": None, "comparisons": [],
+        "point": "abc", "verdict": "winner", "checkpoint": "/c",
+    }  # fmt: skip
+    show.promoted(verdict)
+    said = capsys.readouterr().out
+    assert "rmse, means over 2 fresh seeds\n" in said
+    assert "test" not in said
+    tested = finalist | {"test": {"rmse": 0.6}, "test_images": 9, "test_interval": [0.5, 0.7]}
+    show.promoted(verdict | {"finalists": [tested], "protocol": "bts"})
+    said = capsys.readouterr().out
+    assert "fresh seeds; test split of 9 images; protocol bts\n" in said
+    assert "0.500..0.700" in said
+
+
+def test_nothing_is_left_of_what_is_done() -> None:
+    now = Standing(
+        finished=3, total=3, failed=0, best="rmse 0.5", seconds_a_point=2.0, seconds_left=0.0
+    )
+    for standing, left in ((now, False), (replace(now, finished=1, seconds_left=4.0), True)):
+        shown = Console(file=io.StringIO(), width=80)
+        shown.print(_panel("search", standing))
+        text = shown.file.getvalue()  # type: ignore[attr-defined]
+        assert ("left" in text) == left
+        assert "best rmse 0.5" in text

@@ -99,7 +99,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
         "host": run.result.get("host"),
         "seed": run.seed,
         "metric": metric,
-        "protocol": study.spec.promote.protocol,
+        "protocol": study.spec.promote.protocol if study.spec.data else None,
         "split": "test",
         "finalists": [_row(study, finalist) for finalist in finalists],
         "comparisons": tests,

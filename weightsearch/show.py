@@ -60,7 +60,7 @@ def _ours() -> str:
 def status(answer: Mapping[str, Any]) -> None:
     points = answer["points"]
     states = "  ".join(f"{n} {state}" for state, n in points.items() if state != "total")
-    console.print(f"study {answer['study']}: {answer['goal']}")
+    console.print(f"study {answer['study']}: {answer['goal']}", soft_wrap=False)  # prose
     if answer["state"] != "running":
         why = f" ({answer['state_reason']})" if answer["state_reason"] else ""
         console.print(f"{answer['state']}{why}; `weightsearch resume {answer['study']}` goes on")
@@ -200,7 +200,8 @@ def promoted(answer: Mapping[str, Any]) -> None:
         n for n in first["params"] if len({str(f["params"][n]) for f in answer["finalists"]}) > 1
     ]
     tested = [n for n in (metric, "rel", "log10") if n in first.get("test", {})]
-    headings = ["val", *("test" if name == metric else name for name in tested), "95 % test"]
+    headings = ["val", *("test" if name == metric else name for name in tested)]
+    headings += ["95 % test"] if tested else []
     table = _table("full runs", (*varied, " ".join(first["weights"]), *headings))
     for row in answer["finalists"]:
         table.add_row(
@@ -208,13 +209,13 @@ def promoted(answer: Mapping[str, Any]) -> None:
             _weights(row),
             f"{row['validation'][metric]:.4f}",
             *(f"{row['test'][name]:.4f}" for name in tested),
-            _interval(row.get("test_interval")),
+            *([_interval(row.get("test_interval"))] if tested else []),
         )
     console.print(table)
-    console.print(
-        f"{metric}, means over {first['seeds']} fresh seeds; test split of"
-        f" {first.get('test_images', 'no')} images, protocol {answer['protocol']}"
-    )
+    notes = [f"{metric}, means over {first['seeds']} fresh seeds"]
+    notes += [f"test split of {first['test_images']} images"] if first.get("test_images") else []
+    notes += [f"protocol {answer['protocol']}"] if answer["protocol"] else []
+    console.print("; ".join(notes))
     for test in answer["comparisons"]:
         span = f"{test['low']:+.4f} .. {test['high']:+.4f}" if test["low"] is not None else "none"
         console.print(
@@ -264,8 +265,8 @@ def inspected(answer: Mapping[str, Any]) -> None:
     console.print(f"reader {answer['reader']} ({options})")
     for split, listed in answer["splits"].items():
         console.print(
-            f"{split}: {len(listed)} frames, {listed[0]} .. {listed[-1]}; groups that are not"
-            f" split: {answer['groups'][split]}"
+            f"{split}: {len(listed)} frames, {answer['groups'][split]} scenes or blocks\n"
+            f"  {listed[0]} .. {listed[-1]}"
         )
     depth = answer["depth_m"]
     console.print(

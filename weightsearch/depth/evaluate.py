@@ -119,6 +119,8 @@ def evaluate_predictions(
     such file, ConfigError for an unknown protocol.
     """
     protocol, indices = _asked(protocol_name, pack, split)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: must be a folder of predictions, but there is no such folder.")
     found, missing = _find(folder, pack, indices)
     if missing and not (partial and found):
         raise DataError(

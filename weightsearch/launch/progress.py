@@ -124,7 +124,7 @@ def _panel(title: str, now: Standing) -> Table:
     table.add_row(title, ProgressBar(max(1, now.total), done, width=30), f"{done}/{now.total}")
     facts: Mapping[str, Any] = {
         "a point": duration(now.seconds_a_point) if now.seconds_a_point is not None else "",
-        "left": duration(now.seconds_left) if now.seconds_left is not None else "",
+        "left": duration(now.seconds_left) if now.seconds_left and done < now.total else "",
         "failed": f"{now.failed} (weightsearch status shows why)" if now.failed else "",
     }
     grid = Table.grid()
