@@ -69,6 +69,14 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
         ({"model": {"encoder": []}}, "model.encoder"),
         ({"params": {"mae": 1}}, "must not be named as a loss term"),
         ({"sampler": "grid"}, "sampler"),
+        ({"loss": {"weights": {"mae": -1}}}, "weights: the weight of 'mae' must be a number of at"),
+        ({"loss": {"weights": [{"mae": "1"}]}}, "the weight of 'mae' must be a number of at least"),
+        ({"loss": {"weights": 3}}, "loss.weights: must be a grid, or one or several tables"),
+        ({"train": {"lr": "fast"}}, "train.lr: Input should be"),
+        (
+            {"data": {"source": "synthetic", "size": [64, 64], "min_depth_m": 5, "max_depth_m": 2}},
+            "data: `min_depth_m` must be below `max_depth_m`, but got 5 and 2",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_place(tables: dict[str, Any], said: str) -> None:

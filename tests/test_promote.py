@@ -149,6 +149,15 @@ def test_the_search_is_finished_before_the_best_is_promoted(opened: Database) ->
     assert reading.counts(opened.engine, begun, PROMOTION)["total"] == 0
 
 
+def test_a_single_finalist_wins_over_nobody(opened: Database) -> None:
+    spec = make_spec(promote={"top": 1, "seeds": [1], "epochs": 3})
+    alone = ledger.create(opened.engine, "alone", spec, plan.plan(spec))
+    for lease in leases(opened, alone):
+        ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
+    run_finalists(opened, alone, [{"rmse": 1.0}])
+    assert promote.decide(opened.engine, alone)["verdict"] == "the only finalist"
+
+
 def test_nothing_to_promote_is_an_error(opened: Database) -> None:
     spec = make_spec()
     empty = ledger.create(opened.engine, "empty", spec, plan.plan(spec))

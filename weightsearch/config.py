@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -71,6 +72,15 @@ class DataSpec(Part):
     options: dict[str, Value] = {}
     """Options of the reader; they are part of the pack's identity."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> DataSpec:
+        if self.min_depth_m >= self.max_depth_m:
+            raise ValueError(
+                f"`min_depth_m` must be below `max_depth_m`, but got {self.min_depth_m:g} and"
+                f" {self.max_depth_m:g}."
+            )
+        return self
+
     @field_validator("val")
     @classmethod
     def _by_blocks(cls, val: str) -> str:
@@ -131,6 +141,18 @@ class LossSpec(Part):
                     f"unknown grid '{weights['grid']}'; {did_you_mean(str(weights['grid']), forms)}"
                 )
             return forms[weights["grid"]].model_validate(weights)
+        for vector in weights if isinstance(weights, list | tuple) else [weights]:
+            if not isinstance(vector, dict):
+                raise ValueError(
+                    "must be a grid, or one or several tables of weights such as"
+                    f" {{ mae = 0.6, ssim = 1.0 }}, but got {vector!r}."
+                )
+            for term, weight in vector.items():
+                if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+                    raise ValueError(
+                        f"the weight of '{term}' must be a number of at least 0, but got"
+                        f" {weight!r}."
+                    )
         return weights
 
     @model_validator(mode="after")
@@ -349,9 +371,13 @@ def parse(tables: Mapping[str, Any], where: str) -> StudySpec:
         raise ConfigError(f"{where}: {error}") from None
 
 
+OPTION = re.compile(r"[A-Z]|(str|int|float|bool|constrained-\w+|tuple\[.*)$")
+"""What pydantic puts into an error's place to say which of several types was tried."""
+
+
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    place = ".".join(str(p) for p in problem["loc"] if not str(p)[:1].isupper())
+    place = ".".join(str(p) for p in problem["loc"] if not OPTION.match(str(p)))
     if problem["type"] == "extra_forbidden":
         key = str(problem["loc"][-1])
         return f"{place}: unknown key; {did_you_mean(key, _keys_beside(problem['loc']))}"

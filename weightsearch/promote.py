@@ -91,7 +91,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
     chosen = min([best, *equals], key=Finalist.simplicity)
     run = (min if smaller else max)(chosen.runs, key=lambda r: r.result["metrics"][metric])
     verdict = {
-        "verdict": "no difference shown" if equals else "winner",
+        "verdict": _verdict(others, equals),
         "point": chosen.point.id(),
         "params": dict(chosen.point.params),
         "weights": space.decimals(chosen.point.weights),
@@ -118,6 +118,12 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
     }
     ledger.promote(engine, study, verdict)
     return verdict
+
+
+def _verdict(others: Sequence[Finalist], equals: Sequence[Finalist]) -> str:
+    if not others:
+        return "the only finalist"
+    return "no difference shown" if equals else "winner"
 
 
 def _finalists(engine: Engine, study: Study) -> tuple[list[Finalist], list[str]]:
