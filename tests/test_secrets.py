@@ -177,6 +177,8 @@ import logging, os
 def run(weights, params, context):
     logging.warning("I use %s", os.environ["WEIGHTSEARCH_STORAGE"])
     yield {"rmse": weights["a"]}
+    if weights["a"] == 1:
+        raise OSError(f"cannot reach {os.environ['WEIGHTSEARCH_STORAGE']}")
     yield {"rmse": weights["a"] / 2}
 """
 
@@ -219,7 +221,8 @@ def test_a_study_leaves_its_databases_password_nowhere(server: OwnServer, tmp_pa
             name: admin.execute(f"SELECT x::text FROM {name} x").fetchall()
             for (name,) in tables.fetchall()
         }
-    assert rows["trial_user_attributes"]
+    assert "cannot reach postgresql+psycopg://postgres:***@" in str(rows["ws_points"])
+    assert "cannot reach" in str(rows["trial_user_attributes"])
     assert {name for name, found in rows.items() if server.password in str(found)} == set()
 
 

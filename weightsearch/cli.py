@@ -132,7 +132,7 @@ def launch(
         name=name or f"{file.stem}-{spec.sampler.kind}",
         budget=budgets.parse(budget or ()),
         home=config.home(),
-        data=data.resolve() if data else None,
+        data=Path(os.path.realpath(data)) if data else None,
         device=device,
         workers=workers,
         on=on,
@@ -240,7 +240,7 @@ def promote(
     request = session.Request(
         name=study.name,
         home=config.home(),
-        data=data.resolve() if data else None,
+        data=Path(os.path.realpath(data)) if data else None,
         device=device,
         workers=workers,
         path=(str(Path.cwd()),),

@@ -3,8 +3,9 @@
 Claiming a waiting point and taking over one whose lease ran out are the same statement, so there
 is no reaper that could crash, and a recovered point keeps its place in the order. All times are the
 database's. Every write carries (point, attempt, worker): a worker that was given up for dead and
-comes back changes no row, and learns so from the answer. Every statement may be sent again when
-its answer was lost on the way: it then does nothing twice.
+comes back changes no row, and learns so from the answer. Every statement may be sent again when its
+answer was lost on the way: it then does nothing twice. Reasons are other people's texts, and
+are kept as `presentable` has them: without a secret.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from weightsearch import config, space
 from weightsearch.config import StudySpec
 from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.plan import Plan, Seen
+from weightsearch.presentable import presentable
 from weightsearch.space import Point
 from weightsearch.store import claiming
 from weightsearch.store.schema import attempts, channel, points, studies
@@ -309,8 +311,11 @@ def finish(engine: Engine, lease: Lease, result: Mapping[str, Any], outcome: str
     `outcome` is `done` or `diverged` (a verdict too: done, but never ranked). Committing the same
     attempt's result again changes nothing and is True again.
     """
-    values = {"state": "done", "result": dict(result), "lease_until": None, "reason": None}
-    if _end(engine, lease, values, outcome, result.get("reason")):
+    kept = dict(result)
+    if "reason" in kept:
+        kept["reason"] = presentable(kept["reason"])
+    values = {"state": "done", "result": kept, "lease_until": None, "reason": None}
+    if _end(engine, lease, values, outcome, kept.get("reason")):
         return True
     with engine.connect() as connection:
         committed = connection.execute(
@@ -323,6 +328,7 @@ def finish(engine: Engine, lease: Lease, result: Mapping[str, Any], outcome: str
 
 def fail(engine: Engine, lease: Lease, reason: str) -> bool:
     """Gives the point up for good, with the reason."""
+    reason = presentable(reason)
     return _end(engine, lease, {"state": "failed", "reason": reason}, "failed", reason)
 
 
@@ -330,7 +336,7 @@ def give_back(engine: Engine, lease: Lease, reason: str, paused: bool) -> bool:
     """Lets another worker have the point, at its own place, without counting a lost attempt."""
     state = "paused" if paused else "waiting"
     values = {"state": state, "worker": None, "lease_until": None}
-    return _end(engine, lease, values, "given back", reason)
+    return _end(engine, lease, values, "given back", presentable(reason))
 
 
 def retry(
@@ -338,6 +344,7 @@ def retry(
 ) -> bool:
     """Lets the point be tried again, at its own place; failed with the reason instead once it was
     tried `attempts` times."""
+    reason = presentable(reason)
     hopeless = points.c.spent + 1 >= attempts
     values = {
         "state": case((hopeless, "failed"), else_="paused"),
