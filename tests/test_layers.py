@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 PACKAGE = ROOT / "weightsearch"
-HEAVY = {"torch", "timm", "optuna", "sqlalchemy"}
+HEAVY = {"torch", "timm", "optuna", "sqlalchemy", "ray", "submitit"}
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
