@@ -163,11 +163,12 @@ def _look(connection: psycopg.Connection[Any], *rest: object) -> None:
     statement: that would be every second one of ours. Nobody sends anything unasked but a server
     that says goodbye, so it is enough to look whether there is something to read.
     """
-    connected = connection.pgconn
+    connected, ready = connection.pgconn, select.poll()
     for _ in range(4):  # its last words, and the end
         if connected.status != pq.ConnStatus.OK:
             raise DisconnectionError("the server has closed the connection")
-        if not select.select([connected.socket], [], [], 0)[0]:
+        ready.register(connected.socket, select.POLLIN)
+        if not ready.poll(0):
             return
         with contextlib.suppress(psycopg.OperationalError):
             connected.consume_input()
