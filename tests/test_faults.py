@@ -334,6 +334,20 @@ def test_a_replaced_worker_takes_over_at_once(
     assert (found["ok"], found["starts"], found["lost"]) == (True, 4, 1)
 
 
+def test_a_replaced_workers_result_on_disk_is_not_lost(
+    opened: Database, storage: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = create(opened, points=1, **own_objective(home, SLOW))
+    monkeypatch.setenv("WEIGHTSEARCH_WORKER", "dead")
+    dies_at("after-spool", storage, home, monkeypatch, lease=3600)
+    monkeypatch.delenv("WEIGHTSEARCH_WORKER")
+    monkeypatch.setenv("WEIGHTSEARCH_REPLACES", "dead")
+    finish(storage, home)
+    found = reading.verify(opened.engine, study)
+    assert (found["ok"], found["starts"], found["lost"]) == (True, 1, 0)
+    assert (home / "trained").read_text().count("\n") == 1
+
+
 # F1: claims exclude each other
 
 

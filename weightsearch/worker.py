@@ -78,9 +78,7 @@ def run(worker: Worker) -> int:
     engine, study, stop = worker.database.engine, worker.study, worker.stop
     trained = objective.load(study.spec.objective.run)
     results = patiently(lambda: spool.folder(engine, worker.home), stop.asked)
-    if worker.replaces is not None:
-        control.sign_off(engine, worker.replaces, "its process died")
-    control.sign_on(engine, study, worker.name, platform.node(), os.getpid(), worker.device)
+    patiently(lambda: _arrive(worker, results), stop.asked)
     changes = Listener(worker.database, study.id)
     finished = 0
     lease: Lease | None = None
@@ -88,7 +86,7 @@ def run(worker: Worker) -> int:
         with stop.on_signals(), mirroring(worker.database, study, worker.name):
             while not stop.asked():
                 try:
-                    if lease is None:  # at first, and whenever there is nothing better to do
+                    if lease is None:  # whenever there is nothing better to do
                         patiently(lambda: spool.replay(engine, results), stop.asked)
                     lease = patiently(lambda: _claim(worker), stop.asked)
                     if lease is None:
@@ -110,6 +108,19 @@ def run(worker: Worker) -> int:
         with contextlib.suppress(Exception):
             control.sign_off(engine, worker.name)
     return finished
+
+
+def _arrive(worker: Worker, results: Path) -> None:
+    """Commits what lies on disk, frees what the replaced worker held, and signs on.
+
+    In this order: that worker's last result may be on disk, and then nothing of it was lost.
+    """
+    engine = worker.database.engine
+    spool.replay(engine, results)
+    if worker.replaces is not None:
+        control.sign_off(engine, worker.replaces, "its process died")
+    name, host, pid = worker.name, platform.node(), os.getpid()
+    control.sign_on(engine, worker.study, name, host, pid, worker.device)
 
 
 def _until_next(now: control.Standing) -> float | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, and_, func, insert, or_, select, update
+from sqlalchemy import Engine, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.budget import Budget
 from weightsearch.store import claiming, reading
@@ -91,7 +92,9 @@ def sign_on(engine: Engine, study: Study, worker: str, host: str, pid: int, devi
     """Lists a worker, for those who ask who is there."""
     with claiming.at_once(engine) as connection:
         connection.execute(
-            insert(workers).values(id=worker, study_id=study.id, host=host, pid=pid, device=device)
+            upsert(workers)
+            .values(id=worker, study_id=study.id, host=host, pid=pid, device=device)
+            .on_conflict_do_nothing()
         )
 
 
