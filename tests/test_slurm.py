@@ -119,7 +119,7 @@ def test_an_element_near_its_time_limit_is_requeued_and_goes_on(
     fake_slurm.send(other.processes(), signal.SIGSTOP)  # else it might do all the rest
     secret = make_url(storage).password
     assert secret
-    lines = [" ".join(process.cmdline()) for process in psutil.process_iter()]
+    lines = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
     assert not any(secret in line for line in lines)
     fake_slurm.scancel("--signal=USR2", "1_0")  # as Slurm does `--signal` seconds before the limit
     wait_until(lambda: element.read("runs") == "2")
