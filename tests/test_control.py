@@ -288,3 +288,13 @@ def listens(opened: Database, study: ledger.Study) -> bool:
                 )
             ).scalar()
         )
+
+
+def test_a_place_that_is_not_known_is_refused_everywhere(
+    cli: Cli, opened: Database, storage: str
+) -> None:
+    create(opened)
+    for command in (("launch", "quickstart"), ("promote", "study")):
+        refused = cli(*command, "--on", "mars", WEIGHTSEARCH_STORAGE=storage)
+        assert refused.returncode == 1
+        assert refused.stderr == ("error: --on must be one of local, ray, slurm, but got 'mars'.\n")

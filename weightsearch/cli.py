@@ -47,6 +47,8 @@ from weightsearch.failures import REPLACE_ME
 
 DATABASE_S = 60.0  # a worker that starts in an outage waits this long
 
+On = Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")]
+
 app = typer.Typer(
     name="weightsearch",
     help="Finds the weights of a multi-term loss, and the encoder to go with them; trains the"
@@ -105,7 +107,7 @@ def launch(
         list[str] | None,
         typer.Option(help="2h, '100 points' or '8 device-h'; repeatable. None: all points."),
     ] = None,
-    on: Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")] = "local",
+    on: On = "local",
     promote: Annotated[bool, typer.Option(help="Train the best in full afterwards.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
     as_json: Json = False,
@@ -117,10 +119,8 @@ def launch(
     from weightsearch import budget as budgets
     from weightsearch import show
     from weightsearch.launch import session
-    from weightsearch.launch.launchers import LAUNCHERS
 
-    if on not in LAUNCHERS:
-        raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")
+    _check_on(on)
     if name is not None and not re.fullmatch(r"[\w][\w.+-]*", name):
         raise ConfigError(f"--name must be letters, digits and . _ + -, but got '{name}'.")
     file = config.study_file(study)
@@ -225,6 +225,7 @@ def promote(
     device: Device = "auto",
     data: Data = None,
     storage: Storage = None,
+    on: On = "local",
     as_json: Json = False,
 ) -> None:
     """Train the best configurations in full with fresh seeds, compare them, mark the winner.
@@ -235,6 +236,7 @@ def promote(
     from weightsearch.launch import session
     from weightsearch.store import ledger
 
+    _check_on(on)
     database = open_storage(storage)
     study = ledger.find(database.engine, name)
     request = session.Request(
@@ -243,6 +245,7 @@ def promote(
         data=Path(os.path.realpath(data)) if data else None,
         device=device,
         workers=workers,
+        on=on,
         path=(str(Path.cwd()),),
     )
     _interrupt_on_sigterm()
@@ -338,6 +341,13 @@ def predict(
     made = prediction.predict(checkpoint, images, out, devices.pick(device, 1)[0])
     files = [{name: _plain(value) for name, value in vars(one).items()} for one in made]
     print_answer({"predictions": files}, as_json, show.predictions)
+
+
+def _check_on(on: str) -> None:
+    from weightsearch.launch.launchers import LAUNCHERS
+
+    if on not in LAUNCHERS:
+        raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")
 
 
 def _interrupt_on_sigterm() -> None:
