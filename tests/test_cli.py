@@ -154,7 +154,7 @@ def test_a_data_set_is_inspected_and_packed(cli: Cli) -> None:
     [
         ("launch quikstart", "unknown study 'quikstart'; did you mean 'quickstart'?"),
         ("launch --sampler gird", "unknown sampler 'gird'; did you mean 'grid'?"),
-        ("launch --on moon", "--on must be one of local, but got 'moon'."),
+        ("launch --on moon", "--on must be one of local, ray, slurm, but got 'moon'."),
         ("launch --name ../x", "--name must be letters, digits"),
         ("launch --device tpu", "--device must be auto, cpu, cuda or cuda:N, but got 'tpu'."),
         ("launch --storage mysql://x/y", "must name a PostgreSQL database"),

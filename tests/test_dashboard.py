@@ -140,7 +140,6 @@ def test_it_shows_what_the_ledger_holds(storage: str, opened: Database, tmp_path
     ledger.finish(opened.engine, lease, result)
     mirror = Mirror(opened, study)
     mirror.sync()
-    mirror.close()
     with dashboard(storage, tmp_path) as shown:
         status, body, headers = shown.ask("GET", "/api/studies")
         assert (status, headers["X-Content-Type-Options"]) == (200, "nosniff")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -53,12 +54,13 @@ def own_objective(home: Path, code: str) -> dict[str, Any]:
 
 def dies_at(
     place: str, storage: str, home: Path, monkeypatch: pytest.MonkeyPatch, lease: float = 2.0
-) -> None:
-    """A worker that dies once at this place, as by kill -9."""
+) -> int:
+    """A worker that dies once at this place, as by kill -9; its process."""
     monkeypatch.setenv("WEIGHTSEARCH_FAILPOINT", place)
     with workers(1, "study", storage, home, lease) as (dead,):
         assert dead.wait(PATIENCE_S) == -signal.SIGKILL
     monkeypatch.delenv("WEIGHTSEARCH_FAILPOINT")
+    return dead.pid
 
 
 def finish(storage: str, home: Path, number: int = 1, lease: float = 2.0) -> str:
@@ -339,9 +341,9 @@ def test_a_replaced_workers_result_on_disk_is_not_lost(
 ) -> None:
     study = create(opened, points=1, **own_objective(home, SLOW))
     monkeypatch.setenv("WEIGHTSEARCH_WORKER", "dead")
-    dies_at("after-spool", storage, home, monkeypatch, lease=3600)
+    dead = dies_at("after-spool", storage, home, monkeypatch, lease=3600)
     monkeypatch.delenv("WEIGHTSEARCH_WORKER")
-    monkeypatch.setenv("WEIGHTSEARCH_REPLACES", "dead")
+    monkeypatch.setenv("WEIGHTSEARCH_REPLACES", f"{platform.node()}-{dead}-dead")
     finish(storage, home)
     found = reading.verify(opened.engine, study)
     assert (found["ok"], found["starts"], found["lost"]) == (True, 1, 0)

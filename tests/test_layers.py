@@ -16,7 +16,7 @@ HEAVY = {"torch", "timm", "optuna", "sqlalchemy", "ray", "submitit"}
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "stopping", "whole", "failpoints", "failures", "presentable"},
+    {"errors", "stopping", "whole", "failpoints", "failures", "presentable", "problems"},
     {"names"},
     {"config", "budget"},
     {"objective", "space", "provenance"},

@@ -184,7 +184,7 @@ def worker(
         device=devices.pick(device, 1)[0],
         data=data,
         lease_s=lease,
-        name=os.environ.get("WEIGHTSEARCH_WORKER") or service.new_name(),
+        name=service.new_name(os.environ.get("WEIGHTSEARCH_WORKER")),
         replaces=os.environ.get("WEIGHTSEARCH_REPLACES") or None,
     )
     try:

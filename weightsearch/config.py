@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from weightsearch import problems
 from weightsearch.errors import ConfigError, did_you_mean
 
 DEPTH_OBJECTIVE = "weightsearch.depth.objective:run"
@@ -366,39 +366,9 @@ def parse(tables: Mapping[str, Any], where: str) -> StudySpec:
     try:
         return StudySpec.model_validate(tables)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_first_problem(error)}") from None
+        raise ConfigError(f"{where}: {problems.first(error, StudySpec, Part)}") from None
     except ConfigError as error:  # from names.check
         raise ConfigError(f"{where}: {error}") from None
-
-
-OPTION = re.compile(r"[A-Z]|(str|int|float|bool|constrained-\w+|tuple\[.*)$")
-"""What pydantic puts into an error's place to say which of several types was tried."""
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    place = ".".join(str(p) for p in problem["loc"] if not OPTION.match(str(p)))
-    if problem["type"] == "extra_forbidden":
-        key = str(problem["loc"][-1])
-        return f"{place}: unknown key; {did_you_mean(key, _keys_beside(problem['loc']))}"
-    if problem["type"] == "missing":
-        return f"{place}: is missing."
-    message = problem["msg"].removeprefix("Value error, ")
-    got = "" if problem["type"] == "value_error" else f", but got {problem['input']!r}."
-    return f"{place}: {message}{got}" if place else f"{message}{got}"
-
-
-def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
-    """The keys that the table holding `place` may have."""
-    part: Any = StudySpec
-    for step in place[:-1]:
-        field = part.model_fields.get(step) if hasattr(part, "model_fields") else None
-        options = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
-        tables = [t for t in options if isinstance(t, type) and issubclass(t, Part)]
-        if not tables:
-            return []
-        part = tables[0]
-    return list(part.model_fields)
 
 
 def home() -> Path:

@@ -43,9 +43,10 @@ EXPIRED_S = 0.05  # after a lease's end, so that it has ended by the database's 
 log = logging.getLogger(__name__)
 
 
-def new_name() -> str:
-    """Nobody else's, ever: it is part of the fence."""
-    return f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+def new_name(ending: str | None = None) -> str:
+    """Nobody else's, ever: it is part of the fence. A launcher chooses the ending, so that it knows
+    the name of a worker that died (launch/local.py)."""
+    return f"{platform.node()}-{os.getpid()}-{ending or uuid.uuid4().hex[:8]}"
 
 
 @dataclass

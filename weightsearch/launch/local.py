@@ -42,14 +42,14 @@ class Command:
 
     def start(self, device: str, threads: int, number: int, replaces: str = "") -> Process:
         """`replaces` names a worker whose process is gone: the new one frees what it held."""
-        name = f"{platform.node()}-{number}-{uuid.uuid4().hex[:8]}"
+        ending = uuid.uuid4().hex[:8]
         arguments = [sys.executable, "-m", "weightsearch", "worker", self.study]
         arguments += ["--device", device]
         arguments += ["--data", str(self.data)] if self.data else []
         environment = os.environ | self.environment
         environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
         environment["WEIGHTSEARCH_LAUNCHER"] = str(os.getpid())
-        environment |= {"WEIGHTSEARCH_WORKER": name, "WEIGHTSEARCH_REPLACES": replaces}
+        environment |= {"WEIGHTSEARCH_WORKER": ending, "WEIGHTSEARCH_REPLACES": replaces}
         environment["PYTHONPATH"] = os.pathsep.join(
             [*self.path, *filter(None, [os.environ.get("PYTHONPATH")])]
         )
@@ -65,6 +65,7 @@ class Command:
                 stderr=output,
                 start_new_session=True,
             )
+        name = f"{platform.node()}-{process.pid}-{ending}"  # as `worker.new_name` has it
         return Process(process, name, device, threads, number, file)
 
 
