@@ -24,8 +24,6 @@ from weightsearch.store.connect import Connect, Connection
 
 PASSWORD_FILE = "WEIGHTSEARCH_STORAGE_PASSWORD_FILE"
 
-KEEPALIVE = connect.LIBPQ
-
 log = logging.getLogger(__name__)
 
 
