@@ -52,7 +52,7 @@ def ended_now() -> dict[str, Any]:
     return {"ended_at": func.now(), "seconds": elapsed}
 
 
-def open_points(study_id: int) -> Select[Any]:
+def open_points(study_id: Any) -> Select[Any]:
     """The points of a study that are still to be done, by whomever."""
     return select(points.c.id).where(points.c.study_id == study_id, points.c.state.in_(OPEN))
 

@@ -17,9 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Engine,
-    Text,
     and_,
     case,
     func,
@@ -39,7 +37,7 @@ from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.plan import Plan, Seen
 from weightsearch.presentable import presentable
 from weightsearch.space import Point
-from weightsearch.store import claiming
+from weightsearch.store import claiming, ending
 from weightsearch.store.schema import attempts, channel, points, studies
 
 SEARCH, PROMOTION = 0, 1  # rungs
@@ -314,8 +312,7 @@ def finish(engine: Engine, lease: Lease, result: Mapping[str, Any], outcome: str
     kept = dict(result)
     if "reason" in kept:
         kept["reason"] = presentable(kept["reason"])
-    values = {"state": "done", "result": kept, "lease_until": None, "reason": None}
-    if _end(engine, lease, values, outcome, kept.get("reason")):
+    if _end(engine, lease, ending.FINISH, outcome, kept.get("reason"), its_result=kept):
         return True
     with engine.connect() as connection:
         committed = connection.execute(
@@ -328,15 +325,13 @@ def finish(engine: Engine, lease: Lease, result: Mapping[str, Any], outcome: str
 
 def fail(engine: Engine, lease: Lease, reason: str) -> bool:
     """Gives the point up for good, with the reason."""
-    reason = presentable(reason)
-    return _end(engine, lease, {"state": "failed", "reason": reason}, "failed", reason)
+    return _end(engine, lease, ending.FAIL, "failed", presentable(reason))
 
 
 def give_back(engine: Engine, lease: Lease, reason: str, paused: bool) -> bool:
     """Lets another worker have the point, at its own place, without counting a lost attempt."""
     state = "paused" if paused else "waiting"
-    values = {"state": state, "worker": None, "lease_until": None}
-    return _end(engine, lease, values, "given back", presentable(reason))
+    return _end(engine, lease, ending.GIVE_BACK, "given back", presentable(reason), new_state=state)
 
 
 def retry(
@@ -345,36 +340,26 @@ def retry(
     """Lets the point be tried again, at its own place; failed with the reason instead once it was
     tried `attempts` times."""
     reason = presentable(reason)
-    hopeless = points.c.spent + 1 >= attempts
-    values = {
-        "state": case((hopeless, "failed"), else_="paused"),
-        "reason": case((hopeless, f"{reason} (tried {attempts} times)"), else_=None),
-        "worker": None,
-        "lease_until": None,
-        "spent": points.c.spent + 1,
-        "shrink": points.c.shrink + int(out_of_memory),
-    }
-    return _end(engine, lease, values, "failed", reason)
+    tried = f"{reason} (tried {attempts} times)"
+    facts = {"at_most": attempts, "tried": tried, "more_shrink": int(out_of_memory)}
+    return _end(engine, lease, ending.RETRY, "failed", reason, **facts)
 
 
 def _end(
-    engine: Engine, lease: Lease, values: Mapping[str, Any], outcome: str, reason: str | None
+    engine: Engine, lease: Lease, statement: Any, outcome: str, reason: str | None, **facts: Any
 ) -> bool:
-    """Closes an attempt and its point together, and wakes whoever waits for what that changes."""
-    ended = update(points).where(_fence(lease)).values(**values).returning(points.c.id).cte("ended")
-    closed = (
-        update(attempts)
-        .where(attempts.c.point_id == ended.c.id, attempts.c.attempt == lease.attempt)
-        .values(outcome=outcome, reason=reason, **claiming.ended_now())
-        .returning(attempts.c.point_id)
-        .cte("closed")
-    )
-    wakes: ColumnElement[bool] = literal(True)
-    if outcome in ("done", "diverged"):  # only the last one: others wait for the end
-        wakes = ~claiming.open_points(lease.study_id).where(points.c.id != lease.point_id).exists()
-    woken = case((wakes, func.pg_notify(channel(lease.study_id), "").cast(Text)))
+    """Runs one of the endings; False where the claim is lost."""
+    given = {
+        "of_point": lease.point_id,
+        "of_attempt": lease.attempt,
+        "by_worker": lease.worker,
+        "of_study": lease.study_id,
+        "the_outcome": outcome,
+        "why": reason,
+        "channel": channel(lease.study_id),
+    }
     with claiming.at_once(engine) as connection:
-        return connection.execute(select(ended.c.id, woken).add_cte(closed)).first() is not None
+        return connection.execute(statement, given | facts).first() is not None
 
 
 def promote(engine: Engine, study: Study, verdict: Mapping[str, Any]) -> None:
