@@ -83,7 +83,7 @@ def test_a_pack_gives_back_what_the_reader_gave(reader: str, tmp_path: Path) -> 
         assert pack.origin == pack.digest
         for i in range(len(pack)):
             was, found = source.read(i), pack.frame(i)
-            assert was.rgb.shape == (*pack.shape, 3)
+            assert was.rgb.shape == (*pack.sizes[0], 3)
             assert np.array_equal(found.rgb, was.rgb)
             assert np.array_equal(found.valid, was.valid)
             assert np.abs(found.depth_m - was.depth_m).max() <= 0.0005 + 1e-6
@@ -115,8 +115,8 @@ def test_frames_are_read_in_the_order_asked_for(tmp_path: Path) -> None:
     with Pack(ensure("synthetic", None, ROOMS, tmp_path)) as pack:
         for indices in ([], [3], [0, 1, 2], [5, 1, 2, 3, 0, 0, 11], list(range(12))[::-1]):
             rgb, depth_m, valid = pack.read(indices)
-            assert rgb.shape == (len(indices), *pack.shape, 3)
-            assert depth_m.shape == valid.shape == (len(indices), *pack.depth_shape)
+            assert rgb.shape == (len(indices), *pack.sizes[0], 3)
+            assert depth_m.shape == valid.shape == (len(indices), *pack.depth_sizes[0])
             for k, i in enumerate(indices):
                 alone = pack.frame(i)
                 assert np.array_equal(rgb[k], alone.rgb)
@@ -143,15 +143,31 @@ def test_a_data_set_without_any_valid_depth_is_refused(tmp_path: Path) -> None:
     assert files(tmp_path) == set()
 
 
-def test_frames_of_two_sizes_are_refused_by_name(tmp_path: Path) -> None:
-    csv = Csv(tmp_path / "set").write()
-    for name, pixels in zip(
-        csv.train[3], (np.zeros((8, 9, 3), np.uint8), np.ones((8, 9), np.uint8)), strict=True
-    ):
-        csv.save(name, pixels)
-    with pytest.raises(DataError, match=r"block_001_out/0001: all frames must have the size"):
-        ensure("nyu_csv", csv.root, {}, tmp_path)
-    assert files(tmp_path) == set()
+def test_frames_of_several_sizes_are_kept_as_they_are(tmp_path: Path) -> None:
+    """Their depth may be of another size than their RGB, as a laser's grid is."""
+    rng = np.random.default_rng(0)
+    sizes = [((6, 8), (6, 8)), ((9, 4), (3, 5)), ((6, 8), (6, 8)), ((6, 8), (3, 4))]
+    frames = [
+        Frame(
+            rng.integers(0, 256, (*rgb, 3), dtype=np.uint8),
+            (1 + np.arange(depth[0] * depth[1]).reshape(depth)).astype(np.float32) / 10,
+            np.ones(depth, np.bool_),
+        )
+        for rgb, depth in sizes
+    ]
+    with Pack(made(tmp_path, frames)) as pack:
+        assert list(zip(pack.sizes, pack.depth_sizes, strict=True)) == sizes
+        for i, was in enumerate(frames):
+            found = pack.frame(i)
+            assert np.array_equal(found.rgb, was.rgb)
+            assert np.allclose(found.depth_m, was.depth_m, atol=0.0005)
+        assert pack.read([2, 0])[0].shape == (2, 6, 8, 3)
+        with pytest.raises(ValueError, match="of one size"):
+            pack.read([0, 1])
+        assert list(pack.batches([0, 2, 1, 3], 8)) == [[0, 2], [1], [3]]
+        assert list(pack.batches([0, 2, 0], 2)) == [[0, 2], [0]]
+    with Pack(training_copy(tmp_path / "made.h5", (32, 48), tmp_path)) as copy:
+        assert set(zip(copy.sizes, copy.depth_sizes, strict=True)) == {((32, 48), (16, 24))}
 
 
 def test_depth_beyond_the_range_is_refused_not_wrapped_around(tmp_path: Path) -> None:
@@ -312,7 +328,7 @@ def cut(path: Path) -> None:
 
 def other_format(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        about = json.loads(file["about"][0]) | {"format": 2}
+        about = json.loads(file["about"][0]) | {"format": 1}
         del file["about"]
         file["about"] = np.array([json.dumps(about).encode()])
 
@@ -324,15 +340,15 @@ def foreign(path: Path) -> None:
 
 def shorter(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        file["rgb"].resize(3, axis=0)
+        file["rgb_0"].resize(3, axis=0)
 
 
 def linked(path: Path) -> None:
     with h5py.File(path.with_name("other.h5"), "w") as file:
-        file["rgb"] = np.zeros((12, 96, 128, 3), np.uint8)
+        file["rgb_0"] = np.zeros((12, 96, 128, 3), np.uint8)
     with h5py.File(path, "r+") as file:
-        del file["rgb"]
-        file["rgb"] = h5py.ExternalLink("other.h5", "rgb")
+        del file["rgb_0"]
+        file["rgb_0"] = h5py.ExternalLink("other.h5", "rgb_0")
 
 
 DAMAGES: list[Callable[[Path], object]] = [
@@ -367,7 +383,7 @@ def test_a_missing_pack_is_refused(tmp_path: Path) -> None:
 def test_a_flipped_bit_in_a_frame_is_refused_not_trained_on(tmp_path: Path) -> None:
     target = ensure("synthetic", None, ROOMS, tmp_path)
     with h5py.File(target) as file:
-        chunk = file["rgb"].id.get_chunk_info(4)
+        chunk = file["rgb_0"].id.get_chunk_info(4)
     data = bytearray(target.read_bytes())
     data[chunk.byte_offset + chunk.size // 2] ^= 1
     target.write_bytes(data)
@@ -420,7 +436,7 @@ def test_a_training_copy_has_no_test_frame(tmp_path: Path) -> None:
         assert copy.groups == [full.groups[i] for i in full.indices("train")]
         assert Counter(copy.splits) == {"train": 8}
         assert copy.origin == full.digest != copy.digest
-        assert (copy.shape, copy.depth_shape) == ((48, 64), (24, 32))
+        assert (copy.sizes[0], copy.depth_sizes[0]) == ((48, 64), (24, 32))
         assert (copy.reader, copy.options) == (full.reader, full.options)
         assert (copy.ground_truth, copy.max_depth_m) == (full.ground_truth, full.max_depth_m)
         for name in full.names:

@@ -217,7 +217,7 @@ def _packs(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
         try:
             with Pack(path) as pack:
                 is_copy = pack.origin != pack.digest
-                size = pack.shape if is_copy else None
+                size = pack.sizes[0] if is_copy else None
                 reader, origin = pack.reader, pack.origin
         except DataError:
             yield Item(path, "cannot be read, and would be made again")

@@ -1,13 +1,15 @@
 """The layout of a pack: one HDF5 file, one chunk per frame.
 
-    rgb     uint8  (n, h, w, 3)
-    depth   uint16 (n, h', w'), times metres_per_unit
-    valid   bool   (n, h', w')
+    rgb_K    uint8  (n_K, h, w, 3)
+    depth_K  uint16 (n_K, h', w'), times metres_per_unit
+    valid_K  bool   (n_K, h', w')
+    places   uint32 (n, 2): the K of each frame, and its row there
     names, groups, splits, skipped   UTF-8
     about   JSON, UTF-8: format, metres_per_unit, reader, options, ground_truth, max_depth_m,
             digest, origin
 
-h', w' are h, w; in a training copy they are half of it, rounded up. All text is of fixed length:
+Frames of one size share a K: data sets exist whose frames differ in size, or whose depth is of
+another size than its RGB. In a training copy h', w' are half of h, w, rounded up. All text is of fixed length:
 reading variable-length text from a damaged file crashes HDF5 2.0.
 """
 
@@ -15,9 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,10 +32,13 @@ from weightsearch.data import hdf5
 from weightsearch.data.source import Frame, FrameRef
 from weightsearch.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 LAW = f"must be a pack of format {FORMAT}"
 MILLIMETRE = 0.001
 COARSE = 1 / 256
+Size = tuple[int, int]
+PARTS = (("rgb", "u", 4), ("depth", "u", 3), ("valid", "b", 3))
+"""Name, kind and dimensions of what is kept of each frame."""
 LARGEST_MM_M = 65.0
 """uint16 millimetres end at 65.5 m."""
 ABOUT: dict[str, Any] = {
@@ -82,23 +87,21 @@ class Pack:
 
     def _load(self) -> None:
         about = self._about()
-        self._rgb = hdf5.dataset(self._file, "rgb", "u", 4)
-        self._depth = hdf5.dataset(self._file, "depth", "u", 3)
-        self._valid = hdf5.dataset(self._file, "valid", "b", 3)
         self.names: list[str] = self._strings("names")
         self.groups: list[str] = self._strings("groups")
         self.splits: list[str] = self._strings("splits")
         self.skipped: list[str] = self._strings("skipped")
         """Frames without any valid depth, which are left out."""
-        count, *shape, channels = self._rgb.shape
-        fits = {count} == {len(self.names), len(self.groups), len(self.splits), len(self._depth)}
-        types = [part.dtype for part in (self._rgb, self._depth, self._valid)]
-        fits &= channels == 3 and self._valid.shape == self._depth.shape
-        if not fits or types != [np.uint8, np.uint16, np.bool_]:
+        self._places = self._read_places()
+        self._parts = [self._part(k) for k in range(int(self._places[:, 0].max()) + 1)]
+        rows = np.array([len(part["rgb"]) for part in self._parts])
+        if not (self._places[:, 1] < rows[self._places[:, 0]]).all():
             raise DataError(f"{self.path}: {LAW}, but its parts differ in size or type.")
-        self.shape: tuple[int, int] = (shape[0], shape[1])
-        """Height and width of the RGB images."""
-        self.depth_shape: tuple[int, int] = self._depth.shape[1:]
+        self.sizes: list[Size] = [self._parts[k]["rgb"].shape[1:3] for k in self._places[:, 0]]
+        """Height and width of each frame's RGB image."""
+        self.depth_sizes: list[Size] = [
+            self._parts[k]["depth"].shape[1:3] for k in self._places[:, 0]
+        ]
         self.reader: str = about["reader"]
         self.options: dict[str, Value] = about["options"]
         self.ground_truth: str = about["ground_truth"]
@@ -108,6 +111,27 @@ class Pack:
         self.origin: str = about["origin"] or self.digest
         """The digest of the full-size pack: of a training copy the one it was made from."""
         self._metres_per_unit: float = about["metres_per_unit"]
+
+    def _read_places(self) -> npt.NDArray[np.intp]:
+        places = hdf5.read(
+            hdf5.dataset(self._file, "places", "u", 2), (), f"{self.path}: 'places'"
+        ).astype(np.intp)
+        counts = {len(self.names), len(self.groups), len(self.splits), len(places)}
+        if len(counts) > 1 or places.shape[1] != 2 or not len(places):
+            raise DataError(f"{self.path}: {LAW}, but its parts differ in size or type.")
+        return places
+
+    def _part(self, k: int) -> dict[str, h5py.Dataset]:
+        """The frames of one size."""
+        part = {
+            name: hdf5.dataset(self._file, f"{name}_{k}", kind, dimensions)
+            for name, kind, dimensions in PARTS
+        }
+        rgb, depth, valid = (part[name] for name, *_ in PARTS)
+        fits = rgb.shape[3] == 3 and depth.shape == valid.shape and len(rgb) == len(depth)
+        if not fits or [p.dtype for p in part.values()] != [np.uint8, np.uint16, np.bool_]:
+            raise DataError(f"{self.path}: {LAW}, but its parts differ in size or type.")
+        return part
 
     def _about(self) -> dict[str, Any]:
         try:
@@ -155,37 +179,48 @@ class Pack:
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """rgb (n, h, w, 3), depth_m (n, h', w') in metres and valid (n, h', w'), in this order.
 
-        Neighbours are read together, so ascending indices are fastest.
+        The frames must be of one size (`batches` cuts so). Neighbours are read together, so
+        ascending indices are fastest.
         """
-        wanted = np.asarray(indices, dtype=np.intp)
+        places = self._places[np.asarray(indices, dtype=np.intp)]
+        if len(set(places[:, 0])) > 1:
+            raise ValueError("frames that are read together must be of one size")
+        part, wanted = self._parts[places[0, 0] if len(places) else 0], places[:, 1]
         rgb, units, valid = (
-            np.empty((len(wanted), *part.shape[1:]), dtype=part.dtype)
-            for part in (self._rgb, self._depth, self._valid)
+            np.empty((len(wanted), *part[name].shape[1:]), dtype=part[name].dtype)
+            for name, *_ in PARTS
         )
         breaks = np.flatnonzero(np.diff(wanted, prepend=-2) != 1).tolist()
         for start, stop in pairwise([*breaks, len(wanted)]):
             first = int(wanted[start])
             span = slice(first, first + stop - start)
-            where = f"{self.path}: frames from {self.names[first]}"
-            for part, out in ((self._rgb, rgb), (self._depth, units), (self._valid, valid)):
-                out[start:stop] = hdf5.read(part, span, where)
+            where = f"{self.path}: frames from {self.names[indices[start]]}"
+            for name, out in (("rgb", rgb), ("depth", units), ("valid", valid)):
+                out[start:stop] = hdf5.read(part[name], span, where)
         depth_m = units.astype(np.float32)
         depth_m *= np.float32(self._metres_per_unit)
         return rgb, depth_m, valid
+
+    def batches(self, indices: Sequence[int], most: int) -> Iterator[list[int]]:
+        """The indices in runs of at most `most` frames of one size, in their order."""
+        for _, run in groupby(indices, lambda i: int(self._places[i, 0])):
+            frames = list(run)
+            yield from (frames[k : k + most] for k in range(0, len(frames), most))
 
 
 def write(
     file: h5py.File, frames: Iterable[tuple[FrameRef, Frame]], count: int, about: About
 ) -> None:
-    """Writes at most `count` frames as they come; those without valid depth are left out, by name.
+    """Writes the frames as they come; those without valid depth are left out, by name.
 
-    Raises DataError where frames differ in size, exceed the range, or none is left.
+    Raises DataError where frames exceed the range, or none is left.
     """
     unit = MILLIMETRE if about.max_depth_m <= LARGEST_MM_M else COARSE
     digest = hashlib.sha256()
     refs: list[FrameRef] = []
     skipped: list[str] = []
-    parts: dict[str, h5py.Dataset] = {}
+    places: list[tuple[int, int]] = []
+    parts: dict[tuple[int, ...], tuple[int, dict[str, h5py.Dataset]]] = {}
     for ref, frame in frames:
         units = _units(frame, unit, ref.name)
         valid = frame.valid & (units > 0)
@@ -193,21 +228,23 @@ def write(
             skipped.append(ref.name)
             continue
         arrays = {"rgb": frame.rgb, "depth": np.where(valid, units, 0), "valid": valid}
-        parts = parts or {name: _create(file, name, count, array) for name, array in arrays.items()}
+        size = (*frame.rgb.shape, *valid.shape)
+        if size not in parts:
+            k = len(parts)
+            made = {name: _create(file, f"{name}_{k}", array) for name, array in arrays.items()}
+            parts[size] = k, made
+        k, datasets = parts[size]
+        row = len(datasets["rgb"])
         digest.update("\0".join((ref.name, ref.group, ref.split, str(frame.rgb.shape))).encode())
         for name, array in arrays.items():
-            if array.shape != parts[name].shape[1:]:
-                raise DataError(
-                    f"frame {ref.name}: all frames must have the size of {refs[0].name},"
-                    f" {parts[name].shape[1:3]}, but has {array.shape[:2]} (height, width)."
-                )
-            parts[name][len(refs)] = array
+            datasets[name].resize(row + 1, axis=0)
+            datasets[name][row] = array
             digest.update(np.ascontiguousarray(array).data)
         refs.append(ref)
+        places.append((k, row))
     if not refs:
         raise DataError(f"at least one frame must have valid depth, but none of {count} has.")
-    for part in parts.values():
-        part.resize(len(refs), axis=0)
+    file["places"] = np.array(places, dtype=np.uint32)
     facts = {"format": FORMAT, "metres_per_unit": unit, "digest": digest.hexdigest()}
     texts: dict[str, list[str]] = {
         "names": [ref.name for ref in refs],
@@ -230,10 +267,10 @@ def _units(frame: Frame, unit: float, name: str) -> npt.NDArray[np.uint16]:
     return units.astype(np.uint16)
 
 
-def _create(file: h5py.File, name: str, count: int, frame: npt.NDArray[np.generic]) -> h5py.Dataset:
+def _create(file: h5py.File, name: str, frame: npt.NDArray[np.generic]) -> h5py.Dataset:
     return file.create_dataset(
         name,
-        (count, *frame.shape),
+        (0, *frame.shape),
         dtype=frame.dtype,
         maxshape=(None, *frame.shape),
         chunks=(1, *frame.shape),
