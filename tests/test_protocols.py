@@ -12,10 +12,16 @@ from torch import Tensor
 
 from weightsearch import names
 from weightsearch.depth.metrics import METRICS, per_image
-from weightsearch.depth.protocols import PROTOCOLS, Protocol, counted, fit
+from weightsearch.depth.protocols import PROTOCOLS, Protocol, Size, align, counted, is_of_part
+from weightsearch.depth.protocols import fit as unclamped
 from weightsearch.errors import DataError
 
 NYU = (480, 640)
+
+
+def fit(protocol: Protocol, pred_m: Tensor, shape: Size, data_max_m: float) -> Tensor:
+    """As it is judged."""
+    return unclamped(protocol, pred_m, shape, data_max_m).clamp(*protocol.range_m(data_max_m))
 
 
 def gt_of(*values: float) -> Tensor:
@@ -35,7 +41,7 @@ def test_a_study_file_may_name_every_protocol_and_no_other() -> None:
 def test_contract(protocol: Protocol) -> None:
     assert PROTOCOLS[protocol.name] is protocol
     assert "\n" not in protocol.description
-    assert (protocol.crop is None) == (protocol.shape is None)
+    assert (protocol.sees is None) == (protocol.covers is None)
     near_m, far_m = protocol.range_m(10.0)
     pred = torch.tensor([math.nan, math.inf, -math.inf, -1.0, 0.0, 5.0, 1e9]).reshape(1, 1, 1, 7)
     for shape in ((1, 7), (48, 64)):
@@ -62,17 +68,17 @@ def test_a_crop_is_these_pixels_of_a_nyu_frame(
 ) -> None:
     crop = PROTOCOLS[name].crop
     assert crop is not None
-    numbers = torch.arange(480 * 640).reshape(NYU)[crop]
+    numbers = torch.arange(480 * 640).reshape(NYU)[crop(NYU)]
     assert numbers.numel() == pixels
     assert int(numbers[0, 0]) == first[0] * 640 + first[1]
     assert int(numbers[-1, -1]) == last[0] * 640 + last[1]
 
 
-def test_the_crop_of_a_mirrored_protocol_is_symmetric() -> None:
-    for protocol in PROTOCOLS.values():
-        if protocol.mirror and protocol.crop is not None:
-            columns = torch.arange(640)[protocol.crop[1]]
-            assert columns.flip(0).tolist() == (639 - columns).tolist()
+def test_the_crop_of_densedepth_is_symmetric() -> None:
+    crop = PROTOCOLS["densedepth"].crop
+    assert crop is not None
+    columns = torch.arange(640)[crop(NYU)[1]]
+    assert columns.flip(0).tolist() == (639 - columns).tolist()
 
 
 @pytest.mark.parametrize("name", ["bts", "densedepth"])
@@ -134,7 +140,7 @@ def test_a_pixel_that_is_no_number_does_not_spoil_its_neighbours(name: str) -> N
     pred[..., 0, 0] = math.inf
     got = fit(PROTOCOLS[name], pred, (9, 9), 10.0)[0, 0]
     assert got[8].tolist() == pytest.approx([4.0] * 9)
-    assert float(got[0, 0]) == pytest.approx(10.0)
+    assert float(got[0, 0]) == pytest.approx(PROTOCOLS[name].range_m(10.0)[1])
     assert float(got[4, 4]) == pytest.approx(PROTOCOLS[name].min_m)
 
 
@@ -158,8 +164,96 @@ def test_densedepth_resizes_as_its_scikit_image_call_does_inside_the_crop() -> N
     generator = torch.Generator().manual_seed(0)
     pred = 0.5 + 9 * torch.rand(1, 1, 240, 320, generator=generator)
     protocol = PROTOCOLS["densedepth"]
-    ours = fit(protocol, pred, NYU, 10.0)[0, 0][protocol.crop].numpy()
+    assert protocol.crop is not None
+    crop = protocol.crop(NYU)
+    ours = fit(protocol, pred, NYU, 10.0)[0, 0][crop].numpy()
     theirs = skimage_resize(
         pred[0, 0].numpy(), NYU, order=1, preserve_range=True, mode="reflect", anti_aliasing=True
-    )[protocol.crop]
+    )[crop]
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+# Parts of pictures: pixel counts and corners, from the literature (reference sizes)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "rows", "columns"),
+    [
+        # BTS's eval_with_pngs on the five sizes of KITTI's colour camera, and on one
+        ("kitti_eigen_garg", (375, 1242), (153, 371), (44, 1197)),
+        ("kitti_eigen_garg", (370, 1224), (151, 366), (43, 1180)),
+        ("kitti_eigen_garg", (376, 1241), (153, 372), (44, 1196)),
+        # AdaBins' and ZoeDepth's: Garg's fractions of 352x1216 (143:349, 43:1172), moved by 23, 13
+        ("kitti_eigen_garg_kb", (375, 1242), (166, 372), (56, 1185)),
+        ("make3d_c1", (55, 305), (17, 38), (0, 305)),
+        ("s2d", (240, 320), (6, 234), (8, 312)),
+    ],
+)
+def test_the_part_that_counts(
+    name: str, shape: Size, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    crop = PROTOCOLS[name].crop
+    assert crop is not None
+    assert crop(shape) == (slice(*rows), slice(*columns))
+
+
+def test_the_part_that_a_network_is_given() -> None:
+    make3d, kitti = PROTOCOLS["make3d_c1"].sees, PROTOCOLS["kitti_eigen_garg"].sees
+    assert make3d is not None
+    assert kitti is not None
+    assert make3d((2272, 1704)) == (slice(710, 1562), slice(0, 1704))  # monodepth2's
+    assert kitti((375, 1242)) == (slice(23, 375), slice(13, 1229))
+    PROTOCOLS["kitti_eigen_garg"].check_shape((370, 1224))
+    with pytest.raises(DataError, match=r"needs ground truth of at least 352x1216 pixels"):
+        PROTOCOLS["kitti_eigen_garg"].check_shape((351, 1242))
+
+
+def test_a_prediction_of_the_part_is_told_from_one_of_the_whole() -> None:
+    def told(name: str, size: Size, shape: Size, picture: Size) -> bool:
+        return is_of_part(PROTOCOLS[name], size, shape, picture)
+
+    kitti: tuple[Size, Size] = (375, 1242), (375, 1242)
+    assert told("kitti_eigen_garg", (352, 1216), *kitti)
+    assert told("kitti_eigen_garg", (176, 608), *kitti)
+    assert not told("kitti_eigen_garg", (375, 1242), *kitti)
+    assert not told("kitti_eigen_garg", (188, 621), *kitti)
+    make3d: tuple[Size, Size] = (55, 305), (2272, 1704)
+    assert told("make3d_c1", (852, 1704), *make3d)
+    assert told("make3d_c1", (21, 305), *make3d)
+    assert not told("make3d_c1", (1136, 852), *make3d)
+    assert not told("make3d_c1", (55, 305), *make3d)
+    assert told("s2d", (228, 304), (240, 320), NYU)
+    assert not told("s2d", (240, 320), (240, 320), NYU)
+    assert not told("full", (228, 304), NYU, NYU)
+
+
+def test_what_lies_around_the_part_is_at_the_near_end() -> None:
+    pred = torch.full((1, 1, 21, 305), 5.0)
+    got = unclamped(PROTOCOLS["make3d_c1"], pred, (55, 305), 80.0, of_part=True)[0, 0]
+    assert (got[17:38] == 5).all()
+    assert (got[:17] == 1e-3).all()
+    assert (got[38:] == 1e-3).all()
+
+
+# Scale alignment
+
+
+def test_alignment_undoes_what_it_is_for() -> None:
+    generator = torch.Generator().manual_seed(0)
+    gt = 1 + 8 * torch.rand(2, 6, 7, generator=generator)
+    counts = torch.rand(2, 6, 7, generator=generator) > 0.3
+    garbage = torch.where(counts, 1.0, 1e9)
+    assert torch.equal(align("none", gt, gt, counts), gt)
+    scaled = align("median", 0.3 * gt * garbage, gt, counts)
+    assert torch.allclose(scaled[counts], gt[counts].double())
+    shifted = align("least-squares", (0.3 * gt + 2) * garbage, gt, counts)
+    assert torch.allclose(shifted[counts], gt[counts].double(), atol=1e-5)
+
+
+def test_alignment_of_a_flat_or_absent_prediction_is_finite() -> None:
+    gt = gt_of(1.0, 2.0, 6.0)
+    counts = valid_like(gt)
+    assert align("median", gt_of(0, 0, 0), gt, counts).tolist() == [[[0, 0, 0]]]
+    assert align("least-squares", gt_of(4, 4, 4), gt, counts).tolist() == [[[3, 3, 3]]]
+    for how in ("median", "least-squares"):
+        assert torch.equal(align(how, gt, gt, ~counts), gt.double())

@@ -12,7 +12,16 @@ NAMES = {
     "reader": ("nyu_labeled", "nyu_csv", "synthetic"),
     "decoder": ("densedepth",),
     "loss term": ("mae", "edge", "ssim"),
-    "protocol": ("bts", "densedepth", "full"),
+    "protocol": (
+        "bts",
+        "zoe",
+        "densedepth",
+        "s2d",
+        "full",
+        "kitti_eigen_garg",
+        "kitti_eigen_garg_kb",
+        "make3d_c1",
+    ),
     "sampler": ("grid", "random", "qmc", "tpe"),
 }
 

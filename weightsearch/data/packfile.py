@@ -9,8 +9,8 @@
             digest, origin
 
 Frames of one size share a K: data sets exist whose frames differ in size, or whose depth is of
-another size than its RGB. In a training copy h', w' are half of h, w, rounded up. All text is of fixed length:
-reading variable-length text from a damaged file crashes HDF5 2.0.
+another size than its RGB. In a training copy h', w' are half of h, w, rounded up. All text is of
+fixed length: reading variable-length text from a damaged file crashes HDF5 2.0.
 """
 
 from __future__ import annotations
@@ -113,9 +113,10 @@ class Pack:
         self._metres_per_unit: float = about["metres_per_unit"]
 
     def _read_places(self) -> npt.NDArray[np.intp]:
-        places = hdf5.read(
-            hdf5.dataset(self._file, "places", "u", 2), (), f"{self.path}: 'places'"
-        ).astype(np.intp)
+        found = hdf5.dataset(self._file, "places", "u", 2)
+        places: npt.NDArray[np.intp] = hdf5.read(found, (), f"{self.path}: 'places'").astype(
+            np.intp
+        )
         counts = {len(self.names), len(self.groups), len(self.splits), len(places)}
         if len(counts) > 1 or places.shape[1] != 2 or not len(places):
             raise DataError(f"{self.path}: {LAW}, but its parts differ in size or type.")

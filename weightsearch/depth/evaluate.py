@@ -19,8 +19,17 @@ from weightsearch.data.resize import resize_rgb
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.depth_files import read_depth
 from weightsearch.depth.metrics import per_image, rmse_pooled
-from weightsearch.depth.protocols import PROTOCOLS, Protocol, counted, fit
-from weightsearch.errors import DataError
+from weightsearch.depth.protocols import (
+    ALIGNMENTS,
+    PROTOCOLS,
+    Protocol,
+    Size,
+    align,
+    counted,
+    fit,
+    is_of_part,
+)
+from weightsearch.errors import ConfigError, DataError, did_you_mean
 
 Predict = Callable[[Tensor], Tensor]
 """RGB (b, 3, h, w) in 0..1 to depth in metres (b, 1, h', w')."""
@@ -34,12 +43,16 @@ class Scores:
     """What a protocol says of some predictions."""
 
     protocol: str
+    alignment: str
+    """How each image's scale was fitted to its ground truth; usually `none`."""
     ground_truth: str
     """The kind that the data has, which may not be the one that the protocol is meant for."""
     per_image: dict[str, list[float]]
     """Each metric, one value per scored image."""
     pooled: dict[str, float]
     """What only all images together have: `rmse_pooled`."""
+    pixels: list[int]
+    """How many pixels of each scored image count."""
     names: list[str]
     groups: list[str]
     """Name, and scene or block, of each scored image."""
@@ -64,6 +77,7 @@ def score(
     size: tuple[int, int],
     device: torch.device | str,
     batch: int,
+    alignment: str = "none",
 ) -> Scores:
     """What the protocol says of a network on these frames of a pack at its native resolution.
 
@@ -73,18 +87,19 @@ def score(
     """
 
     def batches() -> Iterator[_Batch]:
-        for start in range(0, len(indices), batch):
-            chunk = indices[start : start + batch]
+        for chunk in pack.batches(indices, batch):
             rgb, gt_m, valid = pack.read(chunk)
+            if protocol.sees is not None:
+                rgb = rgb[:, *protocol.sees((rgb.shape[1], rgb.shape[2]))]
             inputs = network_input(rgb, size, device)
             with torch.no_grad():
                 views_m = [predict(inputs).float()]
                 if protocol.mirror:
                     views_m.append(predict(inputs.flip(-1)).float().flip(-1))
-            truth = (torch.from_numpy(x).to(device) for x in (gt_m, valid))
-            yield _Batch(chunk, views_m, *truth)
+            gt, mask = (torch.from_numpy(x).to(device) for x in (gt_m, valid))
+            yield _Batch(chunk, views_m, gt, mask, of_part=True)
 
-    return _score(batches(), pack, protocol)
+    return _score(batches(), pack, protocol, indices, alignment)
 
 
 def network_input(
@@ -97,20 +112,38 @@ def network_input(
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, pack: Pack, protocol_name: str, split: str, device: torch.device | str
+    checkpoint: Path,
+    pack: Pack,
+    protocol_name: str,
+    split: str,
+    device: torch.device | str,
+    alignment: str = "none",
+    size: Size | None = None,
 ) -> Scores:
-    """What the protocol says of a checkpoint's network on a split, at the size it was trained at.
+    """What the protocol says of a checkpoint's network on a split, at the size it was trained at,
+    or at `size` (height, width).
 
     Raises CheckpointError for a checkpoint of no use, DataError as `score` does, ConfigError for an
     unknown protocol.
     """
-    protocol, indices = _asked(protocol_name, pack, split)
+    protocol, indices = _asked(protocol_name, pack, split, alignment)
     network = checkpoints.network(checkpoint, device)
-    return score(network, pack, indices, protocol, network.data.size, device, BATCH)
+    at = size or network.data.size
+    scores = score(network, pack, indices, protocol, at, device, BATCH, alignment)
+    if at == network.data.size:
+        return scores
+    trained = "x".join(str(side) for side in network.data.size)
+    note = f"the network was given {at[0]}x{at[1]} pixels, but was trained at {trained}"
+    return dataclasses.replace(scores, notes=[*scores.notes, note])
 
 
 def evaluate_predictions(
-    folder: Path, pack: Pack, protocol_name: str, split: str = "test", partial: bool = False
+    folder: Path,
+    pack: Pack,
+    protocol_name: str,
+    split: str = "test",
+    partial: bool = False,
+    alignment: str = "none",
 ) -> Scores:
     """What the protocol says of a folder of NAME.npy (metres) or, without one, NAME.png (16-bit,
     millimetres); NAME is the frame's, sub-folders included.
@@ -118,7 +151,7 @@ def evaluate_predictions(
     Raises DataError where a prediction is missing (with `partial` it is counted instead) or is no
     such file, ConfigError for an unknown protocol.
     """
-    protocol, indices = _asked(protocol_name, pack, split)
+    protocol, indices = _asked(protocol_name, pack, split, alignment)
     if not folder.is_dir():
         raise DataError(f"{folder}: must be a folder of predictions, but there is no such folder.")
     found, missing = _find(folder, pack, indices)
@@ -129,23 +162,34 @@ def evaluate_predictions(
             f" add {'some' if partial else 'them, or give --partial'}."
         )
     resized: list[str] = []
+    parts: list[str] = []
 
     def batches() -> Iterator[_Batch]:
         for i, file in found.items():
             depth_m = read_depth(file)
-            if depth_m.shape != pack.shape:
-                resized.append(f"{pack.names[i]} from {depth_m.shape[0]}x{depth_m.shape[1]}")
+            size: Size = (depth_m.shape[0], depth_m.shape[1])
+            shape = _stepped(protocol, pack.depth_sizes[i])
+            of_part = is_of_part(protocol, size, shape, pack.sizes[i])
+            if of_part:
+                parts.append(pack.names[i])
+            elif size != shape:
+                resized.append(f"{pack.names[i]} from {size[0]}x{size[1]} to {shape[0]}x{shape[1]}")
             _, gt_m, valid = (torch.from_numpy(x) for x in pack.read([i]))
-            yield _Batch([i], [torch.from_numpy(depth_m)[None, None]], gt_m, valid)
+            views_m = [torch.from_numpy(depth_m)[None, None]]
+            yield _Batch([i], views_m, gt_m, valid, of_part)
 
-    scores = _score(batches(), pack, protocol)
+    scores = _score(batches(), pack, protocol, list(found), alignment)
     notes = list(scores.notes)
     if missing:
         notes.append(f"left out, having no prediction: {len(missing)} of {len(indices)} frames")
     if resized:
         notes.append(
-            f"resized bilinearly to {pack.shape[0]}x{pack.shape[1]}: {len(resized)} of"
-            f" {len(found)} predictions, first {resized[0]}"
+            f"resized bilinearly: {len(resized)} of {len(found)} predictions, first {resized[0]}"
+        )
+    if parts:
+        notes.append(
+            f"taken to show only what protocol '{protocol.name}' gives to a network, by their size:"
+            f" {len(parts)} of {len(found)} predictions, first {parts[0]}"
         )
     if protocol.mirror:
         notes.append(
@@ -155,11 +199,14 @@ def evaluate_predictions(
     return dataclasses.replace(scores, missing=missing, notes=notes)
 
 
-def _asked(protocol_name: str, pack: Pack, split: str) -> tuple[Protocol, list[int]]:
+def _asked(
+    protocol_name: str, pack: Pack, split: str, alignment: str
+) -> tuple[Protocol, list[int]]:
     """The protocol, found to suit the pack, and the split's frames, at least one."""
     names.check("protocol", protocol_name)
     protocol = PROTOCOLS[protocol_name]
-    protocol.check_shape(pack.shape)
+    if alignment not in ALIGNMENTS:
+        raise ConfigError(f"unknown alignment '{alignment}'; {did_you_mean(alignment, ALIGNMENTS)}")
     indices = pack.indices(split)
     if not indices:
         have = ", ".join(sorted(set(pack.splits)))
@@ -175,21 +222,27 @@ class _Batch:
     gt_m: Tensor
     valid: Tensor
     """(b, h, w) each."""
+    of_part: bool
+    """Whether the predictions show what the protocol `sees`, not the whole picture."""
 
 
-def _score(batches: Iterable[_Batch], pack: Pack, protocol: Protocol) -> Scores:
-    assert pack.depth_shape == pack.shape, "a training copy has no ground truth of its own"
-    protocol.check_shape(pack.shape)
+def _score(
+    batches: Iterable[_Batch],
+    pack: Pack,
+    protocol: Protocol,
+    asked: Sequence[int],
+    alignment: str,
+) -> Scores:
+    assert pack.digest == pack.origin, "a training copy has no ground truth of its own"
+    for i in asked:
+        protocol.check_shape(pack.depth_sizes[i])
     metrics = protocol.metrics()
-    crop = (slice(None), *(protocol.crop or ()))
     columns: dict[str, list[float]] = {name: [] for name in (*metrics, "pixels")}
     indices: list[int] = []
     not_finite = 0
     for batch in batches:
-        views_m = [fit(protocol, view, pack.shape, pack.max_depth_m) for view in batch.views_m]
-        pred_m = torch.stack(views_m).mean(0)[:, 0]
-        counts = counted(protocol, batch.gt_m, batch.valid, pack.max_depth_m)
-        values = per_image(pred_m[crop], batch.gt_m[crop], counts[crop], metrics)
+        pred_m, gt_m, counts = _comparable(batch, protocol, pack.max_depth_m, alignment)
+        values = per_image(pred_m, gt_m, counts, metrics)
         for name, column in columns.items():
             column += values[name].tolist()
         indices += batch.indices
@@ -205,15 +258,42 @@ def _score(batches: Iterable[_Batch], pack: Pack, protocol: Protocol) -> Scores:
     pixels = [int(n) for n in kept.pop("pixels")]
     return Scores(
         protocol=protocol.name,
+        alignment=alignment,
         ground_truth=pack.ground_truth,
         per_image=kept,
         pooled={"rmse_pooled": rmse_pooled(kept["rmse"], pixels)},
+        pixels=pixels,
         names=[pack.names[indices[n]] for n in scored],
         groups=[pack.groups[indices[n]] for n in scored],
         skipped=[pack.names[i] for n, i in enumerate(indices) if not columns["pixels"][n]],
         missing=[],
         notes=_notes(pack, protocol, len(indices), len(indices) - len(scored), not_finite),
     )
+
+
+def _comparable(
+    batch: _Batch, protocol: Protocol, data_max_m: float, alignment: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, ground truth and which pixels count (b, h, w): the part that is judged."""
+    first = protocol.step // 2
+    gt_m, valid = (
+        x[:, first :: protocol.step, first :: protocol.step] for x in (batch.gt_m, batch.valid)
+    )
+    shape: Size = (gt_m.shape[1], gt_m.shape[2])
+    views_m = [fit(protocol, view, shape, data_max_m, batch.of_part) for view in batch.views_m]
+    pred_m = torch.stack(views_m).mean(0)[:, 0]
+    counts = counted(protocol, gt_m, valid, data_max_m)
+    if protocol.crop is not None:
+        crop = (slice(None), *protocol.crop(shape))
+        pred_m, gt_m, counts = pred_m[crop], gt_m[crop], counts[crop]
+    return align(alignment, pred_m, gt_m, counts).clamp(*protocol.range_m(data_max_m)), gt_m, counts
+
+
+def _stepped(protocol: Protocol, shape: Size) -> Size:
+    """The size of ground truth of that shape once `step` is applied."""
+    first = protocol.step // 2
+    height, width = (len(range(first, side, protocol.step)) for side in shape)
+    return height, width
 
 
 def _notes(pack: Pack, protocol: Protocol, images: int, skipped: int, not_finite: int) -> list[str]:

@@ -109,4 +109,6 @@ METRICS: dict[str, Metric] = {
 AS_PUBLISHED: dict[str, Metric] = {
     # DenseDepth's code divides by the prediction, because its arguments are swapped.
     "abs_rel_as_published": lambda e: e.mean(e.difference_m.abs() / e.pred_m),
+    # What monodepth's Make3D code calls log10 is the root of the mean square, not the mean.
+    "log10_as_published": lambda e: e.mean(e.log_difference**2).sqrt() / math.log(10),
 }

@@ -125,7 +125,8 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
     with pack.Pack(packed) as native:
         for part in (spec.evaluate, spec.promote):
             if part is not None:
-                PROTOCOLS[part.protocol].check_shape(native.shape)
+                for shape in set(native.depth_sizes):
+                    PROTOCOLS[part.protocol].check_shape(shape)
     options = (spec.model.encoder, spec.model.decoder)
     encoders, decoders = ((o,) if isinstance(o, str) else o for o in options)
     for encoder, decoder in product(encoders, decoders):

@@ -1,11 +1,13 @@
 """How predictions are turned into numbers: named presets, because each choice moves the numbers.
 
-Two things go by the name of NYU's Eigen crop, and two by that of its ground truth; RMSE is averaged
-in two ways. So every number is printed with the name of its protocol.
+Two things go by the name of NYU's Eigen crop, two by that of its ground truth, and two by that of
+KITTI's Garg crop; RMSE is averaged in two ways. So every number is printed with the name of its
+protocol, and with how its scale was aligned.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +17,11 @@ from torch.nn.functional import interpolate
 
 from weightsearch.depth.metrics import AS_PUBLISHED, METRICS, Metric
 from weightsearch.errors import DataError
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+Cut = tuple[slice, slice]
+"""Rows and columns of a picture."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +37,26 @@ class Protocol:
     """Whether only ground truth strictly inside the range counts. Unmeasured pixels never do."""
     ground_truth: Literal["raw", "filled"] | None = None
     """The kind it is meant for; None where any will do."""
-    crop: tuple[slice, slice] | None = None
-    """Rows and columns of the ground truth that count; None means all."""
-    shape: tuple[int, int] | None = None
-    """The size of ground truth that the crop is made for."""
+    shape: Size | None = None
+    """The size of ground truth that it is made for."""
+    smallest: Size | None = None
+    """The least size of ground truth that it can be used on."""
+    step: int = 1
+    """Every which row and column of the ground truth is used, from number step // 2 on."""
+    sees: Callable[[Size], Cut] | None = None
+    """The part of a picture of that size that is given to the network; None means all."""
+    covers: Callable[[Size], Cut] | None = None
+    """The same part of the ground truth, `step` applied."""
+    crop: Callable[[Size], Cut] | None = None
+    """The part of the ground truth that counts, `step` applied; None means all."""
     clamp_first: bool = False
-    """Clamps the prediction before it is resized to the ground truth's size, not after."""
+    """Clamps the prediction before it is resized to the ground truth's size too, not only after."""
     align_corners: bool = False
     """How it is resized, in torch's words."""
     mirror: bool = False
     """Averages the prediction with that for the mirrored image."""
-    as_published: bool = False
-    """Reports, beside the right one, the metric that its authors' code computes."""
+    published: tuple[str, ...] = ()
+    """Metrics as its authors' code computes them, reported beside the right ones."""
 
     def range_m(self, data_max_m: float) -> tuple[float, float]:
         """Nearest and farthest depth, for data that reach as far as `data_max_m`."""
@@ -50,28 +65,105 @@ class Protocol:
         return self.min_m, 10.0 if data_max_m <= 10 else 80.0
 
     def metrics(self) -> dict[str, Metric]:
-        return {**METRICS, **AS_PUBLISHED} if self.as_published else METRICS
+        return {**METRICS, **{name: AS_PUBLISHED[name] for name in self.published}}
 
-    def check_shape(self, shape: tuple[int, int]) -> None:
-        """Raises DataError where the crop is made for another size of ground truth."""
+    def check_shape(self, shape: Size) -> None:
+        """Raises DataError where it is made for another size of ground truth."""
+        need = None
         if self.shape is not None and shape != self.shape:
+            need = f"{self.shape[0]}x{self.shape[1]}"
+        elif self.smallest is not None and (
+            shape[0] < self.smallest[0] or shape[1] < self.smallest[1]
+        ):
+            need = f"at least {self.smallest[0]}x{self.smallest[1]}"
+        if need is not None:
             raise DataError(
-                f"protocol '{self.name}' needs ground truth of {self.shape[0]}x{self.shape[1]}"
-                f" pixels (height x width), but got {shape[0]}x{shape[1]}; use protocol 'full'."
+                f"protocol '{self.name}' needs ground truth of {need} pixels (height x width), but"
+                f" got {shape[0]}x{shape[1]}; use protocol 'full'."
             )
 
 
-def fit(protocol: Protocol, pred_m: Tensor, shape: tuple[int, int], data_max_m: float) -> Tensor:
-    """The prediction (b, 1, h, w) at the ground truth's size and inside the protocol's range.
+# Scale alignment: what is made of a prediction before it is judged, where its scale is not asked.
+
+Alignment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Prediction and ground truth (n,) of one image's counted pixels to a factor and an offset."""
+
+
+def _median(pred_m: Tensor, gt_m: Tensor) -> tuple[Tensor, Tensor]:
+    """monodepth2's: the ratio of the medians. A prediction whose median is 0 is left as it is."""
+    middle = torch.quantile(pred_m, 0.5)
+    factor = torch.where(middle > 0, torch.quantile(gt_m, 0.5) / middle, 1.0)
+    return factor, torch.zeros_like(factor)
+
+
+def _least_squares(pred_m: Tensor, gt_m: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift that minimise the squared error in metres; a flat prediction becomes the
+    mean."""
+    centred = pred_m - pred_m.mean()
+    spread = (centred**2).sum()
+    factor = torch.where(spread > 0, (centred * gt_m).sum() / spread, 0.0)
+    return factor, gt_m.mean() - factor * pred_m.mean()
+
+
+ALIGNMENTS: dict[str, Alignment | None] = {
+    "none": None,
+    "median": _median,
+    "least-squares": _least_squares,
+}
+
+
+def align(how: str, pred_m: Tensor, gt_m: Tensor, counts: Tensor) -> Tensor:
+    """The prediction (b, h, w) with each image's scale fitted to its counted pixels, in float64."""
+    fitted = ALIGNMENTS[how]
+    if fitted is None:
+        return pred_m
+    aligned = pred_m.double()
+    for i, counted_here in enumerate(counts):
+        if counted_here.any():
+            factor, offset = fitted(aligned[i][counted_here], gt_m[i][counted_here].double())
+            aligned[i] = factor * aligned[i] + offset
+    return aligned
+
+
+# From a prediction to the ground truth's pixels
+
+
+def fit(
+    protocol: Protocol, pred_m: Tensor, shape: Size, data_max_m: float, of_part: bool = False
+) -> Tensor:
+    """The prediction (b, 1, h, w) at the ground truth's size; not yet clamped, unless the protocol
+    clamps first.
 
     Infinity becomes the far end and NaN the near one, as in ZoeDepth's `compute_metrics`, but
-    before resizing: interpolated, they would take their neighbours with them.
+    before resizing: interpolated, they would take their neighbours with them. A prediction
+    `of_part` shows what the protocol `sees`; nothing around it is counted.
     """
     near_m, far_m = protocol.range_m(data_max_m)
     pred_m = torch.nan_to_num(pred_m, nan=near_m, posinf=far_m, neginf=near_m)
     if protocol.clamp_first:
-        return _resize(protocol, pred_m.clamp(near_m, far_m), shape)
-    return _resize(protocol, pred_m, shape).clamp(near_m, far_m)
+        pred_m = pred_m.clamp(near_m, far_m)
+    if not of_part or protocol.covers is None:
+        return _resize(protocol, pred_m, shape)
+    rows, columns = cut = protocol.covers(shape)
+    whole = pred_m.new_full((*pred_m.shape[:2], *shape), near_m)
+    whole[:, :, rows, columns] = _resize(protocol, pred_m, size_of(cut))
+    return whole
+
+
+def is_of_part(protocol: Protocol, size: Size, shape: Size, picture: Size) -> bool:
+    """Whether a prediction of that size shows what the protocol `sees`, not the whole picture.
+
+    It does where it has the size of that part, of the ground truth or of the picture, or, within a
+    pixel, the proportions of the part and not those of the whole.
+    """
+    if protocol.covers is None or protocol.sees is None:
+        return False
+    part = size_of(protocol.sees(picture))
+    if size in (picture, shape):
+        return False
+    if size in (part, size_of(protocol.covers(shape))):
+        return True
+    return _proportional(size, part) and not _proportional(size, picture)
 
 
 def counted(protocol: Protocol, gt_m: Tensor, valid: Tensor, data_max_m: float) -> Tensor:
@@ -82,11 +174,59 @@ def counted(protocol: Protocol, gt_m: Tensor, valid: Tensor, data_max_m: float) 
     return valid & (gt_m > near_m) & (gt_m < far_m)
 
 
-def _resize(protocol: Protocol, pred_m: Tensor, shape: tuple[int, int]) -> Tensor:
-    if tuple(pred_m.shape[-2:]) == shape:
+def size_of(cut: Cut) -> Size:
+    return cut[0].stop - cut[0].start, cut[1].stop - cut[1].start
+
+
+def _proportional(size: Size, to: Size) -> bool:
+    return abs(size[1] - size[0] * to[1] / to[0]) <= 1
+
+
+def _resize(protocol: Protocol, pred_m: Tensor, shape: Size) -> Tensor:
+    if (pred_m.shape[-2], pred_m.shape[-1]) == shape:
         return pred_m
     return interpolate(pred_m, shape, mode="bilinear", align_corners=protocol.align_corners)
 
+
+# Parts of pictures
+
+
+def _fixed(top: int, bottom: int, left: int, right: int) -> Callable[[Size], Cut]:
+    return lambda size: (slice(top, bottom), slice(left, right))
+
+
+def _kb(size: Size) -> Cut:
+    """The 352x1216 at the bottom and in the middle, which KITTI's networks are given (BTS)."""
+    top, left = size[0] - 352, int((size[1] - 1216) / 2)
+    return slice(top, top + 352), slice(left, left + 1216)
+
+
+def _garg(size: Size) -> Cut:
+    """Garg et al. 2016, with the fractions cut off as everybody's code does."""
+    height, width = size
+    return (
+        slice(int(0.40810811 * height), int(0.99189189 * height)),
+        slice(int(0.03594771 * width), int(0.96405229 * width)),
+    )
+
+
+def _garg_in_kb(size: Size) -> Cut:
+    rows, columns = _kb(size)
+    inner_rows, inner_columns = _garg(size_of((rows, columns)))
+    return (
+        slice(rows.start + inner_rows.start, rows.start + inner_rows.stop),
+        slice(columns.start + inner_columns.start, columns.start + inner_columns.stop),
+    )
+
+
+def _twice_as_wide(size: Size) -> Cut:
+    """The rows in the middle that make the picture twice as wide as high (monodepth)."""
+    height, width = size
+    top = (height - width // 2) // 2
+    return slice(top, top + width // 2), slice(0, width)
+
+
+KB: Size = (352, 1216)
 
 PROTOCOLS: dict[str, Protocol] = {
     "bts": Protocol(
@@ -99,9 +239,21 @@ PROTOCOLS: dict[str, Protocol] = {
         max_m=10.0,
         masked=True,
         ground_truth="raw",
-        crop=(slice(45, 471), slice(41, 601)),
+        crop=_fixed(45, 471, 41, 601),
         shape=(480, 640),
         align_corners=True,
+    ),
+    "zoe": Protocol(
+        name="zoe",
+        description="as bts, after the average with the mirrored image (ZoeDepth)",
+        min_m=1e-3,
+        max_m=10.0,
+        masked=True,
+        ground_truth="raw",
+        crop=_fixed(45, 471, 41, 601),
+        shape=(480, 640),
+        align_corners=True,
+        mirror=True,
     ),
     "densedepth": Protocol(
         name="densedepth",
@@ -113,11 +265,27 @@ PROTOCOLS: dict[str, Protocol] = {
         max_m=10.0,
         masked=False,
         ground_truth="filled",
-        crop=(slice(20, 460), slice(24, 616)),
+        crop=_fixed(20, 460, 24, 616),
         shape=(480, 640),
         clamp_first=True,
         mirror=True,
-        as_published=True,
+        published=("abs_rel_as_published",),
+    ),
+    "s2d": Protocol(
+        name="s2d",
+        description=(
+            "every second pixel of the ground truth, of these the 228x304 in the middle, gt > 0;"
+            " the network is given that part of the picture; bilinear resize, clamp to"
+            " [1e-3, 1000] m, mean over images (sparse-to-dense, FastDepth)"
+        ),
+        min_m=1e-3,
+        max_m=1000.0,
+        masked=False,
+        shape=(480, 640),
+        step=2,
+        sees=_fixed(12, 468, 16, 624),
+        covers=_fixed(6, 234, 8, 312),
+        crop=_fixed(6, 234, 8, 312),
     ),
     "full": Protocol(
         name="full",
@@ -128,5 +296,55 @@ PROTOCOLS: dict[str, Protocol] = {
         min_m=1e-3,
         max_m=None,
         masked=True,
+    ),
+    "kitti_eigen_garg": Protocol(
+        name="kitti_eigen_garg",
+        description=(
+            "1e-3 < gt < 80 m, Garg's crop of the whole image; the network is given the 352x1216"
+            " at the bottom; bilinear resize with aligned corners, clamp to [1e-3, 80] m, mean over"
+            " images (BTS's eval_with_pngs)"
+        ),
+        min_m=1e-3,
+        max_m=80.0,
+        masked=True,
+        ground_truth="raw",
+        smallest=KB,
+        sees=_kb,
+        covers=_kb,
+        crop=_garg,
+        align_corners=True,
+    ),
+    "kitti_eigen_garg_kb": Protocol(
+        name="kitti_eigen_garg_kb",
+        description=(
+            "as kitti_eigen_garg, but Garg's fractions of the 352x1216 at the bottom (AdaBins,"
+            " ZoeDepth, BTS while it trains): fewer rows at the top"
+        ),
+        min_m=1e-3,
+        max_m=80.0,
+        masked=True,
+        ground_truth="raw",
+        smallest=KB,
+        sees=_kb,
+        covers=_kb,
+        crop=_garg_in_kb,
+        align_corners=True,
+    ),
+    "make3d_c1": Protocol(
+        name="make3d_c1",
+        description=(
+            "0 < gt < 70 m, rows 17:38 of the 55x305 grid; the network is given the middle of the"
+            " picture, twice as wide as high; bilinear resize, clamp to [1e-3, 70] m, mean over"
+            " images (monodepth2)"
+        ),
+        min_m=1e-3,
+        max_m=70.0,
+        masked=True,
+        ground_truth="raw",
+        shape=(55, 305),
+        sees=_twice_as_wide,
+        covers=_fixed(17, 38, 0, 305),
+        crop=_fixed(17, 38, 0, 305),
+        published=("log10_as_published",),
     ),
 }
