@@ -74,3 +74,11 @@ def test_the_route_of_a_trial_in_the_readme_exists() -> None:
     for file, function in steps:
         code = (ROOT / file).read_text()
         assert re.search(rf"^\s*(?:def|class) {function}\b", code, re.M), f"{file}: {function}"
+
+
+def test_the_page_on_protocols_says_what_the_code_says() -> None:
+    from weightsearch.depth.protocols import PROTOCOLS
+
+    page = (ROOT / "docs/protocols.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{name}` | {p.description} |" for name, p in PROTOCOLS.items()]

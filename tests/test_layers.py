@@ -26,7 +26,7 @@ LAYERS = [
     {"upkeep"},
     {"worker", "promote"},
     {"launch"},
-    {"answers", "keep", "show"},
+    {"answers", "evaluation", "keep", "show"},
     {"cli_common"},
     {"cli_data", "cli_control", "cli_keep", "cli_database", "cli_dashboard"},
     {"cli"},

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import config, keep, names
-from weightsearch.errors import ConfigError, DataError
+from weightsearch import keep
 from weightsearch.ranking import measured, ranking
 from weightsearch.store import claiming, ledger, reading
 from weightsearch.store.ledger import PROMOTION, Study
@@ -90,61 +88,4 @@ def best(engine: Engine, name: str | None) -> dict[str, Any]:
         "ranking": ranking(study.spec, reading.done(engine, study)),
         "guards": list(study.spec.objective.guards),
         "promoted": study.promoted,
-    }
-
-
-def evaluation(
-    checkpoint: Path | None,
-    predictions: Path | None,
-    data: Path | None,
-    protocol: str,
-    split: str,
-    reader: str | None,
-    options: Mapping[str, config.Value],
-    partial: bool,
-    device: str,
-) -> dict[str, Any]:
-    """The score of a checkpoint, or of a folder of predictions, on a data set.
-
-    Without `reader` it is found out from the data, and without data it is the one that the
-    checkpoint was trained on. The ground truth is of the kind that the protocol is meant for, where
-    the reader can give it and `options` do not say otherwise. Raises ConfigError and DataError.
-    """
-    from weightsearch.data import pack, readers
-    from weightsearch.depth import checkpoint as saved
-    from weightsearch.depth import evaluate
-    from weightsearch.depth.protocols import PROTOCOLS
-    from weightsearch.launch import devices
-
-    names.check("protocol", protocol)
-    if split not in ("train", "test"):
-        raise ConfigError(f"--split must be test or train, but got '{split}'.")
-    trained = None if checkpoint is None else saved.data_spec(checkpoint)
-    if reader is None and data is not None:
-        reader = readers.detect(data)
-    if reader is None:
-        if trained is None:
-            raise DataError(
-                "predictions must be compared with something; name the data with --data."
-            )
-        reader = trained.source
-    known = trained.options if trained is not None and trained.source == reader else {}
-    judged = readers.judging(reader, known, PROTOCOLS[protocol].ground_truth)
-    whole = pack.ensure(reader, data, {**judged, **options}, config.home())
-    with pack.Pack(whole) as opened:
-        if checkpoint is not None:
-            placed = devices.pick(device, 1)[0]
-            scores = evaluate.evaluate_checkpoint(checkpoint, opened, protocol, split, placed)
-        else:
-            assert predictions is not None
-            scores = evaluate.evaluate_predictions(predictions, opened, protocol, split, partial)
-    return {
-        "protocol": scores.protocol,
-        "split": split,
-        "images": len(scores.names),
-        "metrics": scores.metrics(),
-        "ground_truth": scores.ground_truth,
-        "skipped": list(scores.skipped),
-        "missing": scores.missing,
-        "notes": list(scores.notes),
     }

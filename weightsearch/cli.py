@@ -39,6 +39,7 @@ from weightsearch.cli_common import (
     Reader,
     Storage,
     open_storage,
+    picture_size,
     print_answer,
     reader_options,
 )
@@ -291,8 +292,22 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="Folder of NAME.npy (metres) or 16-bit NAME.png (mm).")
     ] = None,
-    data: Data = None,
-    protocol: Annotated[str, typer.Option(help="How predictions become numbers.")] = "full",
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Where a data set lies; may be repeated.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="How predictions become numbers; may be repeated.")
+    ] = None,
+    align: Annotated[
+        str, typer.Option(help="Fit each image's scale first: none, median or least-squares.")
+    ] = "none",
+    size: Annotated[
+        str | None, typer.Option(help="HxW given to the network; else what it was trained at.")
+    ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also edge quality, error by depth and by edge.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="A file for the numbers of each image.")] = None,
     split: Annotated[str, typer.Option(help="test or train.")] = "test",
     reader: Reader = None,
     option: Option = None,
@@ -300,26 +315,33 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Score a checkpoint, or a folder of predictions made by anything, by a named protocol.
+    """Score a checkpoint, or a folder of predictions made by anything, by named protocols.
 
     Example: weightsearch evaluate --predictions mine/ --data /data/nyu_data --protocol full
     """
-    from weightsearch import answers, show
+    from weightsearch import evaluation, show
 
     if (checkpoint is None) == (predictions is None):
         raise ConfigError("`evaluate` needs either a checkpoint or --predictions, not both.")
-    found = answers.evaluation(
+    asked = evaluation.Question(
         checkpoint,
         predictions,
-        data,
-        protocol,
+        protocol or ["full"],
         split,
         reader,
         reader_options(option),
         partial,
+        align,
+        picture_size(size),
+        details,
         device,
     )
-    print_answer(found, as_json, show.evaluation)
+    found = evaluation.evaluations(asked, data or [None])
+    if csv is not None:
+        evaluation.write_csv(csv, found)
+    answers = [answer for answer, _ in found]
+    answer = answers[0] if len(answers) == 1 else {"evaluations": answers}
+    print_answer(answer, as_json, show.evaluations)
 
 
 @app.command()

@@ -239,15 +239,42 @@ def trained(answer: Mapping[str, Any]) -> None:
     console.print(f"checkpoints and metrics.json lie in {answer['out']}")
 
 
-def evaluation(answer: Mapping[str, Any]) -> None:
+def evaluations(answer: Mapping[str, Any]) -> None:
+    for one in answer.get("evaluations", [answer]):
+        _evaluation(one)
+
+
+def _evaluation(answer: Mapping[str, Any]) -> None:
+    aligned = "" if answer["alignment"] == "none" else f", scale aligned by {answer['alignment']}"
     console.print(
-        f"protocol {answer['protocol']}, {answer['split']} split, {answer['images']} images,"
-        f" ground truth {answer['ground_truth']}"
+        f"{answer['data']}: protocol {answer['protocol']}{aligned}, {answer['split']} split,"
+        f" {answer['images']} images of {answer['groups']} scenes or blocks, ground truth"
+        f" {answer['ground_truth']}"
     )
     for name, value in answer["metrics"].items():
-        console.print(f"  {name:<20} {value:.4f}")
+        bounds = answer["intervals"].get(name)
+        within = f"  95 %: {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
+        console.print(f"  {name:<21} {value:.4f}{within}")
+    if details := answer.get("details"):
+        for name, value in details["edges"].items():
+            console.print(f"  {name:<21} {_or_dash(value)}")
+        for key, unit in (("by_depth_m", "depth"), ("by_edge_px", "from edge")):
+            _bins(details[key], unit, "m" if key == "by_depth_m" else "px")
     for note in answer["notes"]:
         console.print(f"note: {note}")
+
+
+def _bins(rows: Sequence[Mapping[str, Any]], what: str, unit: str) -> None:
+    table = Table(what, "pixels", "rmse m", "rel", "bias m", box=None)
+    for row in rows:
+        end = "" if row["to"] is None else f"{row['to']:g}"
+        numbers = (_or_dash(row[name]) for name in ("rmse", "abs_rel", "bias"))
+        table.add_row(f"{row['from']:g}..{end} {unit}", str(row["pixels"]), *numbers)
+    console.print(table)
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def predictions(answer: Mapping[str, Any]) -> None:

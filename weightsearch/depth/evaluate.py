@@ -18,6 +18,7 @@ from weightsearch.data.pack import Pack
 from weightsearch.data.resize import resize_rgb
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.depth_files import read_depth
+from weightsearch.depth.details import Details
 from weightsearch.depth.metrics import per_image, rmse_pooled
 from weightsearch.depth.protocols import (
     ALIGNMENTS,
@@ -30,6 +31,11 @@ from weightsearch.depth.protocols import (
     is_of_part,
 )
 from weightsearch.errors import ConfigError, DataError, did_you_mean
+
+
+class UnsuitedError(DataError):
+    """A protocol that is made for other data."""
+
 
 Predict = Callable[[Tensor], Tensor]
 """RGB (b, 3, h, w) in 0..1 to depth in metres (b, 1, h', w')."""
@@ -51,6 +57,8 @@ class Scores:
     """Each metric, one value per scored image."""
     pooled: dict[str, float]
     """What only all images together have: `rmse_pooled`."""
+    indices: list[int]
+    """The place of each scored image in the pack."""
     pixels: list[int]
     """How many pixels of each scored image count."""
     names: list[str]
@@ -62,6 +70,16 @@ class Scores:
     """Images without a prediction, where that was allowed."""
     notes: list[str]
     """One line each: what a reader of the numbers has to know."""
+    details: Details | None = None
+
+    def edges(self) -> dict[str, list[float]]:
+        """The edge metrics of each scored image, where details were asked for; NaN where an image
+        has no window that is wholly valid."""
+        if self.details is None:
+            return {}
+        scored = set(self.indices)
+        kept = [n for n, i in enumerate(self.details.images) if i in scored]
+        return {name: [values[n] for n in kept] for name, values in self.details.edges.items()}
 
     def metrics(self) -> dict[str, float]:
         """Each metric's mean over the scored images, and `rmse_pooled`."""
@@ -78,12 +96,13 @@ def score(
     device: torch.device | str,
     batch: int,
     alignment: str = "none",
+    details: Details | None = None,
 ) -> Scores:
     """What the protocol says of a network on these frames of a pack at its native resolution.
 
     `size` (height, width) is what the network takes. It is called without gradients; evaluation
-    mode and precision are the caller's. Raises DataError where the protocol does not suit the data,
-    or no pixel counts.
+    mode and precision are the caller's. `details` are filled on the way. Raises DataError where the
+    protocol does not suit the data, or no pixel counts.
     """
 
     def batches() -> Iterator[_Batch]:
@@ -99,7 +118,7 @@ def score(
             gt, mask = (torch.from_numpy(x).to(device) for x in (gt_m, valid))
             yield _Batch(chunk, views_m, gt, mask, of_part=True)
 
-    return _score(batches(), pack, protocol, indices, alignment)
+    return _score(batches(), pack, protocol, indices, alignment, details)
 
 
 def network_input(
@@ -119,6 +138,7 @@ def evaluate_checkpoint(
     device: torch.device | str,
     alignment: str = "none",
     size: Size | None = None,
+    detailed: bool = False,
 ) -> Scores:
     """What the protocol says of a checkpoint's network on a split, at the size it was trained at,
     or at `size` (height, width).
@@ -129,7 +149,8 @@ def evaluate_checkpoint(
     protocol, indices = _asked(protocol_name, pack, split, alignment)
     network = checkpoints.network(checkpoint, device)
     at = size or network.data.size
-    scores = score(network, pack, indices, protocol, at, device, BATCH, alignment)
+    details = Details(protocol.range_m(pack.max_depth_m)[1]) if detailed else None
+    scores = score(network, pack, indices, protocol, at, device, BATCH, alignment, details)
     if at == network.data.size:
         return scores
     trained = "x".join(str(side) for side in network.data.size)
@@ -144,6 +165,7 @@ def evaluate_predictions(
     split: str = "test",
     partial: bool = False,
     alignment: str = "none",
+    detailed: bool = False,
 ) -> Scores:
     """What the protocol says of a folder of NAME.npy (metres) or, without one, NAME.png (16-bit,
     millimetres); NAME is the frame's, sub-folders included.
@@ -178,7 +200,8 @@ def evaluate_predictions(
             views_m = [torch.from_numpy(depth_m)[None, None]]
             yield _Batch([i], views_m, gt_m, valid, of_part)
 
-    scores = _score(batches(), pack, protocol, list(found), alignment)
+    details = Details(protocol.range_m(pack.max_depth_m)[1]) if detailed else None
+    scores = _score(batches(), pack, protocol, list(found), alignment, details)
     notes = list(scores.notes)
     if missing:
         notes.append(f"left out, having no prediction: {len(missing)} of {len(indices)} frames")
@@ -232,10 +255,14 @@ def _score(
     protocol: Protocol,
     asked: Sequence[int],
     alignment: str,
+    details: Details | None,
 ) -> Scores:
     assert pack.digest == pack.origin, "a training copy has no ground truth of its own"
-    for i in asked:
-        protocol.check_shape(pack.depth_sizes[i])
+    try:
+        for i in asked:
+            protocol.check_shape(pack.depth_sizes[i])
+    except DataError as error:
+        raise UnsuitedError(str(error)) from None
     metrics = protocol.metrics()
     columns: dict[str, list[float]] = {name: [] for name in (*metrics, "pixels")}
     indices: list[int] = []
@@ -243,6 +270,8 @@ def _score(
     for batch in batches:
         pred_m, gt_m, counts = _comparable(batch, protocol, pack.max_depth_m, alignment)
         values = per_image(pred_m, gt_m, counts, metrics)
+        if details is not None:
+            details.add(pred_m, gt_m, counts, batch.indices)
         for name, column in columns.items():
             column += values[name].tolist()
         indices += batch.indices
@@ -262,12 +291,14 @@ def _score(
         ground_truth=pack.ground_truth,
         per_image=kept,
         pooled={"rmse_pooled": rmse_pooled(kept["rmse"], pixels)},
+        indices=[indices[n] for n in scored],
         pixels=pixels,
         names=[pack.names[indices[n]] for n in scored],
         groups=[pack.groups[indices[n]] for n in scored],
         skipped=[pack.names[i] for n, i in enumerate(indices) if not columns["pixels"][n]],
         missing=[],
         notes=_notes(pack, protocol, len(indices), len(indices) - len(scored), not_finite),
+        details=details,
     )
 
 

@@ -100,8 +100,9 @@ def _least_squares(pred_m: Tensor, gt_m: Tensor) -> tuple[Tensor, Tensor]:
     """Scale and shift that minimise the squared error in metres; a flat prediction becomes the
     mean."""
     centred = pred_m - pred_m.mean()
-    spread = (centred**2).sum()
-    factor = torch.where(spread > 0, (centred * gt_m).sum() / spread, 0.0)
+    # Not by the spread, which rounding keeps from 0.
+    flat = pred_m.max() == pred_m.min()
+    factor = torch.where(flat, 0.0, (centred * gt_m).sum() / (centred**2).sum())
     return factor, gt_m.mean() - factor * pred_m.mean()
 
 
@@ -131,15 +132,16 @@ def align(how: str, pred_m: Tensor, gt_m: Tensor, counts: Tensor) -> Tensor:
 def fit(
     protocol: Protocol, pred_m: Tensor, shape: Size, data_max_m: float, of_part: bool = False
 ) -> Tensor:
-    """The prediction (b, 1, h, w) at the ground truth's size; not yet clamped, unless the protocol
-    clamps first.
+    """The prediction (b, 1, h, w) at the ground truth's size, float64; not yet clamped, unless the
+    protocol clamps first.
 
     Infinity becomes the far end and NaN the near one, as in ZoeDepth's `compute_metrics`, but
     before resizing: interpolated, they would take their neighbours with them. A prediction
     `of_part` shows what the protocol `sees`; nothing around it is counted.
     """
     near_m, far_m = protocol.range_m(data_max_m)
-    pred_m = torch.nan_to_num(pred_m, nan=near_m, posinf=far_m, neginf=near_m)
+    # In float64: interpolation in float32 moves metrics in their sixth digit.
+    pred_m = torch.nan_to_num(pred_m.double(), nan=near_m, posinf=far_m, neginf=near_m)
     if protocol.clamp_first:
         pred_m = pred_m.clamp(near_m, far_m)
     if not of_part or protocol.covers is None:

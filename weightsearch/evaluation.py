@@ -1,0 +1,157 @@
+"""`weightsearch evaluate`: a checkpoint or a folder of predictions, on data sets, by protocols."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weightsearch import compare, config, names
+from weightsearch.data import pack, readers
+from weightsearch.depth import checkpoint as saved
+from weightsearch.depth import evaluate
+from weightsearch.depth.evaluate import Scores
+from weightsearch.depth.protocols import PROTOCOLS
+from weightsearch.errors import ConfigError, DataError
+from weightsearch.launch import devices
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is scored, and how. Either a checkpoint or a folder of predictions."""
+
+    checkpoint: Path | None
+    predictions: Path | None
+    protocols: Sequence[str] = ("full",)
+    split: str = "test"
+    reader: str | None = None
+    options: Mapping[str, config.Value] | None = None
+    partial: bool = False
+    align: str = "none"
+    size: tuple[int, int] | None = None
+    """What the network is given (height, width); None means what it was trained at."""
+    details: bool = False
+    device: str = "auto"
+
+
+Answer = tuple[dict[str, Any], Scores]
+"""As JSON, and in full."""
+
+
+def evaluations(
+    asked: Question, data: Sequence[Path | None]
+) -> list[tuple[dict[str, Any], Scores]]:
+    """What each protocol says on each data set: JSON-ready, and in full.
+
+    Without a reader it is found out from the data, and without data (None) it is the one that the
+    checkpoint was trained on. The ground truth is of the kind that the protocol is meant for, where
+    the reader can give it and the options do not say otherwise. Of several protocols those that
+    do not suit a data set are left out there, and named. Raises ConfigError and DataError.
+    """
+    for protocol in asked.protocols:
+        names.check("protocol", protocol)
+    if asked.split not in ("train", "test"):
+        raise ConfigError(f"--split must be test or train, but got '{asked.split}'.")
+    if asked.predictions is not None and len(data) > 1:
+        raise ConfigError("one folder of predictions belongs to one data set; give --data once.")
+    if asked.predictions is not None and asked.size is not None:
+        raise ConfigError(
+            "--size is what a network is given; predictions have theirs: leave it out."
+        )
+    found = []
+    for path in data:
+        unsuited: list[DataError] = []
+        here = []
+        for protocol in asked.protocols:
+            try:
+                here.append(_evaluation(asked, path, protocol))
+            except evaluate.UnsuitedError as error:
+                unsuited.append(error)
+        if not here:
+            raise unsuited[0]
+        for answer, _ in here:
+            answer["notes"] += [f"left out: {error}" for error in unsuited]
+        found += here
+    return found
+
+
+def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
+    trained = None if asked.checkpoint is None else saved.data_spec(asked.checkpoint)
+    reader = asked.reader
+    if reader is None and path is not None:
+        reader = readers.detect(path)
+    if reader is None:
+        if trained is None:
+            raise DataError(
+                "predictions must be compared with something; name the data with --data."
+            )
+        reader = trained.source
+    known = trained.options if trained is not None and trained.source == reader else {}
+    judged = readers.judging(reader, known, PROTOCOLS[protocol].ground_truth)
+    whole = pack.ensure(reader, path, {**judged, **(asked.options or {})}, config.home())
+    with pack.Pack(whole) as opened:
+        if asked.checkpoint is not None:
+            scores = evaluate.evaluate_checkpoint(
+                asked.checkpoint,
+                opened,
+                protocol,
+                asked.split,
+                devices.pick(asked.device, 1)[0],
+                asked.align,
+                asked.size,
+                asked.details,
+            )
+        else:
+            assert asked.predictions is not None
+            scores = evaluate.evaluate_predictions(
+                asked.predictions,
+                opened,
+                protocol,
+                asked.split,
+                asked.partial,
+                asked.align,
+                asked.details,
+            )
+    answer = {
+        "data": str(path) if path is not None else reader,
+        "reader": reader,
+        "protocol": scores.protocol,
+        "alignment": scores.alignment,
+        "split": asked.split,
+        "images": len(scores.names),
+        "groups": len(set(scores.groups)),
+        "metrics": scores.metrics(),
+        "intervals": {
+            name: compare.interval(values, scores.groups)
+            for name, values in scores.per_image.items()
+        },
+        "ground_truth": scores.ground_truth,
+        "skipped": list(scores.skipped),
+        "missing": scores.missing,
+        "notes": list(scores.notes),
+    }
+    if scores.details is not None:
+        answer["details"] = scores.details.answer()
+    return answer, scores
+
+
+def write_csv(file: Path, found: Sequence[Answer]) -> None:
+    """A row per image, data set and protocol; raises DataError where it cannot be written."""
+    columns = dict.fromkeys(name for _, scores in found for name in scores.per_image)
+    columns |= dict.fromkeys(
+        name for _, scores in found if scores.details for name in scores.details.edges
+    )
+    try:
+        with file.open("w", newline="", encoding="utf-8") as opened:
+            writer = csv.writer(opened)
+            writer.writerow(["data", "protocol", "alignment", "image", "group", "pixels", *columns])
+            for answer, scores in found:
+                values = scores.per_image | scores.edges()
+                facts = [answer[name] for name in ("data", "protocol", "alignment")]
+                for n, image in enumerate(scores.names):
+                    numbers = [values[name][n] if name in values else "" for name in columns]
+                    writer.writerow([*facts, image, scores.groups[n], scores.pixels[n], *numbers])
+    except OSError as error:
+        raise DataError(f"{file}: must be writable, but {error.strerror}.") from None
