@@ -28,7 +28,7 @@ LAYERS = [
     {"launch"},
     {"answers", "evaluation", "keep", "show"},
     {"cli_common"},
-    {"cli_data", "cli_control", "cli_keep", "cli_database", "cli_dashboard"},
+    {"cli_data", "cli_evaluate", "cli_control", "cli_keep", "cli_database", "cli_dashboard"},
     {"cli"},
 ]
 FORBIDDEN = {

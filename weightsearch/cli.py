@@ -22,6 +22,7 @@ from weightsearch import (
     cli_dashboard,
     cli_data,
     cli_database,
+    cli_evaluate,
     cli_keep,
     config,
     presentable,
@@ -35,13 +36,9 @@ from weightsearch.cli_common import (
     Device,
     Json,
     Name,
-    Option,
-    Reader,
     Storage,
     open_storage,
-    picture_size,
     print_answer,
-    reader_options,
 )
 from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.failures import REPLACE_ME
@@ -59,7 +56,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (cli_control, cli_keep, cli_database, cli_dashboard):
+for part in (cli_control, cli_keep, cli_evaluate, cli_database, cli_dashboard):
     app.add_typer(part.app)
 app.add_typer(cli_data.app, name="data")
 
@@ -284,64 +281,6 @@ def train(
             "protocol": training.protocol(kind, spec),
         }
     print_answer({"out": str(out), **summary}, as_json, show.trained)
-
-
-@app.command()
-def evaluate(
-    checkpoint: Annotated[Path | None, typer.Argument(help="A checkpoint's folder.")] = None,
-    predictions: Annotated[
-        Path | None, typer.Option(help="Folder of NAME.npy (metres) or 16-bit NAME.png (mm).")
-    ] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Where a data set lies; may be repeated.")
-    ] = None,
-    protocol: Annotated[
-        list[str] | None, typer.Option(help="How predictions become numbers; may be repeated.")
-    ] = None,
-    align: Annotated[
-        str, typer.Option(help="Fit each image's scale first: none, median or least-squares.")
-    ] = "none",
-    size: Annotated[
-        str | None, typer.Option(help="HxW given to the network; else what it was trained at.")
-    ] = None,
-    details: Annotated[
-        bool, typer.Option("--details", help="Also edge quality, error by depth and by edge.")
-    ] = False,
-    csv: Annotated[Path | None, typer.Option(help="A file for the numbers of each image.")] = None,
-    split: Annotated[str, typer.Option(help="test or train.")] = "test",
-    reader: Reader = None,
-    option: Option = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Score what is there.")] = False,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Score a checkpoint, or a folder of predictions made by anything, by named protocols.
-
-    Example: weightsearch evaluate --predictions mine/ --data /data/nyu_data --protocol full
-    """
-    from weightsearch import evaluation, show
-
-    if (checkpoint is None) == (predictions is None):
-        raise ConfigError("`evaluate` needs either a checkpoint or --predictions, not both.")
-    asked = evaluation.Question(
-        checkpoint,
-        predictions,
-        protocol or ["full"],
-        split,
-        reader,
-        reader_options(option),
-        partial,
-        align,
-        picture_size(size),
-        details,
-        device,
-    )
-    found = evaluation.evaluations(asked, data or [None])
-    if csv is not None:
-        evaluation.write_csv(csv, found)
-    answers = [answer for answer, _ in found]
-    answer = answers[0] if len(answers) == 1 else {"evaluations": answers}
-    print_answer(answer, as_json, show.evaluations)
 
 
 @app.command()

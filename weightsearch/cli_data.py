@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from weightsearch import config
-from weightsearch.cli_common import Json, Option, Reader, print_answer, reader_options
+from weightsearch.cli_common import (
+    Json,
+    Option,
+    Reader,
+    print_answer,
+    reader_options,
+)
 
 app = typer.Typer(help="Data sets: what is in them, and packing them.", no_args_is_help=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from weightsearch import compare, config, names
 from weightsearch.data import pack, readers
+from weightsearch.data.source import GroundTruth
 from weightsearch.depth import checkpoint as saved
 from weightsearch.depth import evaluate
 from weightsearch.depth.evaluate import Scores
@@ -52,8 +54,7 @@ def evaluations(
     """
     for protocol in asked.protocols:
         names.check("protocol", protocol)
-    if asked.split not in ("train", "test"):
-        raise ConfigError(f"--split must be test or train, but got '{asked.split}'.")
+    _check_split(asked.split)
     if asked.predictions is not None and len(data) > 1:
         raise ConfigError("one folder of predictions belongs to one data set; give --data once.")
     if asked.predictions is not None and asked.size is not None:
@@ -77,7 +78,8 @@ def evaluations(
     return found
 
 
-def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
+def _reader(asked: Question, path: Path | None) -> tuple[str, Mapping[str, config.Value]]:
+    """The reader, and the options that the checkpoint was trained with where it is the same."""
     trained = None if asked.checkpoint is None else saved.data_spec(asked.checkpoint)
     reader = asked.reader
     if reader is None and path is not None:
@@ -88,9 +90,43 @@ def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
                 "predictions must be compared with something; name the data with --data."
             )
         reader = trained.source
-    known = trained.options if trained is not None and trained.source == reader else {}
-    judged = readers.judging(reader, known, PROTOCOLS[protocol].ground_truth)
-    whole = pack.ensure(reader, path, {**judged, **(asked.options or {})}, config.home())
+    return reader, trained.options if trained is not None and trained.source == reader else {}
+
+
+def _packed(asked: Question, path: Path | None, wanted: GroundTruth | None) -> tuple[str, Path]:
+    """The reader, and the pack with the ground truth that is wanted, where it can be had."""
+    reader, known = _reader(asked, path)
+    options = {**readers.judging(reader, known, wanted), **(asked.options or {})}
+    return reader, pack.ensure(reader, path, options, config.home())
+
+
+def dispute(asked: Question, path: Path | None, out: Path, most: int) -> dict[str, Any]:
+    """See `depth/dispute.py`: against raw ground truth, with the in-painted beside it, where the
+    reader has both."""
+    from weightsearch.depth.dispute import disputes
+
+    assert asked.checkpoint is not None
+    _check_split(asked.split)
+    device = devices.pick(asked.device, 1)[0]
+    network = saved.network(asked.checkpoint, device)
+    reader, raw = _packed(asked, path, "raw")
+    with contextlib.ExitStack() as stack:
+        judged = stack.enter_context(pack.Pack(raw))
+        filled = None
+        if reader in readers.GROUND_TRUTHS:
+            filled = stack.enter_context(pack.Pack(_packed(asked, path, "filled")[1]))
+        size = network.data.size
+        found = disputes(network, size, judged, filled, asked.split, out, most, device)
+        return {"ground_truth": judged.ground_truth, "split": asked.split, **found}
+
+
+def _check_split(split: str) -> None:
+    if split not in ("train", "test"):
+        raise ConfigError(f"--split must be test or train, but got '{split}'.")
+
+
+def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
+    reader, whole = _packed(asked, path, PROTOCOLS[protocol].ground_truth)
     with pack.Pack(whole) as opened:
         if asked.checkpoint is not None:
             scores = evaluate.evaluate_checkpoint(

@@ -277,6 +277,20 @@ def _or_dash(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def dispute(answer: Mapping[str, Any]) -> None:
+    table = Table("frame", "off by", "disputed", "prediction", "ground truth", box=None)
+    for one in answer["frames"]:
+        fits = (_or_dash(one[name]) for name in ("prediction", "ground_truth"))
+        table.add_row(one["name"], f"{one['disagreement']:.3f}", f"{one['disputed']:.0%}", *fits)
+    console.print(table)
+    console.print(
+        f"edges on the picture's edges, as a multiple of chance; over {answer['compared']} frames"
+        f" the better fit: {answer['fits_better']} ({answer['ground_truth']} ground truth)"
+    )
+    for one in answer["frames"]:
+        console.print(one["picture"])
+
+
 def predictions(answer: Mapping[str, Any]) -> None:
     for made in answer["predictions"]:
         console.print(

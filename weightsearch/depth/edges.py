@@ -86,19 +86,21 @@ def _boundaries(errors: Errors) -> tuple[Tensor, Tensor]:
 def _boundary_error(
     pred_m: npt.NDArray[np.float64], gt_m: npt.NDArray[np.float64], valid: Edges
 ) -> tuple[float, float]:
-    predicted, true = _canny(pred_m, valid), _canny(gt_m, valid)
+    predicted, true = canny_edges(pred_m, valid), canny_edges(gt_m, valid)
     if not true.any():  # nothing to be near to
         return math.nan, math.nan
-    from_true = _distance(true)
+    from_true = distance(true)
     near = predicted & (from_true < REACH_PX)
     if not near.any():
         return REACH_PX, REACH_PX
     both_ways = np.minimum(from_true, REACH_PX)[predicted].sum()
-    both_ways += np.minimum(_distance(predicted), REACH_PX)[true].sum()
+    both_ways += np.minimum(distance(predicted), REACH_PX)[true].sum()
     return float(from_true[near].mean()), float(both_ways / (predicted.sum() + true.sum()))
 
 
-def _canny(depth_m: npt.NDArray[np.float64], valid: Edges) -> Edges:
+def canny_edges(depth_m: npt.NDArray[np.float64], valid: Edges) -> Edges:
+    """Canny's of a map (h, w) scaled to 0..1 over its valid pixels, with Koch et al.'s sigma and
+    thresholds."""
     from skimage.feature import canny
 
     if not valid.any():
@@ -111,8 +113,10 @@ def _canny(depth_m: npt.NDArray[np.float64], valid: Edges) -> Edges:
     return found
 
 
-def _distance(edges: Edges) -> npt.NDArray[np.float64]:
-    """Of each pixel from the nearest edge, in pixels."""
+def distance(edges: Edges) -> npt.NDArray[np.float64]:
+    """Of each pixel from the nearest edge, in pixels; infinity where there is none."""
+    if not edges.any():
+        return np.full(edges.shape, np.inf)
     from scipy.ndimage import distance_transform_edt
 
     found: npt.NDArray[np.float64] = distance_transform_edt(~edges)
@@ -123,8 +127,7 @@ def distance_from_edges(gt_m: Tensor, valid: Tensor) -> Tensor:
     """Of each pixel (b, h, w) from the nearest Sobel edge of the ground truth, in pixels; infinity
     where an image has none."""
     edges = sobel_edges(gt_m, valid)[0].cpu().numpy()
-    far = [_distance(e) if e.any() else np.full(e.shape, np.inf) for e in edges]
-    return torch.from_numpy(np.stack(far)).to(gt_m.device)
+    return torch.from_numpy(np.stack([distance(e) for e in edges])).to(gt_m.device)
 
 
 def _ssim(errors: Errors, max_m: float) -> Tensor:

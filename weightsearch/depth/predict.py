@@ -108,10 +108,10 @@ def colour_picture(depth_m: Depth, near_m: float, far_m: float) -> Image.Image:
     canvas_width = max(width, left + right + 4 * gap + strip)  # a bar no shorter than it is high
     canvas = Image.new("RGB", (canvas_width, height + strip), "white")
     share = (depth_m - near_m) / max(far_m - near_m, 1e-6)
-    canvas.paste(Image.fromarray(_colours(share)))
+    canvas.paste(Image.fromarray(colour_map(share)))
     ends = 2 * gap + left, canvas_width - 2 * gap - right
     bar = np.tile(np.linspace(0, 1, ends[1] - ends[0]), (strip - 2 * gap, 1))
-    canvas.paste(Image.fromarray(_colours(bar)), (ends[0], height + gap))
+    canvas.paste(Image.fromarray(colour_map(bar)), (ends[0], height + gap))
     draw = ImageDraw.Draw(canvas)
     middle = height + strip / 2
     draw.text((gap, middle), labels[0], fill="black", font=font, anchor="lm")
@@ -119,7 +119,7 @@ def colour_picture(depth_m: Depth, near_m: float, far_m: float) -> Image.Image:
     return canvas
 
 
-def _colours(share: npt.NDArray[np.floating]) -> Rgb:
+def colour_map(share: npt.NDArray[np.floating]) -> Rgb:
     """Colours (h, w, 3) of (h, w): 0 is near, 1 is far."""
     scale = sample_colorscale(COLOUR_SCALE, list(np.linspace(0, 1, 256)), colortype="tuple")
     table = np.round(np.array(scale) * 255).astype(np.uint8)

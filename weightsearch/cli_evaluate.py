@@ -1,0 +1,104 @@
+"""`weightsearch evaluate` and `dispute`: what a network's depth is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weightsearch.cli_common import (
+    Data,
+    Device,
+    Json,
+    Option,
+    Reader,
+    picture_size,
+    print_answer,
+    reader_options,
+)
+from weightsearch.errors import ConfigError
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path | None, typer.Argument(help="A checkpoint's folder.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Folder of NAME.npy (metres) or 16-bit NAME.png (mm).")
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Where a data set lies; may be repeated.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="How predictions become numbers; may be repeated.")
+    ] = None,
+    align: Annotated[
+        str, typer.Option(help="Fit each image's scale first: none, median or least-squares.")
+    ] = "none",
+    size: Annotated[
+        str | None, typer.Option(help="HxW given to the network; else what it was trained at.")
+    ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also edge quality, error by depth and by edge.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="A file for the numbers of each image.")] = None,
+    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    reader: Reader = None,
+    option: Option = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Score what is there.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Score a checkpoint, or a folder of predictions made by anything, by named protocols.
+
+    Example: weightsearch evaluate --predictions mine/ --data /data/nyu_data --protocol full
+    """
+    from weightsearch import evaluation, show
+
+    if (checkpoint is None) == (predictions is None):
+        raise ConfigError("`evaluate` needs either a checkpoint or --predictions, not both.")
+    asked = evaluation.Question(
+        checkpoint,
+        predictions,
+        protocol or ["full"],
+        split,
+        reader,
+        reader_options(option),
+        partial,
+        align,
+        picture_size(size),
+        details,
+        device,
+    )
+    found = evaluation.evaluations(asked, data or [None])
+    if csv is not None:
+        evaluation.write_csv(csv, found)
+    answers = [answer for answer, _ in found]
+    answer = answers[0] if len(answers) == 1 else {"evaluations": answers}
+    print_answer(answer, as_json, show.evaluations)
+
+
+@app.command()
+def dispute(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint's folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for a panel per frame.")],
+    data: Data = None,
+    frames: Annotated[int, typer.Option(min=1, help="How many frames.")] = 12,
+    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    reader: Reader = None,
+    option: Option = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Where a network and the ground truth disagree most, and which of them fits the picture.
+
+    Example: weightsearch dispute runs/equal --data /data/nyu_depth_v2_labeled.mat --out panels/
+    """
+    from weightsearch import evaluation, show
+
+    asked = evaluation.Question(
+        checkpoint, None, split=split, reader=reader, options=reader_options(option), device=device
+    )
+    print_answer(evaluation.dispute(asked, data, out, frames), as_json, show.dispute)
