@@ -62,6 +62,23 @@ def test_an_epoch_yields_metrics_of_each_validation_image(tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["last"]  # the worker removes it
 
 
+def test_a_searched_size_is_what_the_network_is_trained_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scored at native size all the same: sizes are compared on the same pixels."""
+    monkeypatch.setattr(objective, "SAVING_SHARE", 1e9)
+    spec = depth_spec(train={"epochs": 2, "batch": 4, "lr": 1e-3})
+    small = context(spec, tmp_path / "small")
+    (at_small, _), _ = whole(small, {"size": "32x64"})
+    (at_own, _), _ = whole(context(spec, tmp_path / "own"))
+    saved = checkpoint.load(small.folder / "last").facts["data"]["size"]
+    assert list(saved) == [32, 64]
+    assert at_small["rmse"] != at_own["rmse"]
+    assert len(at_small["rmse"]) == len(at_own["rmse"])
+    with pytest.raises(ConfigError, match=r"must read HxW, .* but got '32'"):
+        next(run(WEIGHTS, {"size": "32"}, small))
+
+
 def test_a_killed_attempt_goes_on_from_its_last_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

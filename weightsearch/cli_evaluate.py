@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from weightsearch import space
 from weightsearch.cli_common import (
     Data,
     Device,
     Json,
     Option,
     Reader,
-    picture_size,
     print_answer,
     reader_options,
 )
@@ -68,7 +68,7 @@ def evaluate(
         reader_options(option),
         partial,
         align,
-        picture_size(size),
+        None if size is None else space.picture_size(size),
         details,
         device,
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from weightsearch.config import Cube, LossSpec, Simplex, StudySpec, TrainSpec, Value
+from weightsearch.errors import ConfigError
 
 Direction = dict[str, Fraction]
 
@@ -173,3 +174,13 @@ def draw(spec: StudySpec, k: int, again: int = 0) -> Point:
     # random.Random over text is specified never to change its stream, unlike numpy's Generator.
     source = random.Random(f"weightsearch {spec.sampler.seed} {k} {again}")
     return at(spec, [source.random() for _ in range(dimensions(spec))])
+
+
+def picture_size(given: str) -> tuple[int, int]:
+    """`240x320` as (height, width); raises ConfigError."""
+    height, _, width = given.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) >= 32 and int(width) >= 32):
+        raise ConfigError(
+            f"a size must read HxW, height and width of at least 32 pixels, but got '{given}'."
+        )
+    return int(height), int(width)

@@ -11,10 +11,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weightsearch import space
 from weightsearch.config import ModelSpec, StudySpec, Value
 from weightsearch.errors import (
     CheckpointError,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from weightsearch.depth.lanes import Lane
     from weightsearch.depth.trainer import Epoch, Trainer
 
-SEARCHED = ("encoder", "decoder", "lr")
+SEARCHED = ("encoder", "decoder", "lr", "size")
 SAVING_SHARE = 0.05
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
     from weightsearch.data import pack
     from weightsearch.depth import checkpoint
 
+    context = _at_size(params, context)
     spec = context.spec
     assert spec.data is not None
     model, lr = _chosen(params, context)
@@ -127,11 +130,11 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
             if part is not None:
                 for shape in set(native.depth_sizes):
                     PROTOCOLS[part.protocol].check_shape(shape)
-    options = (spec.model.encoder, spec.model.decoder)
-    encoders, decoders = ((o,) if isinstance(o, str) else o for o in options)
-    for encoder, decoder in product(encoders, decoders):
+    chosen = space.choices(spec)
+    sizes = [space.picture_size(str(s)) for s in chosen.get("size", ())] or [spec.data.size]
+    for encoder, decoder, size in product(chosen["encoder"], chosen["decoder"], sizes):
         one = spec.model.model_copy(update={"encoder": encoder, "decoder": decoder})
-        DepthNet(one, spec.data).check_size()
+        DepthNet(one, spec.data.model_copy(update={"size": size})).check_size()
 
 
 def _same_data(native: Pack, context: Context) -> None:
@@ -178,8 +181,19 @@ def _chosen(params: Mapping[str, Value], context: Context) -> tuple[ModelSpec, f
     for name, value in chosen.items():
         if isinstance(value, tuple):
             raise ConfigError(f"'{name}' must be one value here, but is the list {list(value)}.")
+    chosen.pop("size", None)
     lr = float(chosen.pop("lr"))  # type: ignore[arg-type]
     return spec.model.model_copy(update=chosen), lr
+
+
+def _at_size(params: Mapping[str, Value], context: Context) -> Context:
+    """The context with the input size of this point, where sizes are searched."""
+    if "size" not in params:
+        return context
+    spec = context.spec
+    assert spec.data is not None
+    data = spec.data.model_copy(update={"size": space.picture_size(str(params["size"]))})
+    return replace(context, spec=spec.model_copy(update={"data": data}))
 
 
 def _split(native: Pack, context: Context) -> tuple[list[int], list[int]]:
