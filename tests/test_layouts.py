@@ -48,7 +48,7 @@ def test_axes_colours_and_metres_are_those_that_were_written(reader: str, tmp_pa
         # A mirrored, turned or BGR picture is some 80 away on average; JPEG moves edges by 30.
         assert np.abs(frame.rgb - expected).mean() < 4
         assert frame.depth_m.shape == made.depth_m[name].shape
-        assert frame.depth_m == pytest.approx(made.depth_m[name], abs=made.step_m)
+        assert np.abs(frame.depth_m - made.depth_m[name]).max() <= made.step_m
         assert frame.valid.all()
 
 
@@ -433,7 +433,9 @@ def test_real_frames_read_the_same_from_every_layout_of_nyu(tmp_path: Path) -> N
         file["rgb"], file["depth"] = rgb.transpose(2, 0, 1), (mm / 1000).astype(np.float32)
     save(tmp_path / "bts/sync/hall_0001/rgb_00003.png", rgb)
     save(tmp_path / "bts/sync/hall_0001/sync_depth_00003.png", mm)
-    shutil.copytree(source, tmp_path / "mine")
+    (tmp_path / "mine").mkdir()
+    for part in ("colors", "depth"):
+        shutil.copy(source / f"0003_{part}.png", tmp_path / "mine")
     found = [
         next(iter(frames("s2d_h5", tmp_path / "s2d").values())),
         next(iter(frames("nyu_bts", tmp_path / "bts").values())),
@@ -443,5 +445,5 @@ def test_real_frames_read_the_same_from_every_layout_of_nyu(tmp_path: Path) -> N
     ]
     for frame in found:
         assert np.array_equal(frame.rgb, rgb)
-        assert frame.depth_m == pytest.approx(mm / 1000, abs=1e-6)
+        assert np.abs(frame.depth_m - mm / 1000).max() < 1e-6
         assert frame.valid.all()

@@ -6,7 +6,8 @@ contain `/`), and `{group}` and `{split}` for one part of the path each: `rgb/{n
 Without a suffix, any fits. A CSV has a header with the columns `rgb`, `depth` and, if wanted,
 `split` and `group` (options name others), or, without a header, two to four in that order.
 
-Depth is PNG or TIFF, grey, of 8, 16 or 32 bits, or .npy: metres = value / `depth_scale`.
+Depth is a grey PNG of 8 or 16 bits, or .npy: metres = value / `depth_scale`. TIFF is not read: the
+library behind it has had too many faults, and writes what it finds wrong to the terminal.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ SPLITS: dict[str, Split] = {
 }  # fmt: skip
 FIELDS = {"name": ".+", "group": "[^/]+", "split": "[^/]+"}
 RGB_SUFFIXES = (".png", ".jpg", ".jpeg")
-DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
-GREY = ("L", "I;16", "I;16B", "I", "F")
+DEPTH_SUFFIXES = (".png", ".npy")
+GREY = ("L", "I;16", "I")
 COLOURS = ("RGB", "RGBA", "L", "P")
 
 
@@ -244,17 +245,15 @@ def _depth(store: Files, name: str) -> npt.NDArray[Any]:
     """What the file holds, (h, w)."""
     where = store.where(name)
     if not name.lower().endswith(DEPTH_SUFFIXES):
-        raise DataError(
-            f"{where}: depth must be PNG, TIFF or .npy; JPEG, for one, changes the values."
-        )
+        raise DataError(f"{where}: depth must be PNG or .npy; JPEG, for one, changes the values.")
     if name.lower().endswith(".npy"):
         values = npy.array(store.read(name), where)
         squeezed = values.squeeze() if values.ndim == 3 else values
         if squeezed.ndim != 2:
             raise DataError(f"{where}: must have shape (h, w), but has {values.shape}.")
         return squeezed
-    law = "grey, of 8, 16 or 32 bits (a coloured picture of depth holds no depth)"
-    return pairs.picture(store, name, GREY, law, ("PNG", "TIFF"))
+    law = "grey, of 8 or 16 bits (a coloured picture of depth holds no depth)"
+    return pairs.picture(store, name, GREY, law, ("PNG",))
 
 
 def _colours(store: Files, name: str) -> npt.NDArray[np.uint8]:
