@@ -9,7 +9,19 @@ from __future__ import annotations
 from weightsearch.errors import ConfigError, did_you_mean
 
 NAMES = {
-    "reader": ("nyu_labeled", "nyu_csv", "synthetic"),
+    "reader": (
+        "nyu_labeled",
+        "nyu_csv",
+        "nyu_bts",
+        "s2d_h5",
+        "kitti_eigen",
+        "make3d",
+        "ibims1",
+        "diode",
+        "sunrgbd",
+        "folder",
+        "synthetic",
+    ),
     "decoder": ("densedepth",),
     "loss term": ("mae", "edge", "ssim"),
     "protocol": (

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from weightsearch.config import Value
-from weightsearch.data import files, pictures
+from weightsearch.data import files, pairs
 from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve, runs
 from weightsearch.errors import DataError
 
@@ -28,7 +27,6 @@ OPTIONS: dict[str, Value] = {
 }
 MAX_DEPTH_M = 10.0
 STEPS_PER_M = 25.5
-KINDS = ("PNG", "JPEG")
 MAX_FRAMES = 1 << 18
 """In a list; the data set has 50,688."""
 MAX_LIST_BYTES = 1 << 24
@@ -48,19 +46,13 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         raise DataError("reader 'nyu_csv' needs the place of nyu_data; give it with --data.")
     store = _store(path)
     try:
-        pairs = {split: list(_pairs(store, name)) for split, name in LISTS.items()}
-        facts = [(name, store.facts(name)) for name in _names(pairs)]
-        missing = [name for name, found in facts if found is None]
-        if missing:
-            raise DataError(
-                f"{store.where(missing[0])}: is listed, but there is no such file"
-                f" ({len(missing)} of {len(facts)} are missing)."
-            )
+        listed = {split: list(_pairs(store, name)) for split, name in LISTS.items()}
+        facts = pairs.present([(store, name) for name in _names(listed)])
     except BaseException:
         store.close()
         raise
-    refs = tuple(ref for split, listed in pairs.items() for ref in _refs(split, listed))
-    flat = [pair for listed in pairs.values() for pair in listed]
+    refs = tuple(ref for split, here in listed.items() for ref in _refs(split, here))
+    flat = [pair for here in listed.values() for pair in here]
 
     def read(i: int) -> Frame:
         half_step = bool(chosen["half_step"])
@@ -72,7 +64,7 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         read=read,
         options=chosen,
         ground_truth="filled",
-        fingerprint=fingerprint("nyu_csv", facts, pairs, chosen),
+        fingerprint=fingerprint("nyu_csv", facts, listed, chosen),
         max_depth_m=MAX_DEPTH_M,
         close=store.close,
     )
@@ -129,8 +121,8 @@ def _rows(rows: Iterable[list[str]], where: str) -> Iterator[Pair]:
         yield rgb, depth
 
 
-def _names(pairs: Mapping[Split, list[Pair]]) -> list[str]:
-    return [name for listed in pairs.values() for pair in listed for name in pair]
+def _names(listed: Mapping[Split, list[Pair]]) -> list[str]:
+    return [name for here in listed.values() for pair in here for name in pair]
 
 
 def _refs(split: Split, listed: list[Pair]) -> Iterator[FrameRef]:
@@ -143,27 +135,16 @@ def _refs(split: Split, listed: list[Pair]) -> Iterator[FrameRef]:
 def _frame(store: files.Files, pair: Pair, half_step: bool | None) -> Frame:
     """The images of a pair; `half_step` is None for a test frame, whose depth is in mm."""
     rgb_name, depth_name = pair
-    rgb = _image(store, rgb_name, "RGB", "8-bit RGB")
+    rgb = pairs.colours(store, rgb_name)
     if half_step is None:
-        values = _image(store, depth_name, "I;16", "16-bit grey (mm), as all test depth is")
-        depth_m = values.astype(np.float32) / np.float32(1000)
+        law = "16-bit grey (mm), as all test depth is"
+        depth_m = pairs.picture(store, depth_name, ("I;16",), law) / np.float32(1000)
     else:
-        values = _image(store, depth_name, "L", "8-bit grey (255 = 10 m), as all training depth is")
+        law = "8-bit grey (255 = 10 m), as all training depth is"
+        steps = pairs.picture(store, depth_name, ("L",), law)
         # floor(25.5 m) loses half a step on average; 255 can only be 10 m.
-        steps = values.astype(np.float32) + np.float32(0.5 * half_step)
-        depth_m = np.minimum(steps / np.float32(STEPS_PER_M), np.float32(MAX_DEPTH_M))
-    if rgb.shape[:2] != values.shape:
-        raise DataError(
-            f"{store.where(depth_name)}: must have its RGB image's size {rgb.shape[:2]},"
-            f" but has {values.shape} (height, width)."
-        )
-    valid = values > 0
-    return Frame(rgb, np.where(valid, depth_m, np.float32(0)), valid)
-
-
-def _image(store: files.Files, name: str, mode: str, law: str) -> npt.NDArray[Any]:
-    data, where = store.read(name), store.where(name)
-    with pictures.opened(io.BytesIO(data), KINDS, where, "a PNG or JPEG image") as image:
-        if image.mode != mode:
-            raise DataError(f"{where}: must be {law}, but has mode {image.mode}.")
-        return np.array(image)
+        middle = steps.astype(np.float32) + np.float32(0.5 * half_step)
+        depth_m = np.minimum(middle / np.float32(STEPS_PER_M), np.float32(MAX_DEPTH_M))
+        depth_m[steps == 0] = 0
+    pairs.of_one_size(rgb, depth_m, store.where(depth_name))
+    return pairs.frame(rgb, depth_m, math.inf)

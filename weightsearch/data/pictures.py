@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tokenize
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,10 +24,10 @@ MAX_PIXELS = 1 << 24
 """Of a frame: twice 4K. Decoding one takes less than 200 MB."""
 DAMAGED = (
     ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
-    SyntaxError, TypeError, ValueError, struct.error, zlib.error, Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+    SyntaxError, TypeError, ValueError, struct.error, tokenize.TokenError, zlib.error,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
-"""What Pillow raises over a damaged picture."""
+"""What Pillow raises over a damaged picture, and numpy over a damaged .npy file."""
 
 
 @contextmanager

@@ -6,20 +6,55 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from weightsearch.config import Value
-from weightsearch.data import nyu_csv, nyu_labeled, synthetic
+from weightsearch.data import (
+    diode,
+    folder,
+    ibims1,
+    kitti_eigen,
+    make3d,
+    nyu_bts,
+    nyu_csv,
+    nyu_labeled,
+    s2d_h5,
+    sunrgbd,
+    synthetic,
+)
 from weightsearch.data.source import GroundTruth, Source, one_per_name
 from weightsearch.errors import ConfigError, DataError, did_you_mean
 
 READERS: dict[str, Callable[[Path | None, Mapping[str, Value]], Source]] = {
     "nyu_labeled": nyu_labeled.open_source,
     "nyu_csv": nyu_csv.open_source,
+    "nyu_bts": nyu_bts.open_source,
+    "s2d_h5": s2d_h5.open_source,
+    "kitti_eigen": kitti_eigen.open_source,
+    "make3d": make3d.open_source,
+    "ibims1": ibims1.open_source,
+    "diode": diode.open_source,
+    "sunrgbd": sunrgbd.open_source,
+    "folder": folder.open_source,
     "synthetic": synthetic.open_source,
 }
 
 GROUND_TRUTHS: dict[str, dict[GroundTruth, dict[str, Value]]] = {
     "nyu_labeled": {"raw": {"depths": "raw"}, "filled": {"depths": "filled"}},
+    "sunrgbd": {"raw": {"depth": "depth"}, "filled": {"depth": "depth_bfx"}},
 }
 """The options under which a reader gives a kind of ground truth, where it has a choice."""
+
+RECOGNISED: dict[str, Callable[[Path], bool]] = {
+    "nyu_labeled": nyu_labeled.recognises,
+    "nyu_csv": nyu_csv.recognises,
+    "nyu_bts": nyu_bts.recognises,
+    "s2d_h5": s2d_h5.recognises,
+    "kitti_eigen": kitti_eigen.recognises,
+    "make3d": make3d.recognises,
+    "ibims1": ibims1.recognises,
+    "diode": diode.recognises,
+    "sunrgbd": sunrgbd.recognises,
+    "folder": folder.recognises,
+}
+"""Whether a path is of a reader's layout, by names alone; asked in this order."""
 
 
 def judging(
@@ -57,13 +92,13 @@ def detect(path: Path | None) -> str:
         return "synthetic"
     if not path.exists():
         raise DataError(f"{path}: must be a data set, but there is no such file or folder.")
-    for reader, recognises in (
-        ("nyu_labeled", nyu_labeled.recognises),
-        ("nyu_csv", nyu_csv.recognises),
-    ):
-        if recognises(path):
-            return reader
+    try:
+        for reader, recognises in RECOGNISED.items():
+            if recognises(path):
+                return reader
+    except OSError as error:
+        raise DataError(f"{path}: cannot be looked into ({error.strerror}).") from None
     raise DataError(
-        f"{path}: must be {nyu_labeled.FILE}, nyu_data.zip, or the folder of either, but is none of"
-        f" them; name its reader ({', '.join(READERS)})."
+        f"{path}: must be laid out as one of {', '.join(RECOGNISED)} (docs/data.md), but is none of"
+        " them; name its reader (--reader folder, with patterns or a CSV, for your own data)."
     )

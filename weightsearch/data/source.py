@@ -1,4 +1,4 @@
-"""What every reader gives: the frames of a data set, read one at a time, always the same shape."""
+"""What every reader gives: the frames of a data set, read one at a time, in one form."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ class FrameRef:
 
 @dataclass(frozen=True)
 class Frame:
-    """One RGB-D frame: rgb uint8 (h, w, 3), depth_m float32 and valid bool of one shape.
+    """One RGB-D frame: rgb uint8 (h, w, 3), depth_m float32 and valid bool, both (h', w').
 
-    depth_m is in metres, and 0 where not valid. Its shape is (h, w), but in training copies
-    ((h + 1) // 2, (w + 1) // 2).
+    depth_m is in metres, and 0 where not valid. (h', w') is (h, w) in most data sets; it is
+    another where the sensor's is (Make3D), and ((h + 1) // 2, (w + 1) // 2) in training copies.
+    Both may differ from frame to frame (KITTI, SUN RGB-D).
     """
 
     rgb: npt.NDArray[np.uint8]
@@ -65,6 +66,8 @@ class Source:
     """Changes with names, sizes, times or options; found without reading the data."""
     max_depth_m: float
     """The range that the data set promises, not the largest depth in it."""
+    notes: tuple[str, ...] = ()
+    """One line each: what was left out, and why."""
     close: Callable[[], None] = lambda: None
 
 
@@ -78,7 +81,8 @@ def resolve(
     for name, value in options.items():
         if name not in defaults:
             raise ConfigError(
-                f"unknown option '{name}' of reader '{reader}'; {did_you_mean(name, defaults)}"
+                f"unknown option '{name}' of reader '{reader}';"
+                f" {did_you_mean(name, defaults) if defaults else 'it has none.'}"
             )
         kind = type(defaults[name])
         fits = type(value) is kind or (kind is float and type(value) is int)

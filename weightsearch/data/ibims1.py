@@ -1,0 +1,65 @@
+"""iBims-1: 100 pictures of rooms with the depth of a laser scanner, for evaluation only.
+
+`imagelist.txt` names them; `rgb/NAME.png`, `depth/NAME.png` (16 bits, metres = value * 50 / 65535),
+`mask_invalid/NAME.png` and `mask_transp/NAME.png`, which are 0 where depth is not measured, or of
+something transparent (Koch et al., ECCV workshops 2018; ZoeDepth's loader reads them so).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from weightsearch.config import Value
+from weightsearch.data import files, lists, pairs
+from weightsearch.data.files import Files
+from weightsearch.data.pairs import Layout, Pair
+from weightsearch.data.source import Frame, FrameRef, Source, resolve
+from weightsearch.errors import DataError
+
+READER = "ibims1"
+WHAT = "iBims-1 (imagelist.txt, rgb, depth, mask_invalid, mask_transp)"
+OPTIONS: dict[str, Value] = {}
+MASKS = ("mask_invalid", "mask_transp")
+MAX_DEPTH_M = 50.0
+STEPS = 65535
+
+
+def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
+    """The folder of the list; all frames are test frames, grouped by kind of room."""
+    chosen = resolve(READER, OPTIONS, options)
+    root = pairs.at(path, READER, WHAT)
+    found = []
+    for number, (name, *more) in lists.rows(root / "imagelist.txt"):
+        if more or "/" in name or not files.inside(name):
+            raise DataError(
+                f"{root / 'imagelist.txt'}:{number}: must be the name of a picture,"
+                f" but is {' '.join((name, *more))[:200]!r}."
+            )
+        masks = tuple(f"{mask}/{name}.png" for mask in MASKS)
+        ref = FrameRef(name, re.sub(r"_?\d+$", "", name) or name, "test")
+        found.append(Pair(ref, f"rgb/{name}.png", f"depth/{name}.png", masks))
+    store = files.folder(root)
+    layout = Layout(READER, found, store, store, chosen, "raw", MAX_DEPTH_M)
+    return pairs.source(layout, lambda pair: _frame(store, pair))
+
+
+def recognises(path: Path) -> bool:
+    """Whether the list and the masks lie there."""
+    return (path / "imagelist.txt").is_file() and (path / MASKS[0]).is_dir()
+
+
+def _frame(store: Files, pair: Pair) -> Frame:
+    rgb = pairs.colours(store, pair.rgb)
+    steps = pairs.grey16(store, pair.depth, "65535 = 50 m")
+    measured = np.ones(steps.shape, dtype=np.bool_)
+    pairs.of_one_size(rgb, steps, store.where(pair.depth))
+    for name in pair.masks:
+        mask = pairs.picture(store, name, ("L", "1"), "an 8-bit or 1-bit mask", ("PNG",))
+        pairs.of_one_size(rgb, mask, store.where(name))
+        measured &= mask != 0
+    depth_m = steps * np.float32(MAX_DEPTH_M / STEPS)
+    return pairs.frame(rgb, np.minimum(depth_m, np.float32(MAX_DEPTH_M)), MAX_DEPTH_M, measured)
