@@ -11,7 +11,10 @@ from weightsearch.errors import ConfigError, did_you_mean
 NAMES = {
     "reader": ("nyu_labeled", "nyu_csv", "synthetic"),
     "decoder": ("densedepth",),
-    "loss term": ("mae", "edge", "ssim"),
+    "loss term": (
+        *("mae", "edge", "ssim"),
+        *("berhu", "silog", "normal", "gradient", "log_l1", "sobel_edge", "smoothness"),
+    ),
     "protocol": ("bts", "densedepth", "full"),
     "sampler": ("grid", "random", "qmc", "tpe"),
 }

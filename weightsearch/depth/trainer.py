@@ -28,7 +28,7 @@ from weightsearch.depth.device import native_bf16
 from weightsearch.depth.evaluate import Predict, Scores
 from weightsearch.depth.lanes import Lane
 from weightsearch.depth.loader import Batch, Frames, stream
-from weightsearch.depth.model import DepthNet, data_range, represent
+from weightsearch.depth.model import DepthNet, represent
 from weightsearch.errors import Interrupted, NonFiniteLoss
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -184,9 +184,7 @@ class Trainer:
         )
         pred_m = self._in_parts(lane, rgb / 255)
         valid = depth_m > 0
-        pair = represent(pred_m, self.data), represent(torch.where(valid, depth_m, 1.0), self.data)
-        span = data_range(self.data)
-        terms = {t: losses.LOSS_TERMS[t](*pair, valid, span) for t in self.spec.loss.terms}
+        terms = losses.compare(self.spec.loss.terms, pred_m, depth_m, valid, self.data)
         loss = losses.total(terms, lane.weights)
         lane.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -194,7 +192,7 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(lane.trained().values(), self.train.clip_norm)
         lane.optimizer.step()
         # Squares, because SSIM squares: a prediction can be too large for it and still a number.
-        finite = pair[0].detach().flatten(1).square().sum(1).isfinite()
+        finite = represent(pred_m.detach(), self.data).flatten(1).square().sum(1).isfinite()
         place = torch.where(finite.all(), -1, finite.int().argmin())
         lane.rows[lane.step] = torch.stack([*terms.values(), loss, place.float()]).detach()
 
