@@ -49,7 +49,7 @@ def compare(
     pairs = {}
     for target in dict.fromkeys(targets.values()):
         shown = data.model_copy(update={"target": target})
-        pairs[target] = [represent(depth_m, shown) for depth_m in depths]
+        pairs[target] = represent(depths[0], shown), represent(depths[1], shown)
     return {t: LOSS_TERMS[t](*pairs[target], valid, span) for t, target in targets.items()}
 
 
