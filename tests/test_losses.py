@@ -20,7 +20,7 @@ from torch import Tensor
 from weightsearch import names
 from weightsearch.config import DataSpec
 from weightsearch.depth.loss_terms import edge, mae, ssim
-from weightsearch.depth.losses import LOSS_TERMS, compare, total
+from weightsearch.depth.losses import LOSS_TERMS, compare, pulls, total
 from weightsearch.depth.model import represent
 from weightsearch.errors import ConfigError
 
@@ -334,6 +334,20 @@ def test_a_depth_of_zero_has_a_logarithm_and_a_slope() -> None:
 def test_the_loss_is_the_weighted_sum_in_the_order_of_the_terms() -> None:
     values = {"a": torch.tensor(2.0), "b": torch.tensor(3.0), "c": torch.tensor(5.0)}
     assert total(values, torch.tensor([0.5, 0.0, 2.0])).item() == 11
+
+
+@pytest.mark.parametrize("target", ["depth", "inverse", "log"])
+def test_a_pull_is_the_weighted_gradient_at_the_output(target: str) -> None:
+    data = DataSpec.model_validate({"source": "synthetic", "size": (32, 40), "target": target})
+    pred, true, valid = maps(12)
+    valid[..., :5] = False
+    leaf = (pred + 0.1).requires_grad_()
+    values = compare(["mae", "silog"], leaf, true + 0.1, valid, data)
+    found = pulls(values, torch.tensor([0.5, 0.0]), leaf, data)
+    # Each valid pixel pulls by 1/n, whatever its distance, in the target's own representation.
+    assert found.tolist() == pytest.approx([0.5 / math.sqrt(valid.sum()), 0], rel=1e-4)
+    assert leaf.grad is None
+    total(values, torch.tensor([1.0, 1.0])).backward()  # the graph is still there
 
 
 def test_maps_smaller_than_the_window_are_refused() -> None:

@@ -56,3 +56,21 @@ def compare(
 def total(terms: Mapping[str, Scalar], weights: Float[Tensor, "terms"]) -> Scalar:
     """The weighted sum; `weights` is in the order of the terms."""
     return (torch.stack(tuple(terms.values())) * weights).sum()
+
+
+def pulls(
+    terms: Mapping[str, Scalar], weights: Float[Tensor, "terms"], pred_m: Map, data: DataSpec
+) -> Float[Tensor, "terms"]:
+    """How hard each weighted term pulls: the norm of its gradient at the network's output.
+
+    The output is taken as the target represents it (d, its inverse or logarithm): that is what the
+    last layer gives, but where `model.metres` flattens. `terms` were computed from `pred_m`; their
+    graph is kept, and no gradient is accumulated.
+    """
+    leaf = pred_m.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(represent(leaf, data).sum(), leaf)
+    norms = []
+    for value in terms.values():
+        (gradient,) = torch.autograd.grad(value, pred_m, retain_graph=True)
+        norms.append((gradient / slope).norm())
+    return weights * torch.stack(norms)
