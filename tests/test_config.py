@@ -71,6 +71,15 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
         ({"sampler": "grid"}, "sampler"),
         ({"loss": {"weights": {"mae": -1}}}, "weights: the weight of 'mae' must be a number of at"),
         ({"loss": {"weights": [{"mae": "1"}]}}, "the weight of 'mae' must be a number of at least"),
+        (
+            {"loss": {"weights": "papre"}},
+            "loss.weights: unknown weights 'papre'; did you mean 'paper'",
+        ),
+        (
+            {"loss": {"weights": "keras"}},
+            "weights 'keras' need the terms mae, smoothness, ssim, but `terms` lacks smoothness;",
+        ),
+        ({"loss": {"terms": ["mae"], "weights": [{"mae": 1}, "paper"]}}, "lacks edge, ssim"),
         ({"loss": {"weights": 3}}, "loss.weights: must be a grid, or one or several tables"),
         ({"train": {"lr": "fast"}}, "train.lr: Input should be"),
         (
@@ -81,6 +90,34 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
 )
 def test_what_cannot_be_meant_is_refused_with_its_place(tables: dict[str, Any], said: str) -> None:
     assert said in refused(**tables)
+
+
+def test_weights_that_go_by_a_name_are_kept_as_their_tables() -> None:
+    terms = ["mae", "edge", "ssim", "smoothness"]
+    named = {"terms": terms, "weights": ["paper", {"mae": 2}, "densedepth", "keras", "equal"]}
+    found = config.parse(DEPTH | {"loss": named}, "file.toml")
+    tables = [
+        {"mae": 0.6, "edge": 0.2, "ssim": 1},
+        {"mae": 2},
+        {"mae": 0.1, "edge": 1, "ssim": 1},
+        {"mae": 0.1, "smoothness": 0.9, "ssim": 0.85},
+        {"mae": 1, "edge": 1, "ssim": 1, "smoothness": 1},
+    ]
+    assert found.resolved()["loss"]["weights"] == tables
+    written = {"terms": terms, "weights": tables}
+    assert found.digest() == config.parse(DEPTH | {"loss": written}, "file.toml").digest()
+    assert len(plan.plan(found).points) == 5
+    one = config.parse(DEPTH | {"loss": {"weights": "paper"}}, "file.toml")
+    assert one.loss.weights == tables[0]
+
+
+def test_which_terms_at_all_can_be_searched() -> None:
+    terms = ["mae", "edge", "ssim", "silog", "normal"]
+    loss = {"terms": terms, "weights": {"grid": "simplex", "steps": 3}}
+    points = plan.plan(config.parse(DEPTH | {"loss": loss}, "file.toml")).points
+    used = {frozenset(t for t, w in p.weights.items() if w) for p in points if p is not None}
+    assert len(points) == 35
+    assert len(used) == 5 + 10 + 10  # each alone, each pair, each three
 
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:

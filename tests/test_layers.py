@@ -17,7 +17,7 @@ HEAVY = {"torch", "timm", "optuna", "sqlalchemy", "ray", "submitit"}
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"errors", "stopping", "whole", "failpoints", "failures", "presentable", "problems"},
-    {"names"},
+    {"names", "presets"},
     {"config", "budget"},
     {"objective", "space", "provenance"},
     {"plan", "data", "compare", "preflight", "trivial"},

@@ -53,6 +53,7 @@ def test_an_epoch_yields_metrics_of_each_validation_image(tmp_path: Path) -> Non
     per_image = {"rel" if name == "abs_rel" else name for name in METRICS}
     numbers = {"rmse_pooled", "loss", "loss_mae", "loss_edge", "loss_ssim", "parameters", *TIMES}
     numbers |= {"micro_batch"}
+    numbers |= {f"{kind}_{term}" for kind in ("share", "gradient_share") for term in WEIGHTS}
     for epoch in epochs:
         assert set(epoch) == per_image | numbers | {"groups"}
         summary = summarise(epoch)

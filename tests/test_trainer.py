@@ -16,7 +16,7 @@ from torch import Tensor
 
 from weightsearch.config import StudySpec
 from weightsearch.data.pack import Pack
-from weightsearch.depth import checkpoint, loader
+from weightsearch.depth import checkpoint, loader, losses
 from weightsearch.depth.augment import augment
 from weightsearch.depth.device import native_bf16, pick
 from weightsearch.depth.evaluate import Predict, Scores
@@ -174,6 +174,44 @@ def test_training_lowers_the_loss() -> None:
     weighted = sum(WEIGHTS[t] * epochs[-1].losses[f"loss_{t}"] for t in WEIGHTS)
     assert losses[-1] == pytest.approx(weighted, rel=1e-5)
     assert all(e.seconds > 0 and e.images_per_second > 0 for e in epochs)
+
+
+def test_shares_say_what_drives_loss_and_gradient() -> None:
+    on = trainer()
+    weights = {"mae": 0.7, "edge": 0.0, "ssim": 0.3}
+    (epoch,) = on.run(on.lane(weights, 0, 1e-3), 1, unscored)
+    for term in ("mae", "ssim"):
+        part = weights[term] * epoch.losses[f"loss_{term}"] / epoch.losses["loss"]
+        assert epoch.losses[f"share_{term}"] == pytest.approx(part, rel=1e-5)
+        assert 0 < epoch.losses[f"gradient_share_{term}"] < 1
+    for kind in ("share", "gradient_share"):
+        assert epoch.losses[f"{kind}_edge"] == 0
+        assert sum(epoch.losses[f"{kind}_{t}"] for t in weights) == pytest.approx(1, rel=1e-5)
+
+
+def test_measuring_shares_does_not_change_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = trained(with_dropout(trainer()), WEIGHTS)
+    monkeypatch.setattr(losses, "pulls", lambda terms, weights, pred_m, data: 0 * weights)
+    assert same(measured, trained(with_dropout(trainer()), WEIGHTS))
+
+
+def test_terms_without_weight_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(losses.LOSS_TERMS, "edge")
+    on = trainer()
+    (epoch,) = on.run(on.lane({"mae": 1.0, "edge": 0.0, "ssim": 0.5}, 0, 1e-3), 1, unscored)
+    assert {name for name in epoch.losses if name[:4] == "loss"} == {
+        *("loss", "loss_mae", "loss_ssim"),
+    }
+
+
+@pytest.mark.parametrize("target", ["inverse", "log"])
+def test_every_term_trains_in_every_target(target: str) -> None:
+    terms = list(losses.LOSS_TERMS)
+    loss = {"terms": terms, "weights": "equal"}
+    on = trainer(depth_spec(data={"target": target}, loss=loss))
+    lane = on.lane(dict.fromkeys(terms, 1 / len(terms)), 0, 1e-3)
+    epochs = list(on.run(lane, 3, unscored))
+    assert epochs[-1].losses["loss"] < epochs[0].losses["loss"]
 
 
 @pytest.mark.parametrize("target", ["inverse", "log"])

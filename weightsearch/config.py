@@ -13,9 +13,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from weightsearch import problems
+from weightsearch import presets, problems
 from weightsearch.errors import ConfigError, did_you_mean
 
 DEPTH_OBJECTIVE = "weightsearch.depth.objective:run"
@@ -127,12 +135,13 @@ class LossSpec(Part):
 
     terms: tuple[str, ...] = ("mae", "edge", "ssim")
     weights: Cube | Simplex | Weights | tuple[Weights, ...]
+    """A grid; or one or several tables or names of `presets.py`, which are kept as their tables."""
     directions: bool | None = None
     """Whether a common factor of the weights changes nothing. Left out: derived from `[train]`."""
 
     @field_validator("weights", mode="before")
     @classmethod
-    def _one_form(cls, weights: Any) -> Any:
+    def _one_form(cls, weights: Any, so_far: ValidationInfo) -> Any:
         # Chosen here, so that a mistake is reported for the form that was meant, not for all four.
         if isinstance(weights, dict) and "grid" in weights:
             forms: dict[str, type[Part]] = {"cube": Cube, "simplex": Simplex}
@@ -141,19 +150,7 @@ class LossSpec(Part):
                     f"unknown grid '{weights['grid']}'; {did_you_mean(str(weights['grid']), forms)}"
                 )
             return forms[weights["grid"]].model_validate(weights)
-        for vector in weights if isinstance(weights, list | tuple) else [weights]:
-            if not isinstance(vector, dict):
-                raise ValueError(
-                    "must be a grid, or one or several tables of weights such as"
-                    f" {{ mae = 0.6, ssim = 1.0 }}, but got {vector!r}."
-                )
-            for term, weight in vector.items():
-                if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
-                    raise ValueError(
-                        f"the weight of '{term}' must be a number of at least 0, but got"
-                        f" {weight!r}."
-                    )
-        return weights
+        return presets.tables(weights, so_far.data.get("terms", ()))
 
     @model_validator(mode="after")
     def _known_terms(self) -> LossSpec:

@@ -23,7 +23,10 @@ NAMES = {
         "synthetic",
     ),
     "decoder": ("densedepth",),
-    "loss term": ("mae", "edge", "ssim"),
+    "loss term": (
+        *("mae", "edge", "ssim"),
+        *("berhu", "silog", "normal", "gradient", "log_l1", "sobel_edge", "smoothness"),
+    ),
     "protocol": (
         "bts",
         "zoe",

@@ -18,11 +18,16 @@ class Lane:
     """Parameters (those that require gradients) and buffers, by name."""
     optimizer: torch.optim.Optimizer
     """Of those parameters, in their order."""
+    terms: tuple[str, ...]
+    """Of the study's loss terms those whose weight is not 0, in their order; only these are
+    computed."""
     weights: Tensor
-    """Of the loss terms, in the order of the study."""
+    """Of these terms."""
     rows: Tensor
     """(steps, terms + 2): of each step of the epoch the terms, the loss, and the place in its batch
     of the first frame whose prediction is not finite, or -1."""
+    pulls: Tensor
+    """(terms,): `losses.pulls`, summed over the steps of the epoch at which it was measured."""
     seed: int
     micro: int
     """So many frames of a batch go through the network at once."""
@@ -50,7 +55,7 @@ class Lane:
             for key, value in values.items()
             if value is not None
         }
-        return {"model": self.model, "optimizer": optimizer, "rows": {"rows": self.rows}}
+        return {"model": self.model, "optimizer": optimizer, "rows": self._of_the_epoch()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Puts what was saved of a lane into this new one.
@@ -59,7 +64,7 @@ class Lane:
         """
         saved, path = checkpoint.tensors, checkpoint.path
         copy(saved["model"], self.model, path)
-        copy(saved["rows"], {"rows": self.rows}, path)
+        copy(saved["rows"], self._of_the_epoch(), path)
         state: dict[int, dict[str, Tensor]] = {}
         numbers = {name: i for i, name in enumerate(self.trained())}
         for key, value in saved["optimizer"].items():
@@ -70,6 +75,9 @@ class Lane:
         position = checkpoint.facts["position"]
         self.epoch, self.step = position["epoch"], position["step"]
         self.seconds = position["seconds"]
+
+    def _of_the_epoch(self) -> dict[str, Tensor]:
+        return {"rows": self.rows, "pulls": self.pulls}
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:

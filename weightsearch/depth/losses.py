@@ -1,75 +1,56 @@
-"""The terms of the loss: each compares two maps where there is a measurement, and only there.
-
-A term takes `pred`, `true` (b, 1, h, w), `valid` of that shape (True = measured) and the range of
-the values, and gives a float32 scalar, under autocast too. What stands in invalid pixels, NaN and
-infinity included, changes neither value nor gradient; without a valid pixel both are 0.
-"""
+"""Which terms the loss may have, and which representation of depth each of them compares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
-from pytorch_msssim import SSIM
+from jaxtyping import Float
 from torch import Tensor
 
-from weightsearch.errors import ConfigError
+from weightsearch.config import DataSpec
+from weightsearch.depth import loss_terms
+from weightsearch.depth.loss_terms import Map, Mask, Scalar, Term
+from weightsearch.depth.model import data_range, represent
 
-WINDOW: tuple[float, ...] = tuple(
-    SSIM(win_size=11, win_sigma=1.5, channel=1).win.flatten().tolist()
-)
-K1, K2 = 0.01, 0.03
+LOSS_TERMS: dict[str, Term] = {
+    "mae": loss_terms.mae,
+    "edge": loss_terms.edge,
+    "ssim": loss_terms.ssim,
+    "berhu": loss_terms.berhu,
+    "silog": loss_terms.silog,
+    "normal": loss_terms.normal,
+    "gradient": loss_terms.gradient,
+    "log_l1": loss_terms.log_l1,
+    "sobel_edge": loss_terms.sobel_edge,
+    "smoothness": loss_terms.smoothness,
+}
 
-Map = Float[Tensor, "b 1 h w"]
-Mask = Bool[Tensor, "b 1 h w"]
-Scalar = Float[Tensor, ""]
-Term = Callable[[Map, Map, Mask, float], Scalar]
+COMPARES: dict[str, Literal["depth", "log"]] = {
+    "silog": "log",
+    "normal": "depth",
+    "log_l1": "depth",
+}
+"""What a term compares whose formula says it; the others compare what `data.target` says.
 
-
-def mae(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
-    """Mean absolute error over the valid pixels, in the unit of the values."""
-    return _mean(_error(pred, true, valid).abs(), valid)
-
-
-def edge(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
-    """Mean |dx e| + mean |dy e| of the error e: forward differences of valid neighbours.
-
-    As in DenseDepth (arXiv 1812.11941), but a pair with an invalid pixel does not count.
-    """
-    error = _error(pred, true, valid)
-    parts = []
-    for axis in (-1, -2):
-        size = error.shape[axis] - 1
-        both = valid.narrow(axis, 1, size) & valid.narrow(axis, 0, size)
-        step = error.narrow(axis, 1, size) - error.narrow(axis, 0, size)
-        parts.append(_mean(step.abs(), both))
-    return parts[0] + parts[1]
+silog is a function of ln d. A surface is made of metres, and so is the 0.5 in Hu et al.'s
+ln(|e| + 0.5).
+"""
 
 
-def ssim(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
-    """(1 - SSIM) / 2 over the windows of 11x11 that are wholly valid and wholly inside.
-
-    Wang et al. 2004: Gaussian window with sigma 1.5, K 0.01 and 0.03, as in `pytorch_msssim`,
-    which gives means only and so cannot leave windows out. Raises ConfigError for maps smaller
-    than the window.
-    """
-    if min(pred.shape[-2:]) < len(WINDOW):
-        raise ConfigError(
-            f"ssim compares windows of {len(WINDOW)}x{len(WINDOW)} pixels, but the output is"
-            f" {pred.shape[-2]}x{pred.shape[-1]}; enlarge data.size or leave ssim out."
-        )
-    x, y = (torch.where(valid, v.float(), 0.0) for v in (pred, true))
-    moments = _blur(torch.stack((x, y, x * x, y * y, x * y)))
-    mean_x, mean_y, xx, yy, xy = moments.unbind()
-    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    variances = xx - mean_x**2 + yy - mean_y**2
-    contrast = (2 * (xy - mean_x * mean_y) + c2) / (variances + c2)
-    return _mean((1 - luminance * contrast) / 2, _whole(valid))
-
-
-LOSS_TERMS: dict[str, Term] = {"mae": mae, "edge": edge, "ssim": ssim}
+def compare(
+    terms: Sequence[str], pred_m: Map, true_m: Map, valid: Mask, data: DataSpec
+) -> dict[str, Scalar]:
+    """The value of each term, not weighted; blind to both depths where they are not valid."""
+    span = data_range(data)
+    depths = [torch.where(valid, depth_m, 1.0) for depth_m in (pred_m, true_m)]
+    targets = {term: COMPARES.get(term, data.target) for term in terms}
+    pairs = {}
+    for target in dict.fromkeys(targets.values()):
+        shown = data.model_copy(update={"target": target})
+        pairs[target] = represent(depths[0], shown), represent(depths[1], shown)
+    return {t: LOSS_TERMS[t](*pairs[target], valid, span) for t, target in targets.items()}
 
 
 def total(terms: Mapping[str, Scalar], weights: Float[Tensor, "terms"]) -> Scalar:
@@ -77,27 +58,19 @@ def total(terms: Mapping[str, Scalar], weights: Float[Tensor, "terms"]) -> Scala
     return (torch.stack(tuple(terms.values())) * weights).sum()
 
 
-def _error(pred: Tensor, true: Tensor, valid: Tensor) -> Tensor:
-    return torch.where(valid, pred.float() - true.float(), 0.0)
+def pulls(
+    terms: Mapping[str, Scalar], weights: Float[Tensor, "terms"], pred_m: Map, data: DataSpec
+) -> Float[Tensor, "terms"]:
+    """How hard each weighted term pulls: the norm of its gradient at the network's output.
 
-
-def _mean(values: Tensor, valid: Tensor) -> Tensor:
-    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
-
-
-def _blur(maps: Tensor) -> Tensor:
-    """Weighted sums of shifted maps: a convolution would run in TF32 on some GPUs, whose ten bits
-    are too few for the difference of two nearly equal moments."""
-    for axis in (-1, -2):
-        size = maps.shape[axis] - len(WINDOW) + 1
-        blurred = torch.zeros((), device=maps.device)
-        for shift, weight in enumerate(WINDOW):
-            blurred = blurred + weight * maps.narrow(axis, shift, size)
-        maps = blurred
-    return maps
-
-
-def _whole(valid: Tensor) -> Tensor:
-    """Whether all pixels of each window are valid."""
-    invalid = (~valid).float()
-    return torch.nn.functional.max_pool2d(invalid, len(WINDOW), stride=1) == 0
+    The output is taken as the target represents it (d, its inverse or logarithm): that is what the
+    last layer gives, but where `model.metres` flattens. `terms` were computed from `pred_m`; their
+    graph is kept, and no gradient is accumulated.
+    """
+    leaf = pred_m.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(represent(leaf, data).sum(), leaf)
+    norms = []
+    for value in terms.values():
+        (gradient,) = torch.autograd.grad(value, pred_m, retain_graph=True)
+        norms.append((gradient / slope).norm())
+    return weights * torch.stack(norms)

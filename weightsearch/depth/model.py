@@ -74,12 +74,16 @@ def metres(raw: Float[Tensor, "*shape"], data: DataSpec) -> Float[Tensor, "*shap
 
 
 def represent(depth_m: Float[Tensor, "*shape"], data: DataSpec) -> Float[Tensor, "*shape"]:
-    """What the loss compares: d, max_depth_m / d, or ln d. `depth_m` must be above 0."""
+    """What the loss compares: d, max_depth_m / d, or ln d.
+
+    `depth_m` must be above 0; of less than a micrometre, which a network may predict, the logarithm
+    is that of a micrometre.
+    """
     if data.target == "depth":
         return depth_m
     if data.target == "inverse":
         return data.max_depth_m / depth_m
-    return torch.log(depth_m)
+    return torch.log(depth_m.clamp(min=1e-6))
 
 
 def data_range(data: DataSpec) -> float:

@@ -28,7 +28,7 @@ from weightsearch.depth.device import native_bf16
 from weightsearch.depth.evaluate import Predict, Scores
 from weightsearch.depth.lanes import Lane
 from weightsearch.depth.loader import Batch, Frames, stream
-from weightsearch.depth.model import DepthNet, data_range, represent
+from weightsearch.depth.model import DepthNet, represent
 from weightsearch.errors import Interrupted, NonFiniteLoss
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -36,7 +36,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
-CHECK_EVERY = 16  # steps between looks at the loss: each look waits for the device
+CHECK_EVERY = 16  # steps between looks at the loss: each waits for the device, and costs a little
 
 Validate = Callable[[Predict], Scores]
 """Scores a network's predictions on the validation frames."""
@@ -49,7 +49,9 @@ class Epoch:
     number: int
     """From 1."""
     losses: dict[str, float]
-    """Means over the steps: `loss`, and `loss_TERM` before weighting."""
+    """Means over the steps: `loss`, and `loss_TERM` before weighting, of terms whose weight is not
+    0. Of all terms `share_TERM`, of the loss, and `gradient_share_TERM`, of the norms of the
+    gradients at the network's output (`losses.pulls`); each kind sums to 1."""
     scores: Scores
     """Of the validation frames."""
     seconds: float
@@ -98,10 +100,18 @@ class Trainer:
             weight_decay=self.train.weight_decay,
             fused=True,
         )
-        terms = [weights[term] for term in self.spec.loss.terms]
-        rows = torch.zeros(self.steps, len(terms) + 2, device=self.device)
+        terms = tuple(term for term in self.spec.loss.terms if weights[term])
         micro = max(1, self.train.batch >> shrink)
-        return Lane(model, optimizer, torch.tensor(terms, device=self.device), rows, seed, micro)
+        return Lane(
+            model,
+            optimizer,
+            terms=terms,
+            weights=torch.tensor([weights[term] for term in terms], device=self.device),
+            rows=torch.zeros(self.steps, len(terms) + 2, device=self.device),
+            pulls=torch.zeros(len(terms), device=self.device),
+            seed=seed,
+            micro=micro,
+        )
 
     def run(
         self,
@@ -122,18 +132,17 @@ class Trainer:
             began = time.monotonic()
             scores = validate(self.predictor(lane, grace_s))
             self._validation_s = time.monotonic() - began
-            means = lane.rows.mean(0).tolist()
-            named = {f"loss_{t}": m for t, m in zip(self.spec.loss.terms, means, strict=False)}
             images = self.steps * min(self.train.batch, len(self.frames.names))
             epoch = Epoch(
                 number=lane.epoch + 1,
-                losses={"loss": means[-2], **named},
+                losses=self._losses(lane),
                 scores=scores,
                 seconds=lane.seconds + self._validation_s,
                 images_per_second=images / lane.seconds,
             )
             lane.epoch, lane.step, lane.seconds = lane.epoch + 1, 0, 0.0
             lane.rows.zero_()
+            lane.pulls.zero_()
             yield epoch
 
     def predictor(self, lane: Lane, grace_s: Callable[[], float | None] = lambda: None) -> Predict:
@@ -167,7 +176,7 @@ class Trainer:
         for batch in self.frames.batches(self.train.batch, lane.seed, lane.epoch, lane.step):
             self._step(lane, batch)
             lane.step += 1
-            if lane.step % CHECK_EVERY == 0 or lane.step == self.steps:
+            if self._looked_at(lane.step):
                 self._check(lane)
             now = time.monotonic()
             lane.seconds, began = lane.seconds + now - began, now
@@ -184,17 +193,17 @@ class Trainer:
         )
         pred_m = self._in_parts(lane, rgb / 255)
         valid = depth_m > 0
-        pair = represent(pred_m, self.data), represent(torch.where(valid, depth_m, 1.0), self.data)
-        span = data_range(self.data)
-        terms = {t: losses.LOSS_TERMS[t](*pair, valid, span) for t in self.spec.loss.terms}
+        terms = losses.compare(lane.terms, pred_m, depth_m, valid, self.data)
         loss = losses.total(terms, lane.weights)
+        if self._looked_at(lane.step + 1):
+            lane.pulls += losses.pulls(terms, lane.weights, pred_m, self.data)
         lane.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.train.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(lane.trained().values(), self.train.clip_norm)
         lane.optimizer.step()
         # Squares, because SSIM squares: a prediction can be too large for it and still a number.
-        finite = pair[0].detach().flatten(1).square().sum(1).isfinite()
+        finite = represent(pred_m.detach(), self.data).flatten(1).square().sum(1).isfinite()
         place = torch.where(finite.all(), -1, finite.int().argmin())
         lane.rows[lane.step] = torch.stack([*terms.values(), loss, place.float()]).detach()
 
@@ -236,6 +245,21 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
             return functional_call(self._graph, lane.model, (rgb,))  # type: ignore[no-any-return]
 
+    def _looked_at(self, steps: int) -> bool:
+        """Whether the step after which so many are done is one of those that are measured."""
+        return steps % CHECK_EVERY == 0 or steps == self.steps
+
+    def _losses(self, lane: Lane) -> dict[str, float]:
+        """What `Epoch.losses` says of the epoch that the lane has just done."""
+        *means, loss, _ = lane.rows.mean(0).tolist()
+        found = {"loss": loss} | {f"loss_{t}": m for t, m in zip(lane.terms, means, strict=True)}
+        parts = {"share": lane.rows.mean(0)[:-2] * lane.weights, "gradient_share": lane.pulls}
+        for kind, values in parts.items():
+            shares = (values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)).tolist()
+            known = dict(zip(lane.terms, shares, strict=True))
+            found |= {f"{kind}_{term}": known.get(term, 0.0) for term in self.spec.loss.terms}
+        return found
+
     def _check(self, lane: Lane) -> None:
         """Raises NonFiniteLoss for the first step of the epoch whose loss is not a number."""
         rows = lane.rows[: lane.step]
@@ -244,7 +268,7 @@ class Trainer:
             return
         step = int(bad.int().argmax())
         *values, place = rows[step].tolist()
-        named = zip((*self.spec.loss.terms, "loss"), values, strict=True)
+        named = zip((*lane.terms, "loss"), values, strict=True)
         term, value = next((n, v) for n, v in named if not math.isfinite(v))
         chunk = self.frames.order(self.train.batch, lane.seed, lane.epoch)[step]
         which = "first in frame" if place >= 0 else "in the batch of frame"
