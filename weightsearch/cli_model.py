@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weightsearch.cli_common import Device, Json, print_answer
+from weightsearch.cli_common import Data, Device, Json, Option, Reader, print_answer, reader_options
 
 app = typer.Typer()
 
@@ -71,6 +71,44 @@ def export(
 
     made = exports.export(checkpoint, to, check or ())
     print_answer(_plain(asdict(made)), as_json, show_model.exported)
+
+
+@app.command()
+def robustness(
+    checkpoint: Checkpoint,
+    data: Data = None,
+    protocol: Annotated[str, typer.Option(help="How predictions become numbers.")] = "full",
+    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many frames, evenly spread.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="A file for the table, too.")] = None,
+    reader: Reader = None,
+    option: Option = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Accuracy under blur, noise, brightness, JPEG and lower resolution, five strengths each.
+
+    Example: weightsearch robustness runs/equal --data /data/nyu_data --csv robustness.csv
+    """
+    from weightsearch import show_model, using
+    from weightsearch.depth.robustness import write_csv
+
+    found = using.robustness(
+        checkpoint,
+        data,
+        protocol,
+        split,
+        reader,
+        reader_options(option),
+        limit,
+        device,
+        as_json,
+    )
+    if csv is not None:
+        write_csv(csv, found)
+    print_answer(found, as_json, show_model.robust)
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from weightsearch.show import console
+from weightsearch.show import columns, console
 
 
 def predictions(answer: Mapping[str, Any]) -> None:
@@ -37,3 +37,30 @@ def exported(answer: Mapping[str, Any]) -> None:
     )
     for name, value in answer["facts"].items():
         console.print(f"  {name:<28} {value}")
+
+
+def robust(answer: Mapping[str, Any]) -> None:
+    clean = answer["clean"]
+    shown = [name for name in ("rmse", "abs_rel", "log10", "delta1") if name in clean]
+    title = f"protocol {answer['protocol']}, {answer['split']} split, rmse in metres"
+    table = columns(title, ("", "strength", *shown, "rmse - clean", "95 % interval"))
+    table.add_row("clean", "", *(f"{clean[name]:.4f}" for name in shown), "", "")
+    for row in answer["rows"]:
+        bounds = row["interval"]
+        table.add_row(
+            row["corruption"] if row["strength"] == 1 else "",
+            f"{row['value']:g}",
+            *(f"{row['metrics'][name]:.4f}" for name in shown),
+            f"{row['difference']:+.4f}",
+            f"{bounds[0]:+.3f}..{bounds[1]:+.3f}" if bounds else "",
+        )
+    console.print(table)
+    console.print()
+    console.print(
+        f"n = {answer['images']} images in {answer['scenes']} scenes or blocks; paired over the"
+        " same images, one network"
+    )
+    for name, unit in {row["corruption"]: row["unit"] for row in answer["rows"]}.items():
+        console.print(f"{name}: {unit}")
+    for note in answer["notes"]:
+        console.print(f"note: {note}")
