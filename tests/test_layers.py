@@ -16,7 +16,7 @@ HEAVY = {"torch", "timm", "optuna", "sqlalchemy", "ray", "submitit"}
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "stopping", "whole", "failpoints", "failures", "presentable", "problems"},
+    {"errors", "stopping", "whole", "failpoints", "failures", "presentable", "problems", "extras"},
     {"names", "presets"},
     {"config", "budget"},
     {"objective", "space", "provenance"},
@@ -24,11 +24,12 @@ LAYERS = [
     {"depth", "store"},
     {"ranking", "train"},
     {"upkeep"},
-    {"worker", "promote"},
+    {"worker", "promote", "card"},
     {"launch"},
-    {"answers", "evaluation", "keep", "show"},
+    {"answers", "evaluation", "keep", "show", "using", "show_model"},
     {"cli_common"},
     {"cli_data", "cli_evaluate", "cli_control", "cli_keep", "cli_database", "cli_dashboard"},
+    {"cli_model"},
     {"cli"},
 ]
 FORBIDDEN = {

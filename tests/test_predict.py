@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -18,8 +19,9 @@ from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.depth_files import FARTHEST_M, read_depth, write_png
 from weightsearch.depth.evaluate import evaluate_checkpoint, evaluate_predictions
 from weightsearch.depth.model import DepthNet
-from weightsearch.depth.predict import colour_picture, predict
-from weightsearch.errors import CheckpointError, DataError
+from weightsearch.depth.points import Camera, write_ply
+from weightsearch.depth.predict import How, colour_picture, predict
+from weightsearch.errors import CheckpointError, ConfigError, DataError
 
 SIZE = (32, 48)
 """What the network takes."""
@@ -213,3 +215,144 @@ def test_near_is_red_and_far_is_blue_in_image_and_scale(size: tuple[int, int]) -
 def test_flat_depth_has_a_picture_too() -> None:
     made = np.asarray(colour_picture(np.full((20, 200), 2.0, dtype=np.float32), 2.0, 2.0))
     assert (made[:20] == made[0, 0]).all()
+
+
+def test_the_mirrored_prediction_is_turned_back_before_it_is_averaged(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    image = picture(tmp_path / "a.png")
+    with Image.open(image) as opened:
+        opened.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "b.png")
+    both = [image, tmp_path / "b.png"]
+    one, other = (np.load(p.npy) for p in predict(checkpoint, both, tmp_path / "plain", "cpu"))
+    (got,) = predict(checkpoint, [image], tmp_path / "out", "cpu", How(mirror=True))
+    assert np.abs(one - other[:, ::-1]).max() > 0.01
+    np.testing.assert_allclose(np.load(got.npy), (one + other[:, ::-1]) / 2, rtol=1e-5)
+
+
+def test_folders_are_read_to_their_depth_and_mirrored_in_the_output(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    for name in ("in/a.png", "in/deep/a.png", "in/.hidden/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(tmp_path / name)
+    (tmp_path / "in/deep/notes.txt").write_text("no picture")
+    made = predict(checkpoint, [tmp_path / "in"], tmp_path / "out", "cpu")
+    assert [p.npy for p in made] == [tmp_path / "out/a.npy", tmp_path / "out/deep/a.npy"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="must hold pictures or videos, but has no file"):
+        predict(checkpoint, [tmp_path / "empty"], tmp_path / "other", "cpu")
+
+
+def read_ply(path: Path) -> tuple[list[str], np.ndarray]:
+    """Header lines, and (n, 6): x, y, z, red, green, blue; written from the format's definition."""
+    head, _, body = path.read_bytes().partition(b"end_header\n")
+    lines = head.decode().splitlines()
+    points = np.frombuffer(body, np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)]))
+    return lines, np.hstack([points["xyz"].astype(float), points["rgb"].astype(float)])
+
+
+def test_points_of_a_known_plane_lie_in_it_with_their_colours(tmp_path: Path) -> None:
+    """A slanted plane, seen by a camera whose four numbers differ, in a picture that is no square:
+    an exchange of axes or numbers would move the points out of the plane, or colours elsewhere."""
+    normal, distance = np.array([0.2, -0.5, 1.0]), 3.0
+    height, width, fx, fy, cx, cy = 5, 9, 11.0, 7.0, 3.5, 1.25
+    v, u = np.mgrid[:height, :width].astype(float)
+    rays = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones_like(u)], axis=-1)
+    depth_m = (distance / (rays @ normal)).astype(np.float32)
+    rgb = np.stack([u * 20, v * 40, u + v], axis=-1).astype(np.uint8)
+    write_ply(tmp_path / "p.ply", depth_m, rgb, Camera(fx, fy, cx, cy))
+    lines, points = read_ply(tmp_path / "p.ply")
+    assert lines[:2] == ["ply", "format binary_little_endian 1.0"]
+    assert "element vertex 45" in lines
+    assert [line.split()[-1] for line in lines if line.startswith("property")] == [
+        *"xyz", "red", "green", "blue",
+    ]  # fmt: skip
+    np.testing.assert_allclose(points[:, :3] @ normal, distance, rtol=1e-5)
+    np.testing.assert_allclose(points[:, 0] / points[:, 2] * fx + cx, u.ravel(), atol=1e-4)
+    np.testing.assert_allclose(points[:, 1] / points[:, 2] * fy + cy, v.ravel(), atol=1e-4)
+    np.testing.assert_array_equal(points[:, 3:], rgb.reshape(-1, 3))
+
+
+def test_a_camera_that_nobody_described_is_assumed_and_told(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    image = picture(tmp_path / "a.png")
+    (got,) = predict(checkpoint, [image], tmp_path / "out", "cpu", How(points=True))
+    assert got.camera == (
+        "fx 86.60 (assumed), fy 86.60 (assumed), cx 49.50 (assumed), cy 29.50 (assumed): 60 degrees"
+        " across the width"
+    )
+    lines, points = read_ply(got.ply)
+    assert f"comment camera in pixels: {got.camera}" in lines
+    edge = points[[0, 99], 0] / points[[0, 99], 2]  # the outermost pixels' centres
+    assert np.degrees(np.ptp(np.arctan(edge))) == pytest.approx(60 * 99 / 100, abs=0.2)
+    np.testing.assert_array_equal(points[:, 2].reshape(60, 100), np.load(got.npy))
+    with pytest.raises(ConfigError, match="--fy needs --fx"):
+        Camera(fy=500.0)
+    with pytest.raises(ConfigError, match="--fx must be above 0 pixels, but got -1"):
+        Camera(fx=-1.0)
+
+
+def write_video(path: Path, frames: list[np.ndarray], rate: int = 10) -> Path:
+    with av.open(path, "w", format="mp4") as made:
+        stream = made.add_stream("libx264", rate=rate, options={"crf": "0"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv444p"
+        for rgb in frames:
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        made.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("size", [(48, 64), (47, 65)])
+def test_a_video_becomes_one_of_its_size_and_times(
+    checkpoint: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    frames = [frame(i, size, blur=8).rgb for i in range(5)]
+    source = write_video(tmp_path / "walk.mp4", frames)
+    how = How(every=2, points=True)
+    (got,) = predict(checkpoint, [source], tmp_path / "out", "cpu", how)
+    assert got.frames == 5
+    assert files_in(tmp_path / "out") == ["walk", "walk_depth.mp4"]
+    assert [p.npy.name for p in got.kept] == ["000000.npy", "000002.npy", "000004.npy"]
+    assert (tmp_path / "out/walk/000002.ply").is_file()
+    with av.open(got.colour) as made, av.open(source) as before:
+        times = [f.time for f in before.decode(video=0)]
+        shown = list(made.decode(video=0))
+        assert [f.time for f in shown] == pytest.approx(times, abs=1e-3)
+        assert (shown[0].height, shown[0].width) == size
+        assert "from 0.1 to 10 m" in made.metadata["comment"]
+    decoded = next(av.open(source).decode(video=0)).to_ndarray(format="rgb24")
+    Image.fromarray(decoded).save(tmp_path / "first.png")
+    (still,) = predict(checkpoint, [tmp_path / "first.png"], tmp_path / "still", "cpu")
+    np.testing.assert_array_equal(np.load(got.kept[0].npy), np.load(still.npy))
+    want = colour_picture(np.load(still.npy), 0.1, 10.0).crop((0, 0, size[1], size[0]))
+    colours = shown[0].to_ndarray(format="rgb24").astype(int)
+    assert np.ptp(np.asarray(want), axis=(0, 1)).max() > 100
+    assert np.abs(colours - np.asarray(want)).mean() < 15  # lossy
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video", None])
+def test_a_broken_video_is_named_and_nothing_is_written(
+    checkpoint: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    bad = write_video(tmp_path / "bad.mp4", [frame(0, (48, 64), blur=8).rgb] * 3)
+    bad.write_bytes(bad.read_bytes()[:-500] if content is None else content)
+    with pytest.raises(DataError, match=r"bad\.mp4: must be a video .*, but ") as got:
+        predict(checkpoint, [picture(tmp_path / "a.png"), bad], tmp_path / "out", "cpu")
+    assert "\n" not in str(got.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_playlist_that_calls_itself_a_video_reads_no_other_file(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    write_video(tmp_path / "secret.mp4", [frame(0, (48, 64), blur=8).rgb] * 3)
+    for name, text in (
+        ("list.mp4", f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/secret.mp4\n"),
+        ("list.mkv", f"ffconcat version 1.0\nfile {tmp_path}/secret.mp4\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match="must be a video"):
+            predict(checkpoint, [tmp_path / name], tmp_path / "out", "cpu")

@@ -24,6 +24,7 @@ from weightsearch import (
     cli_database,
     cli_evaluate,
     cli_keep,
+    cli_model,
     config,
     presentable,
 )
@@ -56,7 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (cli_control, cli_keep, cli_evaluate, cli_database, cli_dashboard):
+for part in (cli_model, cli_control, cli_keep, cli_evaluate, cli_database, cli_dashboard):
     app.add_typer(part.app)
 app.add_typer(cli_data.app, name="data")
 
@@ -283,27 +284,6 @@ def train(
     print_answer({"out": str(out), **summary}, as_json, show.trained)
 
 
-@app.command()
-def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint's folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures.")],
-    out: Annotated[Path, typer.Option(help="Folder for NAME.npy, NAME.png and a picture.")],
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Depth in metres for pictures: float32 .npy, 16-bit PNG in mm, and a coloured picture.
-
-    Example: weightsearch predict runs/equal kitchen.jpg --out depth/
-    """
-    from weightsearch import show
-    from weightsearch.depth import predict as prediction
-    from weightsearch.launch import devices
-
-    made = prediction.predict(checkpoint, images, out, devices.pick(device, 1)[0])
-    files = [{name: _plain(value) for name, value in vars(one).items()} for one in made]
-    print_answer({"predictions": files}, as_json, show.predictions)
-
-
 def _check_on(on: str) -> None:
     from weightsearch.launch.launchers import LAUNCHERS
 
@@ -317,7 +297,3 @@ def _interrupt_on_sigterm() -> None:
 
     signal.signal(signal.SIGTERM, interrupt)
     signal.signal(signal.SIGHUP, interrupt)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value

@@ -157,7 +157,7 @@ def _ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     varied = [n for n in rows[0]["params"] if len({str(r["params"][n]) for r in rows}) > 1]
     metrics = [n for n in rows[0] if isinstance(rows[0][n], float) and n != "seconds"]
     terms = " ".join(rows[0]["weights"])
-    table = _table(title, ("#", "pt", *varied, terms, metrics[0], "95 % interval", *metrics[1:]))
+    table = columns(title, ("#", "pt", *varied, terms, metrics[0], "95 % interval", *metrics[1:]))
     for row in rows[:ROWS]:
         table.add_row(
             f"{row['rank']}{'~' if row['against_best'] == 'not distinguishable' else ''}",
@@ -176,7 +176,7 @@ def _ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     console.print("; ".join(notes))
 
 
-def _table(title: str, headings: Sequence[str]) -> Table:
+def columns(title: str, headings: Sequence[str]) -> Table:
     """A table that fits 80 columns in the usual case."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for heading in headings:
@@ -202,7 +202,7 @@ def promoted(answer: Mapping[str, Any]) -> None:
     tested = [n for n in (metric, "rel", "log10") if n in first.get("test", {})]
     headings = ["val", *("test" if name == metric else name for name in tested)]
     headings += ["95 % test"] if tested else []
-    table = _table("full runs", (*varied, " ".join(first["weights"]), *headings))
+    table = columns("full runs", (*varied, " ".join(first["weights"]), *headings))
     for row in answer["finalists"]:
         table.add_row(
             *(str(row["params"][n]) for n in varied),
@@ -289,15 +289,6 @@ def dispute(answer: Mapping[str, Any]) -> None:
     )
     for one in answer["frames"]:
         console.print(one["picture"])
-
-
-def predictions(answer: Mapping[str, Any]) -> None:
-    for made in answer["predictions"]:
-        console.print(
-            f"{made['image']}: {made['near_m']:.2f} to {made['far_m']:.2f} m\n"
-            f"  {made['npy']}  float32 metres\n  {made['png']}  16-bit millimetres\n"
-            f"  {made['colour']}  to look at"
-        )
 
 
 def inspected(answer: Mapping[str, Any]) -> None:

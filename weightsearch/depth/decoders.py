@@ -44,7 +44,7 @@ class DenseDepth(nn.Module):
         x = self.entry(maps[-1])
         for up, level, skip in zip(self.ups, LEVELS, self.skips, strict=True):
             if skip is None or level == LEVELS[-1]:
-                target = (-(-size[0] // level), -(-size[1] // level))
+                target = ((size[0] + level - 1) // level, (size[1] + level - 1) // level)
             else:
                 target = (maps[skip].shape[-2], maps[skip].shape[-1])
             x = _resize(x, target)

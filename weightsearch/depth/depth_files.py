@@ -57,12 +57,16 @@ def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str]) -> 
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Writes a whole file; raises DataError where that fails."""
     content = io.BytesIO()
     write(content)
+    write_bytes(path, content.getvalue())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole file, and the folder that it lies in; raises DataError where that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.getvalue())
+        write_whole(path, content)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from None
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from weightsearch.depth.losses import WINDOW, ssim
+from weightsearch.depth.loss_terms import WINDOW, ssim
 from weightsearch.depth.metrics import Errors, Metric
 
 THRESHOLD_M = 0.25

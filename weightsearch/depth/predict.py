@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from plotly.colors import sample_colorscale
 from torch.nn.functional import interpolate
 
-from weightsearch.data import pictures
 from weightsearch.depth import checkpoint as checkpoints
+from weightsearch.depth import video
 from weightsearch.depth.depth_files import Depth, write_npy, write_picture, write_png
 from weightsearch.depth.evaluate import network_input
+from weightsearch.depth.inputs import Input, Rgb, gather, read_rgb
 from weightsearch.depth.model import DepthNet
+from weightsearch.depth.points import Camera, write_ply
 from weightsearch.errors import CheckpointError, DataError
-
-Rgb = npt.NDArray[np.uint8]
-"""(h, w, 3)."""
-
-# A JPEG with several pictures (MPO) is one of JPEG.
-KINDS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
-MAX_PIXELS = 1 << 26
 
 COLOUR_SCALE = "turbo_r"
 """plotly's name: near is red, far is blue."""
+
+
+@dataclass(frozen=True)
+class How:
+    """What is asked for beside the depth itself."""
+
+    mirror: bool = False
+    """Averages with the prediction for the mirrored picture: a little better, twice the time."""
+    points: bool = False
+    """Writes NAME.ply too."""
+    camera: Camera = field(default_factory=Camera)
+    every: int | None = None
+    """Of a video, the files of each frame whose number is a multiple of this, in a folder NAME."""
 
 
 @dataclass(frozen=True)
@@ -46,55 +54,114 @@ class Prediction:
     near_m: float
     far_m: float
     """The ends of the colour scale: the 1st and 99th percentile of depth."""
+    ply: Path | None = None
+    """Coloured points, where they were asked for."""
+    camera: str | None = None
+    """The intrinsics of the points, and which of them were assumed."""
+
+
+@dataclass(frozen=True)
+class VideoPrediction:
+    """The files written for one video."""
+
+    video: Path
+    colour: Path
+    """Depth in colours, of the video's size and with its times."""
+    near_m: float
+    far_m: float
+    """The ends of the colour scale: the range that the network was trained on, for all frames."""
+    frames: int
+    kept: list[Prediction]
+    """The frames whose files were asked for."""
 
 
 def predict(
-    checkpoint: Path, images: Sequence[Path], out: Path, device: torch.device | str
-) -> list[Prediction]:
-    """Writes NAME.npy, NAME.png and NAME_colour.png into `out` for each image, where NAME is its
-    file name without suffix.
+    checkpoint: Path,
+    given: Sequence[Path],
+    out: Path,
+    device: torch.device | str,
+    how: How | None = None,
+) -> list[Prediction | VideoPrediction]:
+    """Writes NAME.npy, NAME.png and NAME_colour.png into `out` for each image, and NAME_depth.mp4
+    for each video. NAME is its file name without suffix; for what lies in a folder that is given,
+    its path in that folder.
 
     An image is turned upright, as its EXIF data say, and stretched to the size that the network was
-    trained at; its depth has its own upright size. Every image is decoded before the first file is
-    written. Raises DataError for an image that cannot be read or a file that would be written over
-    another, CheckpointError for a checkpoint that is of no use.
+    trained at, as in training and evaluation; its depth has its own upright size. Every image, and
+    the first frame of every video, is decoded before the first file is written. Raises DataError
+    for what cannot be read or a file that would be written over another, CheckpointError for a
+    checkpoint that is of no use.
     """
-    _refuse_overwriting(images, out)
-    for image in images:
-        read_rgb(image)
+    how = how or How()
+    inputs = gather(given)
+    _refuse_overwriting(inputs, out, how)
+    for one in inputs:
+        video.check(one.path) if one.is_video else read_rgb(one.path)
     network = checkpoints.network(checkpoint, device)
-    return [_predict_one(network, checkpoint, image, out, device) for image in images]
 
-
-def read_rgb(path: Path) -> Rgb:
-    """The picture (h, w, 3), upright; raises DataError where it cannot be decoded."""
-    with pictures.opened(path, KINDS, str(path), "a picture", MAX_PIXELS) as picture:
-        if picture.mode[0] in "IF":
-            raise DataError(
-                f"{path}: must be a picture with 8 bits a channel, but its mode is"
-                f" '{picture.mode}'."
+    def depth(rgb: Rgb, path: Path) -> Depth:
+        found = _depth(network, rgb, device, how.mirror)
+        if not np.isfinite(found).all():
+            raise CheckpointError(
+                f"{checkpoint}: must give finite depth, but does not for {path}; it did not train."
             )
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        return found
+
+    return [
+        _video(depth, one, out, network, how)
+        if one.is_video
+        else _picture(depth, read_rgb(one.path), one.path, out / one.name, how)
+        for one in inputs
+    ]
 
 
-def _predict_one(
-    network: DepthNet, checkpoint: Path, image: Path, out: Path, device: torch.device | str
-) -> Prediction:
-    rgb = read_rgb(image)
+def _depth(network: DepthNet, rgb: Rgb, device: torch.device | str, mirror: bool) -> Depth:
+    """Metres (h, w) of rgb (h, w, 3)."""
+    inputs = network_input(rgb[None], network.data.size, device)
     with torch.no_grad():
-        small_m = network(network_input(rgb[None], network.data.size, device))
-        depth_m = interpolate(small_m, rgb.shape[:2], mode="bilinear")[0, 0].cpu().numpy()
-    if not np.isfinite(depth_m).all():
-        raise CheckpointError(
-            f"{checkpoint}: must give finite depth, but does not for {image}; it did not train."
-        )
+        small_m = network(inputs)
+        if mirror:
+            small_m = (small_m + network(inputs.flip(-1)).flip(-1)) / 2
+        depth_m: Depth = interpolate(small_m, rgb.shape[:2], mode="bilinear")[0, 0].cpu().numpy()
+    return depth_m
+
+
+DepthOf = Callable[[Rgb, Path], Depth]
+
+
+def _picture(depth: DepthOf, rgb: Rgb, image: Path, name: Path, how: How) -> Prediction:
+    depth_m = depth(rgb, image)
     near_m, far_m = (float(d) for d in np.percentile(depth_m, (1, 99)))
-    npy, png, colour = _files(image, out)
+    npy, png, colour, ply = _files(name)
     write_npy(npy, depth_m)
     write_png(png, depth_m)
     scale = {"colour_scale": COLOUR_SCALE, "near_m": f"{near_m:.3f}", "far_m": f"{far_m:.3f}"}
     write_picture(colour, colour_picture(depth_m, near_m, far_m), scale)
-    return Prediction(image, npy, png, colour, near_m, far_m)
+    if not how.points:
+        return Prediction(image, npy, png, colour, near_m, far_m)
+    write_ply(ply, depth_m, rgb, how.camera)
+    height, width = depth_m.shape
+    told = how.camera.told(height, width)
+    return Prediction(image, npy, png, colour, near_m, far_m, ply, told)
+
+
+def _video(depth: DepthOf, one: Input, out: Path, network: DepthNet, how: How) -> VideoPrediction:
+    near_m, far_m = network.data.min_depth_m, network.data.max_depth_m
+    folder, kept = out / one.name, []
+
+    def paint(number: int, rgb: Rgb) -> Rgb:
+        if how.every is not None and number % how.every == 0:
+            made = _picture(depth, rgb, one.path, folder / f"{number:06d}", how)
+            kept.append(made)
+            depth_m: Depth = np.load(made.npy)
+        else:
+            depth_m = depth(rgb, one.path)
+        return colour_map((depth_m - near_m) / (far_m - near_m))
+
+    colour = _video_file(folder)
+    told = f"depth, colour scale {COLOUR_SCALE} from {near_m:g} to {far_m:g} m"
+    frames = video.convert(one.path, colour, paint, told)
+    return VideoPrediction(one.path, colour, near_m, far_m, frames, kept)
 
 
 def colour_picture(depth_m: Depth, near_m: float, far_m: float) -> Image.Image:
@@ -127,21 +194,30 @@ def colour_map(share: npt.NDArray[np.floating]) -> Rgb:
     return colours
 
 
-def _files(image: Path, out: Path) -> tuple[Path, Path, Path]:
-    stem = image.stem
-    return out / f"{stem}.npy", out / f"{stem}.png", out / f"{stem}_colour.png"
+def _files(name: Path) -> tuple[Path, Path, Path, Path]:
+    """.npy, .png, the coloured picture, and .ply."""
+    npy, png, colour, ply = (
+        name.with_name(name.name + end) for end in (".npy", ".png", "_colour.png", ".ply")
+    )
+    return npy, png, colour, ply
 
 
-def _refuse_overwriting(images: Sequence[Path], out: Path) -> None:
-    inputs = {os.path.realpath(image) for image in images}
+def _video_file(name: Path) -> Path:
+    return name.with_name(f"{name.name}_depth.mp4")
+
+
+def _refuse_overwriting(inputs: Sequence[Input], out: Path, how: How) -> None:
+    given = {os.path.realpath(one.path) for one in inputs}
     writers: dict[Path, Path] = {}
-    for image in images:
-        for file in _files(image, out):
-            if os.path.realpath(file) in inputs:
+    for one in inputs:
+        name = out / one.name
+        files = _files(name)[: 4 if how.points else 3]
+        for file in (_video_file(name), name) if one.is_video else files:
+            if os.path.realpath(file) in given:
                 raise DataError(f"{file}: is an image to predict for; choose another --out.")
-            other = writers.setdefault(file, image)
-            if other is not image:
+            other = writers.setdefault(file, one.path)
+            if other is not one.path:
                 raise DataError(
-                    f"{file}: would be written for {other} and for {image}; rename one, or write"
-                    " them into two folders."
+                    f"{file}: would be written for {other} and for {one.path}; rename one, or"
+                    " write them into two folders."
                 )

@@ -1,0 +1,60 @@
+"""Whether ONNX files of encoders, the paper's four by default, agree with torch on real pictures.
+
+    python benchmarks/export.py PICTURES [ENCODER ...]
+
+Random weights, with a head that is not zero: what is compared is arithmetic, not what was learned.
+Exits with 1 where one differs by more than `export` lets through.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from weightsearch.config import DataSpec, ModelSpec
+from weightsearch.depth import checkpoint as checkpoints
+from weightsearch.depth.export import export
+from weightsearch.depth.model import DepthNet
+from weightsearch.errors import CheckpointError
+
+PAPER = ("densenet121", "densenet169", "densenet201", "efficientnet_b0")
+SIZE = (240, 320)
+
+
+def main(pictures: Path, encoders: list[str]) -> int:
+    failed = 0
+    print("| encoder | compared at | pictures | largest relative difference | onnxruntime p50 |")
+    print("|---|---|---|---|---|")
+    for encoder in encoders:
+        with tempfile.TemporaryDirectory() as folder:
+            saved = _random(Path(folder), encoder)
+            try:
+                made = export(saved, Path(folder, "model.onnx"), [pictures])
+            except CheckpointError as error:
+                failed += 1
+                print(f"| {encoder} | {error} | | | |", flush=True)
+                continue
+        sizes = " and ".join(f"{height}x{width}" for height, width in made.sizes)
+        print(
+            f"| {encoder} | {sizes} | {made.pictures} | {made.difference:.2g} |"
+            f" {made.p50_ms:.0f} ms |",
+            flush=True,
+        )
+    return min(failed, 1)
+
+
+def _random(folder: Path, encoder: str) -> Path:
+    torch.manual_seed(0)
+    model = ModelSpec(encoder=encoder, pretrained=False)
+    network = DepthNet(model, DataSpec(source="nyu_csv", size=SIZE))
+    with torch.no_grad():
+        network.decoder.head.weight.normal_(std=0.3)
+    facts = {"model": model.model_dump(mode="json"), "data": network.data.model_dump(mode="json")}
+    return checkpoints.save(folder, "best", {"model": checkpoints.named_tensors(network)}, facts)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:] or list(PAPER)))

@@ -1,0 +1,120 @@
+"""Commands about a trained network: what it says of pictures, how fast, how robust, as a file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from weightsearch.cli_common import Data, Device, Json, Option, Reader, print_answer, reader_options
+
+app = typer.Typer()
+
+Checkpoint = Annotated[Path, typer.Argument(help="A checkpoint's folder.")]
+Pixels = Annotated[float | None, typer.Option(help="Of the camera, in pixels of the picture.")]
+
+
+@app.command()
+def predict(
+    checkpoint: Checkpoint,
+    images: Annotated[list[Path], typer.Argument(help="Pictures, videos, folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.npy, NAME.png and a picture.")],
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Average with the prediction for the mirrored picture.")
+    ] = False,
+    points: Annotated[
+        bool, typer.Option("--points", help="NAME.ply too: coloured points, in metres.")
+    ] = False,
+    fx: Pixels = None,
+    fy: Pixels = None,
+    cx: Pixels = None,
+    cy: Pixels = None,
+    every: Annotated[
+        int | None, typer.Option(min=1, help="Of a video, also the files of each N-th frame.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Depth in metres for pictures, videos and folders: .npy, 16-bit PNG in mm, colours, points.
+
+    Example: weightsearch predict runs/equal kitchen.jpg --out depth/
+    """
+    from weightsearch import show_model
+    from weightsearch.depth import predict as prediction
+    from weightsearch.depth.points import Camera
+    from weightsearch.launch import devices
+
+    how = prediction.How(mirror, points, Camera(fx, fy, cx, cy), every)
+    made = prediction.predict(checkpoint, images, out, devices.pick(device, 1)[0], how)
+    answer = {"predictions": [_plain(asdict(one)) for one in made]}
+    print_answer(answer, as_json, show_model.predictions)
+
+
+@app.command()
+def export(
+    checkpoint: Checkpoint,
+    to: Annotated[Path, typer.Option(help="The file: .onnx, or .pt2 for torch.export.")],
+    check: Annotated[
+        list[Path] | None,
+        typer.Option(help="Pictures, or folders, to compare with torch on; else made-up ones."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """A checkpoint as one file for other programs, compared with torch before it is written.
+
+    Example: weightsearch export runs/equal --to model.onnx --check pictures/
+    """
+    from weightsearch import show_model
+    from weightsearch.depth import export as exports
+
+    made = exports.export(checkpoint, to, check or ())
+    print_answer(_plain(asdict(made)), as_json, show_model.exported)
+
+
+@app.command()
+def robustness(
+    checkpoint: Checkpoint,
+    data: Data = None,
+    protocol: Annotated[str, typer.Option(help="How predictions become numbers.")] = "full",
+    split: Annotated[str, typer.Option(help="test or train.")] = "test",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many frames, evenly spread.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="A file for the table, too.")] = None,
+    reader: Reader = None,
+    option: Option = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Accuracy under blur, noise, brightness, JPEG and lower resolution, five strengths each.
+
+    Example: weightsearch robustness runs/equal --data /data/nyu_data --csv robustness.csv
+    """
+    from weightsearch import show_model, using
+    from weightsearch.depth.robustness import write_csv
+
+    found = using.robustness(
+        checkpoint,
+        data,
+        protocol,
+        split,
+        reader,
+        reader_options(option),
+        limit,
+        device,
+        as_json,
+    )
+    if csv is not None:
+        write_csv(csv, found)
+    print_answer(found, as_json, show_model.robust)
+
+
+def _plain(value: Any) -> Any:
+    """Paths as text, however deep."""
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,283 @@
+"""A network as one file for other programs: ONNX, or a `.pt2` of torch.export, of any input size.
+
+Nothing is written before the other program has given the same depth on the same pictures. (No
+TorchScript: torch has deprecated it in favour of torch.export.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.export import Dim, ExportedProgram
+
+from weightsearch import provenance
+from weightsearch.depth import checkpoint as checkpoints
+from weightsearch.depth.evaluate import network_input
+from weightsearch.depth.inputs import Rgb, gather, read_rgb
+from weightsearch.depth.model import DepthNet
+from weightsearch.errors import CheckpointError, ConfigError, DataError
+from weightsearch.extras import needs
+from weightsearch.whole import write_whole
+
+MOST = 1e-4
+"""The largest relative difference between the file and torch that is let through."""
+FLOOR_M = 1e-3
+"""Differences are relative to the depth, or to this where it is less: protocols count no less."""
+SYNTHETIC = 4
+RUNS = 20
+TRACED = (2, 3, 97, 131)
+"""Odd, and all different, so that nothing in the network passes for constant, or for equal."""
+LARGEST = (1 << 31) - (1 << 24)
+"""Bytes of an ONNX file: protobuf ends at 2 GB."""
+
+Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""rgb (b, 3, h, w) in 0..1 to metres (b, 1, h', w')."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how well it agrees with torch."""
+
+    file: Path
+    sizes: list[tuple[int, int]]
+    """(height, width) of the comparisons: the size that was trained, and a larger one."""
+    pictures: int
+    """How many were compared at each size."""
+    difference: float
+    """The largest of any pixel, relative to the depth that torch gives there."""
+    p50_ms: float
+    """Half of the runs of one picture at the trained size took less, in the runtime's threads."""
+    runtime: str
+    facts: dict[str, str]
+    """What the file says of itself."""
+
+
+def export(checkpoint: Path, to: Path, check: Sequence[Path] = ()) -> Exported:
+    """Writes the checkpoint's network to `to`: `.onnx` for onnxruntime, `.pt2` for torch.export.
+
+    Input `rgb`, float32 (b, 3, h, w) in 0..1: the encoder's mean and deviation are in the file.
+    Output `depth_m`, metres (b, 1, (h + 1) // 2, (w + 1) // 2). Batch, height and width are free,
+    but for sides of 32 pixels or less, which torch.export leaves out.
+    It is compared on the pictures of `check` (files or folders), or on synthetic ones.
+
+    Raises ConfigError for another suffix, CheckpointError where the network cannot be exported or
+    the file differs by more than `MOST`; DataError for pictures that cannot be read, or a file that
+    cannot be written. There is no file then, and a previous one is as it was.
+    """
+    if to.suffix not in FORMATS:
+        raise ConfigError(f"--to must end in {' or '.join(FORMATS)}, but got '{to.name}'.")
+    form = FORMATS[to.suffix]
+    form.needs()
+    pictures = [read_rgb(one.path) for one in gather(check, videos=False)] or _synthetic()
+    network = checkpoints.network(checkpoint, "cpu")
+    made = form.make(_program(network, checkpoint))
+    run = form.load(made({}))
+    sizes = [network.data.size, _larger(network.data.size)]
+    try:
+        difference = largest_difference(network, run, pictures, sizes)
+    except Exception as error:  # of onnxruntime, which has no common one, or a guard of torch's
+        raise _refused(network, checkpoint, error) from None
+    if not difference <= MOST:
+        raise CheckpointError(
+            f"{to}: what is written must agree with torch to {MOST:g} relative, but differs by"
+            f" {difference:.3g} at {_shown(sizes)}; nothing was written."
+        )
+    facts = _facts(network, checkpoint, difference, sizes, len(pictures))
+    content = made(facts)
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(to, content)
+    except OSError as error:
+        raise DataError(f"{to}: cannot be written ({error.strerror or error}).") from None
+    p50_ms = _p50_ms(run, network_input(pictures[0][None], sizes[0], "cpu").numpy())
+    return Exported(to, sizes, len(pictures), difference, p50_ms, form.runtime(), facts)
+
+
+def largest_difference(
+    network: DepthNet, run: Run, pictures: Sequence[Rgb], sizes: Sequence[tuple[int, int]]
+) -> float:
+    """The largest relative difference of a pixel: one picture at a time, and two together."""
+    found = []
+    for size in sizes:
+        inputs = [network_input(rgb[None], size, "cpu") for rgb in pictures]
+        for rgb in [*inputs, torch.cat((inputs[0], inputs[-1]))]:
+            with torch.no_grad():
+                want_m = network(rgb).numpy()
+            got_m = run(rgb.numpy())
+            if got_m.shape != want_m.shape:
+                return float("inf")
+            found.append((np.abs(got_m - want_m) / np.maximum(want_m, FLOOR_M)).max())
+    return float(np.max(found))  # NaN wherever there is one
+
+
+@dataclass(frozen=True)
+class _Format:
+    needs: Callable[[], None]
+    make: Callable[[ExportedProgram], Callable[[Mapping[str, str]], bytes]]
+    load: Callable[[bytes], Run]
+    runtime: Callable[[], str]
+
+
+def _program(network: DepthNet, checkpoint: Path) -> ExportedProgram:
+    shapes = {"rgb": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
+    example = torch.zeros(TRACED)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(network, (example,), dynamic_shapes=shapes)
+    except Exception as error:  # torch.export has no common one
+        raise _refused(network, checkpoint, error) from None
+
+
+def _refused(network: DepthNet, checkpoint: Path, error: Exception) -> CheckpointError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return CheckpointError(
+        f"{checkpoint}: encoder '{network.spec.encoder}' must run for any size once it is exported,"
+        f" but: {first}. Nothing was written."
+    )
+
+
+def _onnx(program: ExportedProgram) -> Callable[[Mapping[str, str]], bytes]:
+    weights = sum(t.numel() * t.element_size() for t in program.state_dict.values())
+    if weights > LARGEST:
+        raise CheckpointError(
+            f"an ONNX file must be below 2 GB, but the weights alone have {weights / 1e9:.1f} GB;"
+            " take .pt2."
+        )
+    talker = logging.getLogger("torch.onnx")
+    level = talker.level
+    talker.setLevel(logging.ERROR)  # it tells how it goes about it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = torch.onnx.export(
+                program,
+                input_names=["rgb"],
+                output_names=["depth_m"],
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        talker.setLevel(level)
+    assert made is not None
+    for value, names in (
+        (made.model.graph.inputs[0], ("batch", 3, "height", "width")),
+        (made.model.graph.outputs[0], ("batch", 1, "half_height", "half_width")),
+    ):
+        value.shape = type(value.shape)(names)  # type: ignore[misc]
+
+    def content(facts: Mapping[str, str]) -> bytes:
+        made.model.metadata_props.update(facts)
+        return bytes(made.model_proto.SerializeToString())
+
+    return content
+
+
+def _onnx_run(content: bytes) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda rgb: session.run(["depth_m"], {"rgb": rgb})[0]
+
+
+def _pt2(program: ExportedProgram) -> Callable[[Mapping[str, str]], bytes]:
+    def content(facts: Mapping[str, str]) -> bytes:
+        file = io.BytesIO()
+        torch.export.save(program, file, extra_files={"weightsearch.json": json.dumps(facts)})
+        return file.getvalue()
+
+    return content
+
+
+def _pt2_run(content: bytes) -> Run:
+    module = torch.export.load(io.BytesIO(content)).module()
+
+    def run(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        with torch.no_grad():
+            depth_m: npt.NDArray[np.float32] = module(torch.from_numpy(rgb)).numpy()
+        return depth_m
+
+    return run
+
+
+def _onnx_version() -> str:
+    import onnxruntime
+
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+FORMATS: dict[str, _Format] = {
+    ".onnx": _Format(
+        lambda: needs("use", "onnx", "onnxscript", "onnxruntime"), _onnx, _onnx_run, _onnx_version
+    ),
+    ".pt2": _Format(lambda: None, _pt2, _pt2_run, lambda: f"torch {torch.__version__}"),
+}
+
+
+def _facts(
+    network: DepthNet,
+    checkpoint: Path,
+    difference: float,
+    sizes: Sequence[tuple[int, int]],
+    pictures: int,
+) -> dict[str, str]:
+    manifest = (checkpoints.find(checkpoint) / checkpoints.MANIFEST).read_bytes()
+    mean, std = (
+        [round(float(x), 6) for x in t.flatten()]
+        for t in (network.encoder.mean, network.encoder.std)
+    )
+    return {
+        "unit": "metres",
+        "input": "rgb float32 (batch, 3, height, width), 0..1, any size",
+        "output": "depth_m float32 (batch, 1, (height + 1) // 2, (width + 1) // 2)",
+        "normalisation": f"inside: mean {mean}, deviation {std}",
+        "trained_size": "x".join(map(str, network.data.size)),
+        "depth_range_m": f"{network.data.min_depth_m:g}..{network.data.max_depth_m:g}",
+        "encoder": str(network.spec.encoder),
+        "decoder": str(network.spec.decoder),
+        "checkpoint_sha256": hashlib.sha256(manifest).hexdigest(),
+        "largest_relative_difference": f"{difference:.3g}",
+        "compared_at": f"{_shown(sizes)}, {pictures} pictures",
+        "versions": json.dumps(provenance.versions()),
+    }
+
+
+def _synthetic() -> list[Rgb]:
+    """Pictures with smooth shades and hard edges, the same at each call."""
+    source = np.random.default_rng(0)
+    found = []
+    for _ in range(SYNTHETIC):
+        coarse = source.integers(0, 256, (6, 8, 3)).repeat(40, axis=0).repeat(40, axis=1)
+        shade = np.linspace(0.3, 1, 240)[:, None, None] * np.linspace(1, 0.5, 320)[:, None]
+        found.append((coarse * shade).astype(np.uint8))
+    return found
+
+
+def _larger(size: tuple[int, int]) -> tuple[int, int]:
+    """A third more on each side, and odd: halving it again and again leaves remainders."""
+    return size[0] * 4 // 3 | 1, size[1] * 4 // 3 | 1
+
+
+def _shown(sizes: Sequence[tuple[int, int]]) -> str:
+    return " and ".join(f"{height}x{width}" for height, width in sizes)
+
+
+def _p50_ms(run: Run, rgb: npt.NDArray[np.float32]) -> float:
+    took: list[Any] = []
+    for _ in range(RUNS + 3):
+        began = time.perf_counter()
+        run(rgb)
+        took.append(time.perf_counter() - began)
+    return 1000 * float(np.median(took[3:]))
