@@ -10,7 +10,10 @@ from weightsearch.errors import ConfigError, did_you_mean
 
 NAMES = {
     "reader": ("nyu_labeled", "nyu_csv", "synthetic"),
-    "decoder": ("densedepth",),
+    "decoder": (
+        *("densedepth", "densedepth_norm", "densedepth_residual"),
+        *("unet", "unet_attention", "fpn", "deeplabv3plus", "dpt", "nn"),
+    ),
     "loss term": (
         *("mae", "edge", "ssim"),
         *("berhu", "silog", "normal", "gradient", "log_l1", "sobel_edge", "smoothness"),
