@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -155,6 +157,20 @@ def test_one_frame_at_a_time_trains_with_every_decoder() -> None:
     for decoder in DECODERS:
         spec = ModelSpec(encoder=SMALL, decoder=decoder, pretrained=False, width=0.25)
         assert DepthNet(spec, data()).train()(torch.rand(1, 3, 64, 64)).isfinite().all()
+
+
+@pytest.mark.parametrize("encoder", ["densenet169", "efficientnet_b0"])
+def test_decoders_have_as_many_parameters_as_the_docs_say(encoder: str) -> None:
+    rows = re.findall(
+        rf"^\| {encoder} \| (\w+) \| ([\d.]+) \|", (ROOT / "docs/decoders.md").read_text(), re.M
+    )
+    with torch.device("meta"):
+        body = encoders.build(encoder, False)
+        built = {n: build(body.channels, body.reductions, 1.0) for n, build in DECODERS.items()}
+    counted = {
+        n: sum(p.numel() for p in m.parameters()) for n, m in (built | {"alone": body}).items()
+    }
+    assert {n: f"{count / 1e6:.2f}" for n, count in counted.items()} == dict(rows)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
