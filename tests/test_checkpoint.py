@@ -18,7 +18,9 @@ import torch
 from depth_factory import depth_spec
 from torch import Tensor
 
+from weightsearch.config import ModelSpec
 from weightsearch.depth import checkpoint
+from weightsearch.depth.decoders import DECODERS
 from weightsearch.depth.model import DepthNet
 from weightsearch.errors import CheckpointError
 
@@ -179,6 +181,19 @@ def test_a_network_is_rebuilt_from_its_checkpoint_alone(tmp_path: Path) -> None:
         assert torch.equal(again(rgb), net(rgb))
     assert again.data == SPEC.data == checkpoint.data_spec(tmp_path)
     assert not again.training
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_network_with_any_decoder_is_rebuilt(decoder: str, tmp_path: Path) -> None:
+    assert SPEC.data is not None
+    model = ModelSpec(encoder="test_efficientnet", decoder=decoder, width=0.25, pretrained=False)
+    net = DepthNet(model, SPEC.data).eval()
+    torch.nn.init.normal_(net.decoder.head.weight)  # type: ignore[arg-type, union-attr]
+    described = facts() | {"model": model.model_dump(mode="json")}
+    checkpoint.save(tmp_path, "best", {"model": checkpoint.named_tensors(net)}, described)
+    rgb = torch.rand(1, 3, 48, 64)
+    with torch.no_grad():
+        assert torch.equal(checkpoint.network(tmp_path, "cpu")(rgb), net(rgb))
 
 
 def test_a_checkpoint_without_a_network_is_refused(tmp_path: Path) -> None:

@@ -111,10 +111,14 @@ def test_weights_that_go_by_a_name_are_kept_as_their_tables() -> None:
     assert one.loss.weights == tables[0]
 
 
-def test_which_terms_at_all_can_be_searched() -> None:
-    terms = ["mae", "edge", "ssim", "silog", "normal"]
-    loss = {"terms": terms, "weights": {"grid": "simplex", "steps": 3}}
-    points = plan.plan(config.parse(DEPTH | {"loss": loss}, "file.toml")).points
+def test_the_study_of_decoders_tries_each_with_each_encoder() -> None:
+    points = plan.plan(config.load(config.study_file("decoders"))).points
+    tried = {(p.params["encoder"], p.params["decoder"]) for p in points if p is not None}
+    assert len(points) == len(tried) == 2 * len(names.NAMES["decoder"])
+
+
+def test_the_study_of_terms_tries_each_alone_in_pairs_and_in_threes() -> None:
+    points = plan.plan(config.load(config.study_file("terms"))).points
     used = {frozenset(t for t, w in p.weights.items() if w) for p in points if p is not None}
     assert len(points) == 35
     assert len(used) == 5 + 10 + 10  # each alone, each pair, each three

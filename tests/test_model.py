@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -16,7 +18,7 @@ from torch import nn
 
 from weightsearch import names
 from weightsearch.config import DataSpec, ModelSpec
-from weightsearch.depth import encoders
+from weightsearch.depth import encoders, pyramid
 from weightsearch.depth.decoders import DECODERS
 from weightsearch.depth.model import DepthNet, data_range, metres, represent
 from weightsearch.errors import ConfigError, WeightsError
@@ -98,22 +100,100 @@ def test_maps_in_another_order_of_axes_are_turned() -> None:
 
 
 def test_skips_are_matched_by_level() -> None:
-    channels, reductions = (8, 16, 24, 32, 48), (4, 8, 16, 16, 32)
-    decoder = DECODERS["densedepth"](channels, reductions, 1.0)
-    assert decoder.skips == [3, 1, 0, None]  # the deepest at 1/16, none at 1/2
-    assert DECODERS["densedepth"]((8, 8, 8), (14, 14, 14), 8.0).skips == [1, None, None, None]
+    # The deepest at 1/16, none at 1/2.
+    assert pyramid.skips((4, 8, 16, 16, 32)) == [3, 1, 0, None]
+    assert pyramid.skips((14, 14, 14)) == [1, None, None, None]
 
 
-def test_the_decoder_does_not_shrink_the_signal() -> None:
+@pytest.mark.parametrize(
+    ("reductions", "picks"),
+    [
+        ((2, 4, 8, 16, 32), [1, 2, 3, 4]),
+        ((4, 8, 16, 16, 32), [0, 1, 3, 4]),
+        ((14, 14, 14, 14), [0, 1, 2, 3]),  # a ViT
+        ((16,) * 12, [0, 4, 7, 11]),
+        ((16, 16, 16), [0, 1, 1, 2]),
+        ((8, 16), [0, 0, 1, 1]),
+        ((16,), [0, 0, 0, 0]),
+    ],
+)
+def test_a_level_without_a_map_gets_the_nearest(
+    reductions: tuple[int, ...], picks: list[int]
+) -> None:
+    assert pyramid.nearest(reductions, (4, 8, 16, 32)) == picks
+
+
+def test_maps_of_a_plain_transformer_come_from_all_its_depth() -> None:
+    encoder = encoders.build("test_vit", False)
+    assert encoder.body.out_indices == [0, 2, 3, 5]
+    assert encoder.reductions == (16, 16, 16, 16)
+
+
+DECODED = ["resnet10t", "mobilenetv3_small_050", "test_vit"]
+
+
+@pytest.mark.parametrize("encoder", DECODED)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_every_decoder_ends_at_half_the_size_and_trains_the_encoder(
+    decoder: str, encoder: str
+) -> None:
     torch.manual_seed(0)
-    decoder = DECODERS["densedepth"]((16, 24, 32, 48, 64), (2, 4, 8, 16, 32), 1.0)
+    spec = ModelSpec(encoder=encoder, decoder=decoder, pretrained=False, width=0.25)
+    built = DepthNet(spec, data(), 2.0)
+    with torch.no_grad():
+        # Flat at the start, and of half the size, rounded up, whatever the size.
+        for size in ((64, 96), (75, 97), (33, 50)):
+            depth_m = built.eval()(torch.rand(1, 3, *size))
+            flat = torch.full((1, 1, (size[0] + 1) // 2, (size[1] + 1) // 2), 2.0)
+            torch.testing.assert_close(depth_m, flat)
+        built.decoder.head.weight.normal_(0, 0.01)
+    built.train()(torch.rand(2, 3, 64, 96)).log().var().backward()
+    pulled = [p.grad is not None and bool(p.grad.ne(0).any()) for p in built.encoder.parameters()]
+    assert sum(pulled) > 0.5 * len(pulled)  # timm starts the last norm of a residual block at 0
+    assert all(p.grad is not None for p in built.parameters())
+
+
+def test_one_frame_at_a_time_trains_with_every_decoder() -> None:
+    for decoder in DECODERS:
+        spec = ModelSpec(encoder=SMALL, decoder=decoder, pretrained=False, width=0.25)
+        assert DepthNet(spec, data()).train()(torch.rand(1, 3, 64, 64)).isfinite().all()
+
+
+@pytest.mark.parametrize("encoder", ["densenet169", "efficientnet_b0"])
+def test_decoders_have_as_many_parameters_as_the_docs_say(encoder: str) -> None:
+    rows = re.findall(
+        rf"^\| {encoder} \| (\w+) \| ([\d.]+) \|", (ROOT / "docs/decoders.md").read_text(), re.M
+    )
+    with torch.device("meta"):
+        body = encoders.build(encoder, False)
+        built = {n: build(body.channels, body.reductions, 1.0) for n, build in DECODERS.items()}
+    counted = {
+        n: sum(p.numel() for p in m.parameters()) for n, m in (built | {"alone": body}).items()
+    }
+    assert {n: f"{count / 1e6:.2f}" for n, count in counted.items()} == dict(rows)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_width_makes_a_decoder_narrower(decoder: str) -> None:
+    sizes = []
+    for width in (0.5, 1.0):
+        with torch.device("meta"):
+            built = DECODERS[decoder]((16, 24, 32, 48, 256), (2, 4, 8, 16, 32), width)
+        sizes.append(sum(p.numel() for p in built.parameters()))
+    assert sizes[0] < 0.7 * sizes[1]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_decoder_neither_shrinks_nor_blows_up_the_signal(decoder: str) -> None:
+    torch.manual_seed(0)
+    built = DECODERS[decoder]((16, 24, 32, 48, 64), (2, 4, 8, 16, 32), 1.0)
     maps = [
         torch.randn(4, c, 64 // r, 64 // r)
         for c, r in zip((16, 24, 32, 48, 64), (2, 4, 8, 16, 32), strict=True)
     ]
     out: list[torch.Tensor] = []
-    decoder.ups[-1].register_forward_hook(lambda _, __, x: out.append(x))
-    decoder(maps, (64, 64))
+    built.head.register_forward_pre_hook(lambda _, x: out.append(x[0]))
+    built(maps, (64, 64))
     assert 0.2 < out[0].std() < 5
 
 

@@ -274,6 +274,17 @@ def test_both_precisions_train(precision: str) -> None:
     assert all(v.dtype == torch.float32 for v in lane.trained().values())
 
 
+@pytest.mark.parametrize(
+    ("decoder", "width"),
+    [("densedepth_norm", 1), ("densedepth_residual", 1), ("unet_attention", 0.25), ("nn", 1)],
+)
+def test_other_decoders_learn(decoder: str, width: float) -> None:
+    model = {"decoder": decoder, "width": width}
+    on = trainer(depth_spec(model=model, train={"precision": "bf16"}))
+    epochs = list(on.run(on.lane(WEIGHTS, 0, 3e-3), 4, unscored))
+    assert epochs[-1].losses["loss"] < 0.95 * epochs[0].losses["loss"]
+
+
 def test_automatic_precision_follows_the_device() -> None:
     assert trainer().bf16 == native_bf16(CPU)
 

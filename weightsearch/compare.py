@@ -10,13 +10,14 @@ there in 10 to 50 % of simulated cases instead of 5 %, `tests/test_compare.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
 
@@ -35,6 +36,66 @@ class Comparison:
     groups: int
     seeds: int
     level: float
+    p: float | None = None
+    """Of such a difference, or a larger one, where there is none; None without an interval."""
+    seeds_needed: int | None = None
+    """How many seeds would settle a difference of this size, if their spread stays as it is; None
+    where it is settled, or where no number of seeds would: then more scenes are needed."""
+
+
+MOST_SEEDS = 100
+CAUTION = 3.0
+"""So many times the seeds' part counts in the degrees of freedom. Three to five seeds that happen
+to lie near each other narrow the interval and raise its degrees of freedom at once: without this,
+some intervals covered in 91.6 % of simulated cases instead of 95 (`benchmarks/coverage.py`)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over images and seeds, and what its variance is made of."""
+
+    mean: float
+    between_groups: float
+    groups: int
+    equal_groups: float
+    """So many groups of one size would say as much (Kish's effective number)."""
+    between_seeds: float
+    """Of one seed; 0 where there is one only."""
+    seeds: int
+
+    def error(self, seeds: int | None = None) -> float:
+        """The standard error, with that many seeds of the same spread."""
+        return math.sqrt(self.between_groups + self.between_seeds / (seeds or self.seeds))
+
+    def freedom(self, seeds: int | None = None) -> float:
+        """Satterthwaite's degrees of freedom, with `CAUTION`."""
+        many = seeds or self.seeds
+        if many == 2:
+            # Two seeds say so little of their spread that the rule errs (simulated: 12 % for 5 %).
+            return 1.0
+        parts = [(self.between_groups, self.equal_groups - 1)]
+        if many > 1:
+            parts.append((CAUTION * self.between_seeds / many, many - 1))
+        total = sum(part for part, _ in parts)
+        return total**2 / sum(part**2 / free for part, free in parts)
+
+    def half_width(self, level: float, seeds: int | None = None) -> float:
+        if self.error(seeds) == 0:
+            return 0.0
+        return float(stdtrit(self.freedom(seeds), (1 + level) / 2)) * self.error(seeds)
+
+    def p(self) -> float:
+        """Two-sided, of a mean that is 0."""
+        if self.error() == 0:
+            return float(self.mean == 0)
+        return 2 * float(stdtr(self.freedom(), -abs(self.mean) / self.error()))
+
+    def seeds_needed(self, level: float) -> int | None:
+        """See Comparison; None where it is settled already."""
+        if self.seeds < 2 or self.mean == 0 or abs(self.mean) > self.half_width(level):
+            return None
+        more = range(max(3, self.seeds + 1), MOST_SEEDS + 1)
+        return next((n for n in more if abs(self.mean) > self.half_width(level, n)), None)
 
 
 def interval(
@@ -64,21 +125,78 @@ def paired(
         raise ValueError(
             f"both must be (seeds, images) of one shape, but got {first.shape}, {second.shape}."
         )
-    differences = first - second
-    bounds = _interval(differences, groups, level)
-    mean = float(differences.mean())
-    verdict: Verdict = "not distinguishable"
-    if bounds is not None and (bounds[1] < 0 or bounds[0] > 0):
-        verdict = "better" if (mean < 0) == smaller_is_better else "worse"
-    low, high = bounds if bounds is not None else (None, None)
-    seeds, images = differences.shape
-    return Comparison(mean, low, high, verdict, images, len(set(groups)) or images, seeds, level)
+    found = _estimate(first - second, groups)
+    seeds, images = first.shape
+    mean = float((first - second).mean())
+    if found is None:
+        return Comparison(mean, None, None, "not distinguishable", images, 1, seeds, level)
+    half = found.half_width(level)
+    return Comparison(
+        difference=mean,
+        low=mean - half,
+        high=mean + half,
+        verdict=_verdict(mean, abs(mean) > half, smaller_is_better),
+        images=images,
+        groups=found.groups,
+        seeds=seeds,
+        level=level,
+        p=found.p(),
+        seeds_needed=found.seeds_needed(level),
+    )
+
+
+def _verdict(mean: float, settled: bool, smaller_is_better: bool) -> Verdict:
+    if not settled:
+        return "not distinguishable"
+    return "better" if (mean < 0) == smaller_is_better else "worse"
+
+
+def holm(found: Mapping[str, Comparison], smaller: Mapping[str, bool]) -> dict[str, Comparison]:
+    """The same comparisons with verdicts that hold together: Holm's correction over the metrics.
+
+    `smaller` says of each metric whether smaller is better. Intervals stay those of each alone.
+    """
+    tested = sorted((c.p, name) for name, c in found.items() if c.p is not None)
+    settled: set[str] = set()
+    for k, (p, name) in enumerate(tested):
+        if p > (1 - found[name].level) / (len(tested) - k):
+            break
+        settled.add(name)
+    return {
+        name: replace(c, verdict=_verdict(c.difference, name in settled, smaller[name]))
+        for name, c in found.items()
+    }
+
+
+def judge(
+    found: Mapping[str, Comparison],
+    smaller: Mapping[str, bool],
+    primary: str,
+) -> tuple[Verdict, list[str]]:
+    """The verdict on the primary metric, after Holm's correction, and the guards that are worse.
+
+    Better with a guard that is worse is no improvement: it is "not distinguishable" then, and the
+    guards are named.
+    """
+    corrected = holm(found, smaller)
+    harmed = [n for n, c in corrected.items() if n != primary and c.verdict == "worse"]
+    verdict = corrected[primary].verdict
+    return ("not distinguishable" if verdict == "better" and harmed else verdict), harmed
 
 
 def _interval(
     values: NDArray[np.float64], groups: Sequence[str], level: float
 ) -> tuple[float, float] | None:
     """Student's interval of the mean over (seeds, images); None where there are not two groups."""
+    found = _estimate(values, groups)
+    if found is None:
+        return None
+    half = found.half_width(level)
+    return found.mean - half, found.mean + half
+
+
+def _estimate(values: NDArray[np.float64], groups: Sequence[str]) -> Estimate | None:
+    """Of (seeds, images); None where there are not two groups."""
     names = list(groups) or [str(i) for i in range(values.shape[1])]
     members = {name: k for k, name in enumerate(dict.fromkeys(names))}
     if len(members) < 2:
@@ -87,17 +205,12 @@ def _interval(
     mean = float(values.mean())
     # Groups differ in size: the mean is a ratio of sums, and this its linearised variance.
     sums = np.bincount(index, weights=values.mean(axis=0) - mean)
-    many = len(members)
-    parts = [(float((sums**2).sum()) * many / (many - 1) / len(names) ** 2, many - 1)]
-    seeds = len(values)
-    if seeds > 1:
-        parts.append((float(values.mean(axis=1).var(ddof=1)) / seeds, seeds - 1))
-    variance = sum(part for part, _ in parts)
-    if variance == 0:
-        return mean, mean
-    freedom = variance**2 / sum(part**2 / free for part, free in parts)
-    if seeds == 2:
-        # Two seeds say so little of their spread that the rule errs (simulated: 12 % for 5 %).
-        freedom = 1.0
-    half = float(stdtrit(freedom, (1 + level) / 2)) * variance**0.5
-    return mean - half, mean + half
+    seeds, equal = len(values), len(names) ** 2 / float((np.bincount(index) ** 2).sum())
+    return Estimate(
+        mean=mean,
+        between_groups=float((sums**2).sum()) * equal / (equal - 1) / len(names) ** 2,
+        groups=len(members),
+        equal_groups=equal,
+        between_seeds=float(values.mean(axis=1).var(ddof=1)) if seeds > 1 else 0.0,
+        seeds=seeds,
+    )

@@ -109,7 +109,8 @@ class ModelSpec(Part):
     """timm names."""
     decoder: str | Annotated[tuple[str, ...], Field(min_length=1)] = "densedepth"
     width: Positive = 1.0
-    """Channels of the decoder as a share of the encoder's last (DenseDepth: 1.0 or 0.5)."""
+    """Channels of the decoder: of densedepth and nn as a share of the encoder's last (DenseDepth:
+    1.0 or 0.5), of the others as a share of their published number."""
     pretrained: bool = True
 
 

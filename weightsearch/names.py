@@ -22,7 +22,10 @@ NAMES = {
         "folder",
         "synthetic",
     ),
-    "decoder": ("densedepth",),
+    "decoder": (
+        *("densedepth", "densedepth_norm", "densedepth_residual"),
+        *("unet", "unet_attention", "fpn", "deeplabv3plus", "dpt", "nn"),
+    ),
     "loss term": (
         *("mae", "edge", "ssim"),
         *("berhu", "silog", "normal", "gradient", "log_l1", "sobel_edge", "smoothness"),

@@ -27,6 +27,7 @@ ANY_SIZE: tuple[dict[str, Any], ...] = (
     {},
 )
 REACH_S = 5.0
+MAPS = 4  # of a plain transformer
 
 # It warns of tensors that feature maps have no use for (the classifier's); `_check` knows better.
 logging.getLogger("timm.models").setLevel(logging.ERROR)
@@ -138,6 +139,12 @@ def _features(
             error = error or caught
             continue
         info = network.feature_info
+        if len({block["reduction"] for block in info.info}) == 1:
+            # A plain transformer, whose maps are all of one size: timm gives its last three, but
+            # a decoder is to see early ones too (as DPT does, arXiv 2103.13413).
+            spread = [len(info.info) * k // MAPS - 1 for k in range(1, MAPS + 1)]
+            network = _create(name, source, features_only=True, out_indices=spread, **options)
+            info = network.feature_info
         return network, tuple(info.channels()), tuple(info.reduction())
     raise ConfigError(
         f"encoder '{name}' must give feature maps (timm's features_only), but"

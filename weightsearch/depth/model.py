@@ -31,10 +31,11 @@ class DepthNet(nn.Module):
         self.decoder = DECODERS[spec.decoder](
             self.encoder.channels, self.encoder.reductions, spec.width
         )
-        with torch.no_grad():
-            assert self.decoder.head.bias is not None
-            self.decoder.head.weight.zero_()
-            self.decoder.head.bias.fill_(_raw(typical_m, data))
+        head = self.decoder.head
+        assert isinstance(head, nn.Conv2d)
+        nn.init.zeros_(head.weight)
+        assert head.bias is not None
+        nn.init.constant_(head.bias, _raw(typical_m, data))
 
     def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 (h+1)//2 (w+1)//2"]:
         """Depth in metres (b, 1, (h + 1) // 2, (w + 1) // 2) of rgb (b, 3, h, w).
