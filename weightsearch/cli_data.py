@@ -24,17 +24,29 @@ def data_inspect(
     path: Annotated[Path | None, typer.Argument(help="Where the data set lies.")] = None,
     reader: Reader = None,
     option: Option = None,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Frames to look at, evenly spread; 0 is all.")
+    ] = 16,
+    val: Annotated[
+        str, typer.Option(help="The validation split of a study, whose frames are checked.")
+    ] = "blocks:10%",
+    seed: Annotated[int, typer.Option(help="The seed of that study's training.")] = 0,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet (RGB, depth, valid pixels) here.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """What is in a data set: frames by split, sizes, depth range.
+    """What is in a data set, and what is wrong with it: counts, sizes, units, holes, splits, leaks.
 
-    Example: weightsearch data inspect /data/nyu_data --json
+    Example: weightsearch data inspect /data/nyu_data --picture sheet.png
     """
     from weightsearch import show
     from weightsearch.data import inspect, readers
 
     reader = reader or readers.detect(path)
-    print_answer(inspect.inspect(reader, path, reader_options(option)), as_json, show.inspected)
+    options = reader_options(option)
+    found = inspect.inspect(reader, path, options, sample, val, seed, picture)
+    print_answer(found, as_json, show.inspected)
 
 
 @app.command("pack")

@@ -57,7 +57,7 @@ OPTIONS: dict[str, Value] = {
     "ground_truth": "raw",  # or "filled", "exact": what an evaluation then says of it
 }
 UNBOUNDED: dict[str, Value] = {"min_m": 0.0, "max_m": 1e6}
-"""For a look at what the files hold, whatever range was asked for."""
+"""All that was measured, whatever range was asked for."""
 SPLITS: dict[str, Split] = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "val": "test",
     "valid": "test", "validation": "test", "eval": "test",

@@ -1,59 +1,208 @@
-"""What a data set holds, for people and as JSON, from its lists and a sample of its frames."""
+"""What a data set holds and what is wrong with it, for people and as JSON.
+
+Names, counts, groups and splits are of the whole set; everything about pixels is of a sample of
+frames, evenly spread, and of neighbours across the splits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from weightsearch.config import Value
-from weightsearch.data.readers import open_source
-from weightsearch.data.source import Source
+from weightsearch.data import leaks, registration, sheet, units
+from weightsearch.data.readers import UNBOUNDED, open_source
+from weightsearch.data.source import Frame, FrameRef, Source
 
 SAMPLE = 16
+VAL = "blocks:10%"
+VALUES = 20_000
+"""Depths that are kept of a frame, evenly spread."""
+BINS = 10
+MUCH = 0.1
+"""Share of the measured depth outside the reader's range that is worth a warning."""
 
 
-def inspect(reader: str, path: Path | None, options: Mapping[str, Value]) -> dict[str, Any]:
-    """Names by split, counts, size (height, width), and the depth of a sample of the frames.
+@dataclass(frozen=True)
+class Look:
+    """What is kept of a frame that was looked at."""
 
-    `depth_m` and `valid_share` come from `sampled` frames, evenly spread; `depth_m` is None where
-    no pixel of them is valid. Raises ConfigError and DataError.
+    ref: FrameRef
+    rgb_size: tuple[int, int]
+    depth_size: tuple[int, int]
+    pixels: int
+    valid: int
+    extremes_m: tuple[float, float] | None
+    values_m: npt.NDArray[np.float32]
+    edges: tuple[registration.Map, float] | None
+
+
+def inspect(
+    reader: str,
+    path: Path | None,
+    options: Mapping[str, Value],
+    sample: int = SAMPLE,
+    val: str = VAL,
+    seed: int = 0,
+    picture: Path | None = None,
+) -> dict[str, Any]:
+    """Names by split, counts, sizes (height, width), the depth of a sample of the frames, the split
+    with its digests, and `warnings`: what to act on, a line each.
+
+    `sample` frames are looked at, all of them for 0; `val` and `seed` are those of a study, and say
+    which frames would validate. `depth_m` is None where no pixel looked at is valid. `picture`
+    names a contact sheet to write. Raises ConfigError and DataError.
     """
     with closing(open_source(reader, path, options)) as source:
+        frames = source.frames
+        count = min(sample or len(frames), len(frames))
+        chosen = [k * len(frames) // count for k in range(count)]
+        side, unsplit = leaks.sides(frames, val, seed)
+        pairs = leaks.neighbours(frames, side)
+        thumbs: dict[int, leaks.Thumb] = {}
+        looks, strips = [], []
+        rows = {chosen[k * count // sheet.ROWS] for k in range(sheet.ROWS)} if picture else ()
+        for i in chosen:
+            frame = source.read(i)
+            thumbs[i] = leaks.thumb(frame)
+            looks.append(_look(frames[i], frame))
+            if i in rows:
+                strips.append(sheet.strip(frames[i].name, frame))
+        for i in {i for pair in pairs for i in pair} - thumbs.keys():
+            thumbs[i] = leaks.thumb(source.read(i))
+        if picture:
+            sheet.write(picture, strips)
+        measured = _measured(reader, path, options, chosen) or looks
+        shift = registration.shift([look.edges for look in looks if look.edges])
         names: dict[str, list[str]] = {}
-        groups: dict[str, set[str]] = {}
-        for ref in source.frames:
+        for ref in frames:
             names.setdefault(ref.split, []).append(ref.name)
-            groups.setdefault(ref.split, set()).add(ref.group)
+        told = list(_judged(looks, measured, len(frames)))
         return {
             "reader": reader,
             "options": dict(source.options),
             "ground_truth": source.ground_truth,
             "max_depth_m": source.max_depth_m,
             "counts": {split: len(found) for split, found in names.items()},
-            "groups": {split: len(found) for split, found in groups.items()},
-            **_sample(source),
+            "groups": _groups(frames),
+            **_depth(source, looks),
+            "shift": vars(shift) if shift else None,
+            "validation": {"val": val, "seed": seed, "sides": leaks.digests(frames, side)},
+            "warnings": [
+                *(line for is_warning, line in told if is_warning),
+                *_shifted(shift),
+                *([unsplit] if unsplit else []),
+                *leaks.shared_groups(frames, side),
+                *leaks.twins(frames, side, thumbs, pairs),
+            ],
+            "notes": [*source.notes, *(line for is_warning, line in told if not is_warning)],
             "splits": names,
         }
 
 
-def _sample(source: Source) -> dict[str, Any]:
-    count = min(SAMPLE, len(source.frames))
-    frames = [source.read(k * len(source.frames) // count) for k in range(count)]
-    depth_m = np.concatenate([frame.depth_m[frame.valid] for frame in frames])
-    pixels = sum(frame.valid.size for frame in frames)
+def _look(ref: FrameRef, frame: Frame) -> Look:
+    values = frame.depth_m[frame.valid]
+    rgb_height, rgb_width, _ = frame.rgb.shape
+    height, width = frame.depth_m.shape
+    return Look(
+        ref=ref,
+        rgb_size=(rgb_height, rgb_width),
+        depth_size=(height, width),
+        pixels=frame.valid.size,
+        valid=values.size,
+        extremes_m=(float(values.min()), float(values.max())) if values.size else None,
+        values_m=values[:: max(1, values.size // VALUES)],
+        edges=registration.surfaces(frame),
+    )
+
+
+def _measured(
+    reader: str, path: Path | None, options: Mapping[str, Value], chosen: Sequence[int]
+) -> list[Look]:
+    """The same frames without the range that the user gave, which may hide what they hold; empty
+    for a reader that has none."""
+    if reader not in UNBOUNDED:
+        return []
+    with closing(open_source(reader, path, {**options, **UNBOUNDED[reader]})) as source:
+        return [_look(source.frames[i], source.read(i)) for i in chosen]
+
+
+def _groups(frames: Sequence[FrameRef]) -> dict[str, int]:
+    pairs = {(ref.split, ref.group) for ref in frames}
+    order = dict.fromkeys(ref.split for ref in frames)
+    return {split: sum(on == split for on, _ in pairs) for split in order}
+
+
+def _depth(source: Source, looks: Sequence[Look]) -> dict[str, Any]:
+    sizes = Counter((look.rgb_size, look.depth_size) for look in looks)
+    values = np.concatenate([look.values_m for look in looks])
+    ends = [look.extremes_m for look in looks if look.extremes_m]
+    pixels, valid = (sum(getattr(look, name) for look in looks) for name in ("pixels", "valid"))
+    edges = np.linspace(0, source.max_depth_m, BINS + 1)
+    shares = np.histogram(values, edges)[0] / max(1, values.size)
     return {
-        "size": list(frames[0].rgb.shape[:2]),
-        "sampled": count,
+        "size": list(looks[0].rgb_size),
+        "sizes": [
+            {"rgb": list(rgb), "depth": list(depth), "frames": number}
+            for (rgb, depth), number in sizes.most_common()
+        ],
+        "sampled": len(looks),
         "depth_m": {
-            "min": float(depth_m.min()),
-            "median": float(np.median(depth_m)),
-            "max": float(depth_m.max()),
+            "min": min(low for low, _ in ends),
+            "median": float(np.median(values)),
+            "max": max(high for _, high in ends),
         }
-        if depth_m.size
+        if ends
         else None,
-        "valid_share": depth_m.size / pixels,
+        "valid_share": valid / pixels,
+        "least_valid": min((look.valid / look.pixels, look.ref.name) for look in looks),
+        "histogram": [
+            {"from": float(low), "to": float(high), "share": float(share)}
+            for low, high, share in zip(edges, edges[1:], shares, strict=False)
+        ],
     }
+
+
+def _judged(
+    looks: Sequence[Look], measured: Sequence[Look], count: int
+) -> Iterator[tuple[bool, str]]:
+    """What the pixels say; True for a warning."""
+    empty = [look.ref.name for look in looks if not look.valid]
+    if empty:
+        yield (
+            True,
+            f"{len(empty)} of {len(looks)} frames looked at have no valid depth at all, first"
+            f" {empty[0]}; packs leave such frames out"
+            + ("." if len(looks) == count else " (--sample 0 looks at all)."),
+        )
+    if wrong := units.median(np.concatenate([look.values_m for look in measured])):
+        yield True, wrong
+    for split in dict.fromkeys(look.ref.split for look in measured):
+        values = [look.values_m for look in measured if look.ref.split == split]
+        yield from units.coarse(np.concatenate(values), split)
+    inside, all_of = (sum(look.valid for look in group) for group in (looks, measured))
+    if inside < (1 - MUCH) * all_of:
+        yield (
+            True,
+            f"{100 * (1 - inside / all_of):.3g} % of the measured depth lies outside min_m..max_m"
+            " and is not used: check depth_scale and the range.",
+        )
+
+
+def _shifted(shift: registration.Shift | None) -> Iterator[str]:
+    if shift is None or not shift.is_off:
+        return
+    if shift.mirror:
+        yield f"depth fits its RGB pictures best {shift.mirror}: check the order of the axes."
+    else:
+        yield (
+            f"depth lies {shift.dx} pixels to the right of its RGB pictures and {shift.dy} below"
+            f" (negative: left, above; edges agree best there, correlation {shift.peak:.2f})."
+        )

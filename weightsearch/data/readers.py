@@ -42,6 +42,9 @@ GROUND_TRUTHS: dict[str, dict[GroundTruth, dict[str, Value]]] = {
 }
 """The options under which a reader gives a kind of ground truth, where it has a choice."""
 
+UNBOUNDED: dict[str, dict[str, Value]] = {"folder": folder.UNBOUNDED}
+"""The options under which a reader that has a range gives all that was measured."""
+
 RECOGNISED: dict[str, Callable[[Path], bool]] = {
     "nyu_labeled": nyu_labeled.recognises,
     "nyu_csv": nyu_csv.recognises,
