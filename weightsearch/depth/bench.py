@@ -199,18 +199,18 @@ def _bf16(network: DepthNet, device: torch.device) -> Iterator[Run]:
 
 @contextlib.contextmanager
 def _channels_last(network: DepthNet, device: torch.device) -> Iterator[Run]:
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     try:
         yield lambda rgb: network(rgb.contiguous(memory_format=torch.channels_last))
     finally:
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        network.to(memory_format=torch.contiguous_format)
 
 
 @contextlib.contextmanager
 def _compiled(network: DepthNet, device: torch.device) -> Iterator[Run]:
     torch._dynamo.reset()
-    compiled = torch.compile(network, dynamic=False)
     try:
+        compiled = torch.compile(network, dynamic=False)
         with torch.inference_mode():
             compiled(_rgb(1, network.data.size, device))
     except Exception as error:  # a missing compiler, or what it says: nothing common to all
