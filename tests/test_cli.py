@@ -128,6 +128,10 @@ def test_a_depth_study_from_launch_to_evaluate(
     scored = cli("evaluate", promoted["checkpoint"], "--device", "cpu", "--json")
     assert scored.returncode == 0, scored.stderr
     assert json.loads(scored.stdout)["images"] == 6
+    card = (Path(promoted["checkpoint"]) / "MODEL_CARD.md").read_text()
+    assert f"| test | {promoted['protocol']} | 6 | rmse |" in card
+    assert "encoder's start:** random" in card
+    assert ", 6 test" in card
     status = json.loads(cli("status", "tiny-grid", "--json", WEIGHTSEARCH_STORAGE=storage).stdout)
     assert status["data_digest"]
     assert status["promoted"]["point"] == promoted["point"]

@@ -60,3 +60,15 @@ def reader_options(given: list[str] | None) -> dict[str, config.Value]:
         except json.JSONDecodeError:
             found[key] = value
     return found
+
+
+def picture_size(given: str | None) -> tuple[int, int] | None:
+    """`240x320` as (height, width)."""
+    if given is None:
+        return None
+    height, _, width = given.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) >= 32 and int(width) >= 32):
+        raise ConfigError(
+            f"a size must read HxW, height and width of at least 32 pixels, but got '{given}'."
+        )
+    return int(height), int(width)

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from weightsearch.cli_common import Data, Device, Json, Option, Reader, print_answer, reader_options
+from weightsearch.cli_common import (
+    Data,
+    Device,
+    Json,
+    Option,
+    Reader,
+    Storage,
+    open_storage,
+    picture_size,
+    print_answer,
+    reader_options,
+)
+from weightsearch.errors import ConfigError
 
 app = typer.Typer()
 
@@ -109,6 +121,45 @@ def robustness(
     if csv is not None:
         write_csv(csv, found)
     print_answer(found, as_json, show_model.robust)
+
+
+@app.command()
+def bench(
+    encoders: Annotated[list[str] | None, typer.Argument(help="timm names.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Measure the networks of a study beside their accuracy.")
+    ] = None,
+    decoder: Annotated[str, typer.Option(help="Of every encoder.")] = "densedepth",
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="HxW; repeatable. Else 240x320, or the study's.", show_default=False),
+    ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="float32, bf16, channels_last, compiled, onnx; repeatable. Else all."),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each measurement, at most.")] = 50,
+    device: Device = "auto",
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """What networks cost: parameters, MACs, memory, latency, images a second, energy.
+
+    Example: weightsearch bench densenet121 efficientnet_b0 --size 240x320 --size 480x640
+    """
+    from weightsearch import show_model, using
+
+    sizes = [found for text in size or () if (found := picture_size(text))]
+    if study is None:
+        answer = using.bench(
+            encoders or (), decoder, sizes, device, repeats, mode or (), quiet=as_json
+        )
+    elif encoders:
+        raise ConfigError("`bench` needs either encoders or --study, not both.")
+    else:
+        engine = open_storage(storage).engine
+        answer = using.front(engine, study, sizes, device, repeats, mode or (), quiet=as_json)
+    print_answer(answer, as_json, show_model.benched)
 
 
 def _plain(value: Any) -> Any:

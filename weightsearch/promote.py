@@ -6,7 +6,7 @@ The test split is measured once per finalist and seed, reported beside it, and d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from statistics import mean
@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import compare, space
+from weightsearch import card, compare, space
 from weightsearch.errors import StudyError
 from weightsearch.ranking import ranked
 from weightsearch.space import Point
@@ -68,7 +68,8 @@ class Finalist:
 
 
 def decide(engine: Engine, study: Study) -> dict[str, Any]:
-    """Compares the finalists and marks the promoted one in the database; the verdict.
+    """Compares the finalists and marks the promoted one in the database; the verdict. A model card
+    is written beside the promoted checkpoint.
 
     Where the best cannot be told from another one, the simpler of them is promoted and the verdict
     says `no difference shown`. Raises StudyError where no finalist has all its runs.
@@ -117,6 +118,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
         "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     ledger.promote(engine, study, verdict)
+    card.write(study.spec, verdict)
     return verdict
 
 
@@ -166,6 +168,8 @@ def _row(study: Study, finalist: Finalist) -> dict[str, Any]:
         "params": dict(finalist.point.params),
         "weights": space.decimals(finalist.point.weights),
         "validation": {metric: finalist.mean(metric)},
+        "validation_images": finalist.runs[0].result["images"],
+        "validation_interval": _interval(metric, [run.result for run in finalist.runs]),
         "parameters": finalist.runs[0].result["metrics"].get("parameters"),
         "seeds": len(finalist.runs),
         "checkpoints": [run.result["folder"] for run in finalist.runs],
@@ -174,8 +178,14 @@ def _row(study: Study, finalist: Finalist) -> dict[str, Any]:
         names: Sequence[str] = sorted(set.intersection(*(set(t["metrics"]) for t in tests)))
         row["test"] = {name: mean(t["metrics"][name] for t in tests) for name in names}
         row["test_images"] = tests[0]["images"]
-        if all(metric in t["samples"] for t in tests):
-            per_image = [mean(v) for v in zip(*(t["samples"][metric] for t in tests), strict=True)]
-            bounds = compare.interval(per_image, tests[0]["groups"])
-            row["test_interval"] = list(bounds) if bounds else None
+        row["test_interval"] = _interval(metric, tests)
     return row
+
+
+def _interval(metric: str, runs: Sequence[Mapping[str, Any]]) -> list[float] | None:
+    """Over scenes, of each image's mean over the runs; None where there are no images."""
+    if not all(run["samples"].get(metric) for run in runs):
+        return None
+    per_image = [mean(v) for v in zip(*(run["samples"][metric] for run in runs), strict=True)]
+    bounds = compare.interval(per_image, runs[0]["groups"])
+    return list(bounds) if bounds else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weightsearch.show import columns, console
@@ -28,7 +28,7 @@ def predictions(answer: Mapping[str, Any]) -> None:
 
 
 def exported(answer: Mapping[str, Any]) -> None:
-    sizes = " and ".join(f"{height}x{width}" for height, width in answer["sizes"])
+    sizes = " and ".join(map(_size, answer["sizes"]))
     console.print(
         f"{answer['file']}: agrees with torch to {answer['difference']:.2g} relative on"
         f" {answer['pictures']} pictures at {sizes}\n"
@@ -64,3 +64,58 @@ def robust(answer: Mapping[str, Any]) -> None:
         console.print(f"{name}: {unit}")
     for note in answer["notes"]:
         console.print(f"note: {note}")
+
+
+def benched(answer: Mapping[str, Any]) -> None:
+    load = answer["load_before"]
+    console.print(
+        f"{answer['device']}, {answer['threads']} threads of {answer['cores']} cores, torch"
+        f" {answer['torch']}" + (f", load before {load:.1f}" if load is not None else "")
+    )
+    table = columns("networks", ("encoder", "decoder", "size", "Mpar", "GMAC", "MB b1", "MB b8"))
+    for row in answer["networks"]:
+        memory = ["" if m is None else f"{m / 1e6:.0f}" for m in row["memory"].values()]
+        table.add_row(
+            *(row["encoder"], row["decoder"], _size(row["size"])),
+            *(f"{row['parameters'] / 1e6:.1f}", f"{row['macs'] / 1e9:.2f}", *memory),
+        )
+    console.print(table)
+    console.print()
+    headings = ("encoder", "size", "mode", "batch", "p50 ms", "p95", "p99", "img/s", "J/img", "n")
+    table = columns("latency", headings)
+    for row in answer["costs"]:
+        joules = row["joules_per_image"]
+        table.add_row(
+            *(row["encoder"], _size(row["size"]), row["mode"], str(row["batch"])),
+            *(f"{row[name]:.1f}" for name in ("p50_ms", "p95_ms", "p99_ms", "fps")),
+            "" if joules is None else f"{joules:.3f}",
+            str(row["runs"]),
+        )
+    console.print(table)
+    console.print()
+    console.print("MB: what one float32 pass needs beyond the network; n: runs measured")
+    for note in answer["notes"]:
+        console.print(f"not measured: {note}")
+    if "front" in answer:
+        _front(answer)
+
+
+def _front(answer: Mapping[str, Any]) -> None:
+    metric = answer["metric"]
+    title = f"\nstudy {answer['study']}: {metric} by protocol {answer['protocol']}, validation"
+    headings = ("front", "encoder", "decoder", metric, "95 % interval", "p50 ms", "n")
+    table = columns(title, headings)
+    for row in answer["front"]:
+        bounds = row["interval"]
+        table.add_row(
+            *("*" if row["on_front"] else "", row["encoder"], row["decoder"]),
+            *(f"{row[metric]:.4f}", f"{bounds[0]:.3f}..{bounds[1]:.3f}" if bounds else ""),
+            *(f"{row['p50_ms']:.1f}", str(row["images"])),
+        )
+    console.print(table)
+    console.print()
+    console.print("the best point of each, one seed; n: images; latency: float32, batch 1")
+
+
+def _size(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))

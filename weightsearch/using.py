@@ -3,11 +3,17 @@ for people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine
+
 from weightsearch import config, names
+from weightsearch.errors import ConfigError, StudyError
+from weightsearch.ranking import measured, ranking
+from weightsearch.store import ledger, reading
 
 
 def robustness(
@@ -50,3 +56,110 @@ def robustness(
             limit,
             lambda done, total: shown.count(done, total, "evaluations"),
         )
+
+
+Size = tuple[int, int]
+DEFAULT_SIZE = (240, 320)
+FRONT = "float32"
+"""The way of running whose latency, one picture at a time, stands beside a study's accuracy."""
+
+
+def bench(
+    encoders: Sequence[str],
+    decoder: str,
+    sizes: Sequence[Size],
+    device: str,
+    repeats: int,
+    modes: Sequence[str],
+    quiet: bool,
+) -> dict[str, Any]:
+    """What the networks of these encoders cost. Raises ConfigError and DeviceError."""
+    if not encoders:
+        raise ConfigError("`bench` needs timm names of encoders, or --study NAME.")
+    names.check("decoder", decoder)
+    models = [config.ModelSpec(encoder=e, decoder=decoder, pretrained=False) for e in encoders]
+    return _bench(models, sizes or [DEFAULT_SIZE], device, repeats, modes, quiet)
+
+
+def front(
+    engine: Engine,
+    study_name: str,
+    sizes: Sequence[Size],
+    device: str,
+    repeats: int,
+    modes: Sequence[str],
+    quiet: bool,
+) -> dict[str, Any]:
+    """What each network of a study costs, beside the best that it reached, and which of them are on
+    the front: no other is as accurate and as fast, and better in one of the two.
+
+    At the study's own size, unless `sizes` say otherwise (the front is that of the first). Raises
+    StudyError for a study without networks of ours, or without a finished point.
+    """
+    study = ledger.find(engine, study_name)
+    spec = study.spec
+    if spec.data is None or spec.model is None:
+        raise StudyError(
+            f"study '{study.name}' must have [data] and [model] tables for its networks to be"
+            " built, but trains an objective of its own."
+        )
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in ranking(spec, reading.done(engine, study)):
+        chosen = [row["params"].get(n, getattr(spec.model, n)) for n in ("encoder", "decoder")]
+        best.setdefault((str(chosen[0]), str(chosen[1])), row)
+    if not best:
+        raise StudyError(f"study '{study.name}' must have a finished point, but has none.")
+    models = [spec.model.model_copy(update={"encoder": e, "decoder": d}) for e, d in best]
+    asked = list(dict.fromkeys((FRONT, *modes))) if modes else ()
+    answer = _bench(models, sizes or [spec.data.size], device, repeats, asked, quiet)
+    rows = []
+    for (encoder, decoder), point in best.items():
+        (cost,) = (
+            c
+            for c in answer["costs"]
+            if (c["encoder"], c["decoder"], c["mode"], c["batch"]) == (encoder, decoder, FRONT, 1)
+            and c["size"] == answer["costs"][0]["size"]
+        )
+        shown = {n: point[n] for n in (spec.objective.metric, "interval", "images", "weights")}
+        rows.append(
+            {"encoder": encoder, "decoder": decoder, "point": point["number"], **shown}
+            | {"p50_ms": cost["p50_ms"], "size": cost["size"]}
+        )
+    metric, larger = spec.objective.metric, spec.objective.direction == "maximize"
+    on = on_front([(-r[metric] if larger else r[metric], r["p50_ms"]) for r in rows])
+    for row, is_on in zip(rows, on, strict=True):
+        row["on_front"] = is_on
+    return answer | {"study": study.name, **measured(spec), "front": rows}
+
+
+def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Of each (error, cost), whether no other is at most as large in both and less in one."""
+    return [
+        not any(p[0] <= q[0] and p[1] <= q[1] and p != q for p in points if p is not q)
+        for q in points
+    ]
+
+
+def _bench(
+    models: Sequence[config.ModelSpec],
+    sizes: Sequence[Size],
+    device: str,
+    repeats: int,
+    modes: Sequence[str],
+    quiet: bool,
+) -> dict[str, Any]:
+    from weightsearch.depth import bench as benching
+    from weightsearch.launch import devices
+    from weightsearch.launch.progress import display
+
+    placed = devices.pick(device, 1)[0]
+    with display("measuring", quiet) as shown:
+        found = benching.bench(
+            models,
+            sizes,
+            placed,
+            repeats,
+            modes,
+            lambda done, total: shown.count(done, total, "networks"),
+        )
+    return found | {name: [asdict(one) for one in found[name]] for name in ("networks", "costs")}

@@ -104,6 +104,14 @@ def build(name: str, pretrained: bool) -> Encoder:
     return Encoder(body, channels, reductions, (config.mean, config.std) if pretrained else None)
 
 
+def origin(name: str) -> dict[str, str | None]:
+    """What timm says of the pretrained weights of `name`: name with tag, licence, place on the hub;
+    None for what it does not say."""
+    config = _config(name)
+    tagged = name if "." in name or not config.tag else f"{name}.{config.tag}"
+    return {"name": tagged, "license": config.license, "hub": config.hf_hub_id}
+
+
 def _config(name: str) -> Any:
     architecture = name.split(".")[0]
     if not timm.is_model(architecture):

@@ -42,6 +42,9 @@ TRACED = (2, 3, 97, 131)
 LARGEST = (1 << 31) - (1 << 24)
 """Bytes of an ONNX file: protobuf ends at 2 GB."""
 
+for _talker in ("torch.onnx", "onnxscript", "onnx_ir"):
+    logging.getLogger(_talker).setLevel(logging.ERROR)  # they tell how they go about it
+
 Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """rgb (b, 3, h, w) in 0..1 to metres (b, 1, h', w')."""
 
@@ -105,6 +108,16 @@ def export(checkpoint: Path, to: Path, check: Sequence[Path] = ()) -> Exported:
     return Exported(to, sizes, len(pictures), difference, p50_ms, form.runtime(), facts)
 
 
+def onnx_run(network: DepthNet) -> Run:
+    """The network in onnxruntime, on the CPU, for any size.
+
+    Raises ConfigError where ONNX is not installed, CheckpointError where it cannot be exported.
+    """
+    form = FORMATS[".onnx"]
+    form.needs()
+    return form.load(form.make(_program(network, "a new network"))({}))
+
+
 def largest_difference(
     network: DepthNet, run: Run, pictures: Sequence[Rgb], sizes: Sequence[tuple[int, int]]
 ) -> float:
@@ -130,7 +143,7 @@ class _Format:
     runtime: Callable[[], str]
 
 
-def _program(network: DepthNet, checkpoint: Path) -> ExportedProgram:
+def _program(network: DepthNet, checkpoint: Path | str) -> ExportedProgram:
     shapes = {"rgb": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
     example = torch.zeros(TRACED)
     try:
@@ -141,7 +154,7 @@ def _program(network: DepthNet, checkpoint: Path) -> ExportedProgram:
         raise _refused(network, checkpoint, error) from None
 
 
-def _refused(network: DepthNet, checkpoint: Path, error: Exception) -> CheckpointError:
+def _refused(network: DepthNet, checkpoint: Path | str, error: Exception) -> CheckpointError:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return CheckpointError(
         f"{checkpoint}: encoder '{network.spec.encoder}' must run for any size once it is exported,"
@@ -156,21 +169,11 @@ def _onnx(program: ExportedProgram) -> Callable[[Mapping[str, str]], bytes]:
             f"an ONNX file must be below 2 GB, but the weights alone have {weights / 1e9:.1f} GB;"
             " take .pt2."
         )
-    talker = logging.getLogger("torch.onnx")
-    level = talker.level
-    talker.setLevel(logging.ERROR)  # it tells how it goes about it
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            made = torch.onnx.export(
-                program,
-                input_names=["rgb"],
-                output_names=["depth_m"],
-                dynamo=True,
-                verbose=False,
-            )
-    finally:
-        talker.setLevel(level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.onnx.export(
+            program, input_names=["rgb"], output_names=["depth_m"], dynamo=True, verbose=False
+        )
     assert made is not None
     for value, names in (
         (made.model.graph.inputs[0], ("batch", 3, "height", "width")),

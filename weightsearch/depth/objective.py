@@ -58,7 +58,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
         _same_data(native, context)
         train, val = _split(native, context)
         trainer = _trainer(path, train, model, context)
-        facts = _facts(weights, model, lr, native, context)
+        facts = _facts(weights, model, lr, native, context) | _told(native, train, val, model)
         lane, epochs = _start(
             lambda: trainer.lane(weights, context.seed, lr, context.shrink), facts, context
         )
@@ -262,6 +262,21 @@ def _facts(
         "model": model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
         "spec": spec.resolved(),
+    }
+
+
+def _told(
+    native: Pack, train: Sequence[int], val: Sequence[int], model: ModelSpec
+) -> dict[str, Any]:
+    """What else a checkpoint says of itself, for its model card (weightsearch/card.py)."""
+    from weightsearch.depth import encoders
+
+    frames = {"train": len(train), "val": len(val), "test": len(native.indices("test"))}
+    assert isinstance(model.encoder, str)
+    return {
+        "frames": frames,
+        "ground_truth": native.ground_truth,
+        "encoder_weights": encoders.origin(model.encoder) if model.pretrained else None,
     }
 
 

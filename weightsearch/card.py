@@ -1,0 +1,267 @@
+"""The model card of a promoted checkpoint, in the order of Hugging Face's template.
+
+It says what is known and nothing else: names come from study files and data sets, so everything is
+escaped; what nobody recorded is said to be unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from weightsearch.config import StudySpec
+from weightsearch.presentable import presentable
+from weightsearch.whole import write_whole
+
+NAME = "MODEL_CARD.md"
+INDOOR_M = 10.0
+"""Data that reach no farther were taken in rooms (NYU, DIODE indoor, SUN RGB-D)."""
+
+log = logging.getLogger(__name__)
+
+
+def write(spec: StudySpec, verdict: Mapping[str, Any]) -> Path | None:
+    """Writes `MODEL_CARD.md` beside the promoted checkpoint.
+
+    None where its folder is not there (it is another machine's, or the objective keeps none) or
+    cannot be written: the promotion stands without it.
+    """
+    folder = Path(verdict["checkpoint"])
+    if not folder.is_dir():
+        log.info("%s is not here, so no model card was written beside it", folder)
+        return None
+    try:
+        write_whole(folder / NAME, card(spec, verdict, _manifest(folder)).encode())
+    except OSError as error:
+        log.warning("%s: no model card was written (%s)", folder, error.strerror or error)
+        return None
+    return folder / NAME
+
+
+def card(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """The text. `facts` are the checkpoint's manifest, empty where the objective wrote none."""
+    parts = (_head, _details, _uses, _limits, _start, _training, _evaluation, _technical, _lineage)
+    lines = [line for part in parts for line in (*part(spec, verdict, facts), "")]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def escaped(text: object) -> str:
+    """Text that Markdown shows as it is, in one line: no markup, no HTML, no link, no cell."""
+    plain = presentable(str(text))
+    plain = re.sub(r"([\\`*_\[\]|~#$!(){}])", r"\\\1", plain)
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return plain.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
+
+
+Lines = Iterator[str]
+
+
+def _head(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+    """Metadata; JSON's strings are YAML's."""
+    origin = facts.get("encoder_weights") or {}
+    yield "---"
+    yield "library_name: weightsearch"
+    yield "license: unknown"
+    if spec.data is not None:
+        yield "pipeline_tag: depth-estimation"
+        yield f"datasets: [{json.dumps(spec.data.source)}]"
+    if origin.get("hub"):
+        yield f"base_model: {json.dumps(origin['hub'])}"
+    yield f"metrics: [{json.dumps(verdict['metric'])}]"
+    yield "---"
+    yield ""
+    yield f"# {escaped(verdict['lineage']['study'])}: {escaped(verdict['point'])}"
+
+
+def _details(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+    yield "## Model Details"
+    yield ""
+    if spec.data is not None:
+        yield "Depth in metres from one RGB picture."
+        yield ""
+    for name, value in verdict["params"].items():
+        yield f"- **{escaped(name)}:** {escaped(value)}"
+    row = _row(verdict)
+    if row.get("parameters"):
+        yield f"- **parameters:** {row['parameters'] / 1e6:.1f} million"
+    yield f"- **loss:** {_weights(verdict)}"
+    yield f"- **encoder's start:** {_origin(facts)}"
+    yield "- **licence of this network:** not decided by weightsearch; see the limits below"
+
+
+def _uses(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+    yield "## Uses"
+    yield ""
+    yield f"It was trained to answer: {escaped(spec.goal)}"
+    yield ""
+    yield (
+        "Meant for pictures like those of the training data. Not meant where a wrong depth can hurt"
+        " somebody: no number below says how wrong a single pixel can be."
+    )
+
+
+def _limits(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+    yield "## Bias, Risks, and Limitations"
+    yield ""
+    data = spec.data
+    if data is not None:
+        height, width = data.size
+        where = "indoors" if data.max_depth_m <= INDOOR_M else "outdoors"
+        yield f"- Trained at {height}x{width} pixels (height x width); output at half of it."
+        yield (
+            f"- Trained on depth from {data.min_depth_m:g} to {data.max_depth_m:g} m: {where}."
+            " Nothing is known of it elsewhere."
+        )
+        yield (
+            "- Metres depend on the camera: another field of view than the training data's gives"
+            " depth of another scale."
+        )
+    yield f"- Compared with the other finalists: {escaped(verdict['verdict'])}."
+    yield f"- Licence of the encoder's start: {_licence(facts)}"
+    yield f"- Terms of the data: {_terms(spec)}"
+
+
+def _start(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+    yield "## How to Get Started with the Model"
+    yield ""
+    if spec.data is None:
+        yield "It is of an objective of its own, which knows how to load it."
+        return
+    yield "In the folder of this card:"
+    yield ""
+    yield "    weightsearch predict . picture.jpg --out depth/"
+    yield "    weightsearch export . --to model.onnx"
+    yield f"    weightsearch evaluate . --data PATH --protocol {verdict['protocol']}"
+
+
+def _training(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+    yield "## Training Details"
+    yield ""
+    yield "### Training Data"
+    yield ""
+    data = spec.data
+    if data is None:
+        yield "Known to the objective alone."
+    else:
+        frames = facts.get("frames") or {}
+        shown = ", ".join(f"{n} {escaped(split)}" for split, n in frames.items())
+        options = ", ".join(f"{escaped(k)} = {escaped(v)}" for k, v in data.options.items())
+        yield f"- **reader:** {escaped(data.source)}{f' ({options})' if options else ''}"
+        yield f"- **digest:** {escaped(verdict['lineage']['data_digest'] or 'unknown')}"
+        yield f"- **frames:** {shown or 'unknown'}"
+        yield f"- **validation:** {escaped(data.val)} of the training frames, never by frame"
+        yield f"- **ground truth:** {escaped(facts.get('ground_truth', 'unknown'))}"
+    yield ""
+    yield "### Training Procedure"
+    yield ""
+    train, promote = spec.train, spec.promote
+    if promote is not None:
+        yield f"- at most {promote.epochs} epochs, seed {verdict['seed']} of {list(promote.seeds)}"
+    if "epoch" in facts:
+        yield f"- this checkpoint is from epoch {escaped(facts['epoch'])}, the best on validation"
+    yield f"- {train.optimizer}, batch {train.batch}, precision {train.precision}"
+    yield f"- augmentation: {', '.join(train.augment) or 'none'}"
+    if data is not None:
+        yield f"- the loss compares: {data.target}"
+
+
+def _evaluation(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+    yield "## Evaluation"
+    yield ""
+    metric, row = verdict["metric"], _row(verdict)
+    rows = [
+        (
+            "validation",
+            spec.evaluate.protocol if spec.data else None,
+            row.get("validation_images"),
+            row["validation"],
+            row.get("validation_interval"),
+        )
+    ]
+    if "test" in row:
+        interval = row.get("test_interval")
+        rows.append(("test", verdict["protocol"], row.get("test_images"), row["test"], interval))
+    yield f"| split | protocol | n | metric | mean over {row['seeds']} seeds | 95 % interval |"
+    yield "|---|---|---|---|---|---|"
+    for split, protocol, images, metrics, bounds in rows:
+        for name, value in metrics.items():
+            span = f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds and name == metric else ""
+            yield (
+                f"| {split} | {escaped(protocol or 'none')} | {images or 'unknown'} |"
+                f" {escaped(name)} | {value:.4f} | {span} |"
+            )
+    yield ""
+    yield (
+        "Intervals are over scenes or blocks of frames, of the mean over seeds. The choice was made"
+        " on validation; the test split decided nothing."
+    )
+
+
+def _technical(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+    yield "## Technical Specifications"
+    yield ""
+    for name, version in (verdict["lineage"].get("versions") or {}).items():
+        yield f"- {escaped(name)} {escaped(version)}"
+
+
+def _lineage(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+    lineage = verdict["lineage"]
+    yield "## More Information"
+    yield ""
+    yield f"- **study:** {escaped(lineage['study'])}, digest {escaped(lineage['digest'])}"
+    yield f"- **point:** {escaped(verdict['point'])}, one of {lineage['search_points']} searched"
+    yield f"- **seeds:** {', '.join(map(str, lineage['seeds']))}; this is {verdict['seed']}"
+    yield f"- **commit:** {escaped(lineage['commit'] or 'unknown')}"
+    yield f"- **decided:** {escaped(verdict['decided_at'])}"
+
+
+def _row(verdict: Mapping[str, Any]) -> Mapping[str, Any]:
+    row: Mapping[str, Any]
+    (row,) = (r for r in verdict["finalists"] if r["point"] == verdict["point"])
+    return row
+
+
+def _weights(verdict: Mapping[str, Any]) -> str:
+    return " + ".join(f"{w:.3g} {escaped(term)}" for term, w in verdict["weights"].items() if w)
+
+
+def _origin(facts: Mapping[str, Any]) -> str:
+    if "encoder_weights" not in facts:
+        return "unknown"
+    origin = facts["encoder_weights"]
+    return f"pretrained, timm's {escaped(origin['name'])}" if origin else "random"
+
+
+def _licence(facts: Mapping[str, Any]) -> str:
+    if "encoder_weights" not in facts:
+        return "unknown."
+    origin = facts["encoder_weights"]
+    if not origin:
+        return "none is needed, nothing pretrained was used."
+    if not origin.get("license"):
+        return f"timm names none for {escaped(origin['name'])}; ask those who made them."
+    return f"timm names {escaped(origin['license'])} for {escaped(origin['name'])}."
+
+
+def _terms(spec: StudySpec) -> str:
+    if spec.data is None:
+        return "unknown."
+    if spec.data.source == "synthetic":
+        return "generated by weightsearch, nobody else's."
+    return (
+        "those of the data set, which weightsearch does not know. Research data sets often forbid"
+        " commercial use: check before you pass this network on."
+    )
+
+
+def _manifest(folder: Path) -> Mapping[str, Any]:
+    """What the checkpoint says of itself; nothing where it says nothing that can be read."""
+    try:
+        facts = json.loads((folder / "best" / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
