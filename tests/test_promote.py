@@ -19,7 +19,9 @@ from weightsearch.store.ledger import PROMOTION, Lease, Study
 GROUPS = [f"scene {i // 2}" for i in range(24)]
 
 
-def result(rmse: float, seed: int, parameters: float = 1.0, test: float = 1.0) -> dict[str, Any]:
+def result(
+    rmse: float, seed: int, parameters: float = 1.0, test: float = 1.0, rel: float | None = None
+) -> dict[str, Any]:
     source = random.Random(seed)  # common to all points: hard and easy images
     hard = [source.gauss(0, 0.2) for _ in GROUPS]
     noise = random.Random(f"{seed} {rmse}")
@@ -29,7 +31,8 @@ def result(rmse: float, seed: int, parameters: float = 1.0, test: float = 1.0) -
         values = [s - rmse + level for s in samples]
         return {
             "metrics": {"rmse": sum(values) / len(values), "parameters": parameters},
-            "samples": {"rmse": values},
+            "samples": {"rmse": values}
+            | ({} if rel is None else {"rel": [v - level + rel for v in values]}),
             "groups": GROUPS,
             "images": len(GROUPS),
         }
@@ -88,6 +91,19 @@ def test_a_clear_winner_is_promoted_with_its_lineage(opened: Database, study: St
     assert lineage["search_points"] == 10
     assert ledger.find(opened.engine, "study").promoted == verdict
     assert verdict["finalists"][0]["test_images"] == 24
+
+
+def test_a_better_metric_at_the_expense_of_a_guard_is_no_winner(
+    opened: Database, study: Study
+) -> None:
+    values = [{"rmse": 1.0, "rel": 0.9}, {"rmse": 1.2, "rel": 0.2}, {"rmse": 1.3, "rel": 1.5}]
+    run_finalists(opened, study, values)
+    verdict = promote.decide(opened.engine, study)
+    assert verdict["verdict"] == "no difference shown"
+    second, third = verdict["comparisons"]
+    assert (second["verdict"], second["harmed"]) == ("not distinguishable", ["rel"])
+    assert (third["verdict"], third["harmed"]) == ("better", [])
+    assert second["guards"]["rel"]["difference"] == pytest.approx(0.7, abs=0.05)
 
 
 def test_the_test_split_decides_nothing(opened: Database, study: Study) -> None:

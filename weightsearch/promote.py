@@ -22,6 +22,8 @@ from weightsearch.store import control, ledger, reading
 from weightsearch.store.ledger import PROMOTION, Study
 from weightsearch.store.reading import Done
 
+LARGER_IS_BETTER = ("delta1", "delta2", "delta3")
+
 
 def plan(engine: Engine, study: Study) -> list[Point]:
     """Plans the full runs of the best points, once; the finalists.
@@ -87,7 +89,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
     best, others = finalists[0], finalists[1:]
     # Bonferroni: all comparisons together keep the level.
     level = 1 - (1 - compare.LEVEL) / max(1, len(others))
-    tests = [_test(best, other, metric, smaller, level) for other in others]
+    tests = [_test(best, other, study, level) for other in others]
     equals = [o for o, t in zip(others, tests, strict=True) if t["verdict"] != "better"]
     chosen = min([best, *equals], key=Finalist.simplicity)
     run = (min if smaller else max)(chosen.runs, key=lambda r: r.result["metrics"][metric])
@@ -145,18 +147,33 @@ def _finalists(engine: Engine, study: Study) -> tuple[list[Finalist], list[str]]
     return whole, incomplete
 
 
-def _test(
+def _test(best: Finalist, other: Finalist, study: Study, level: float) -> dict[str, Any]:
+    """The paired test of the best against another, by images where there are any, else by seeds;
+    with the guards, whose harm makes a better metric no improvement."""
+    goal = study.spec.objective
+    smaller = {goal.metric: goal.direction == "minimize"}
+    smaller |= {name: name not in LARGER_IS_BETTER for name in (*goal.guards, "delta1")}
+    found = {goal.metric: _compared(best, other, goal.metric, smaller[goal.metric], level)}
+    for guard in [name for name in smaller if name != goal.metric]:
+        if all(best.samples(guard)) and all(other.samples(guard)):
+            found[guard] = _compared(best, other, guard, smaller[guard], level)
+    verdict, harmed = compare.judge(found, smaller, goal.metric)
+    primary = asdict(found.pop(goal.metric)) | {"verdict": verdict}
+    guards = {name: asdict(comparison) for name, comparison in found.items()}
+    names = {"point": best.point.id(), "against": other.point.id()}
+    return {**names, **primary, "guards": guards, "harmed": harmed}
+
+
+def _compared(
     best: Finalist, other: Finalist, metric: str, smaller: bool, level: float
-) -> dict[str, Any]:
-    """The paired test of the best against another, by images where there are any, else by seeds."""
+) -> compare.Comparison:
     a, b = best.samples(metric), other.samples(metric)
     groups = best.runs[0].result["groups"]
     if not all(a) or not all(b):
         a = [[run.result["metrics"][metric] for run in best.runs]]
         b = [[run.result["metrics"][metric] for run in other.runs]]
         groups = []
-    found = compare.paired(a, b, groups, smaller, level)
-    return {"point": best.point.id(), "against": other.point.id(), **asdict(found)}
+    return compare.paired(a, b, groups, smaller, level)
 
 
 def _row(study: Study, finalist: Finalist) -> dict[str, Any]:

@@ -220,11 +220,19 @@ def promoted(answer: Mapping[str, Any]) -> None:
         span = f"{test['low']:+.4f} .. {test['high']:+.4f}" if test["low"] is not None else "none"
         console.print(
             f"{test['point']} against {test['against']}: {metric} {test['difference']:+.4f},"
-            f" {100 * test['level']:.3g} % interval {span}: {test['verdict']}"
+            f" {100 * test['level']:.3g} % interval {span}: {test['verdict']}" + _why(test)
         )
     console.print(
         f"promoted: {answer['point']} ({answer['verdict']}), checkpoint {answer['checkpoint']}"
     )
+
+
+def _why(test: Mapping[str, Any]) -> str:
+    """What makes a verdict weaker than the numbers, or what would settle it."""
+    if test.get("harmed"):
+        return f" ({', '.join(test['harmed'])} worse)"
+    needed = test.get("seeds_needed")
+    return f" (about {needed} seeds would tell)" if needed else ""
 
 
 def epoch(kind: str, summary: Summary, spec: StudySpec) -> str:
