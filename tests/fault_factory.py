@@ -276,6 +276,10 @@ def workers(
     try:
         started += [Worker(name, storage, home, lease) for _ in range(number)]
         yield started
+    except BaseException:
+        for worker in started:
+            print(worker.said()[-3000:], file=sys.stderr)
+        raise
     finally:
         for worker in started:
             worker.kill()
