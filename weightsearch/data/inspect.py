@@ -187,11 +187,14 @@ def _judged(
             f" {empty[0]}; packs leave such frames out"
             + ("." if len(looks) == count else " (--sample 0 looks at all)."),
         )
-    if wrong := units.median(np.concatenate([look.values_m for look in measured])):
-        yield True, wrong
+    coarse: list[tuple[bool, str]] = []
     for split in dict.fromkeys(look.ref.split for look in measured):
         values = [look.values_m for look in measured if look.ref.split == split]
-        yield from units.coarse(np.concatenate(values), split)
+        coarse += units.coarse(np.concatenate(values), split)
+    yield from coarse
+    wrong = units.median(np.concatenate([look.values_m for look in measured]))
+    if wrong and not any(is_warning for is_warning, _ in coarse):  # one that knows more
+        yield True, wrong
     inside, all_of = (sum(look.valid for look in group) for group in (looks, measured))
     if inside < (1 - MUCH) * all_of:
         yield (
