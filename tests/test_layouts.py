@@ -360,7 +360,16 @@ def test_a_csv_names_files_splits_and_groups(tmp_path: Path) -> None:
     assert groups("folder", tmp_path / "mine.csv", **options)["rgb/0005"] == ("test", "room_2")
     bare = "\n".join(f"rgb/{k:04d}.png,depth/{k:04d}.png" for k in range(17))
     (tmp_path / "bare.csv").write_text(bare)
-    assert groups("folder", tmp_path / "bare.csv") == groups("folder", tmp_path)
+    found = groups("folder", tmp_path, depth="depth/{name}.png")
+    assert groups("folder", tmp_path / "bare.csv") == found
+
+
+def test_two_pictures_of_one_frame_are_refused(tmp_path: Path) -> None:
+    made = made_by.folder(tmp_path)
+    save(tmp_path / "rgb/0003.jpg", made.rgb["rgb/0003"])
+    said = refused("folder", tmp_path)
+    assert "rgb/0003.jpg and rgb/0003.png are of the same one" in said
+    assert frames("folder", tmp_path, rgb="rgb/{name}.png").keys() == made.rgb.keys()
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,11 @@ def _matched(root: Path, chosen: Mapping[str, Value]) -> Iterator[Row]:
         for kind, law in (("depth", depth), ("RGB picture", rgb)):
             if match := law.fullmatch(name):
                 key = "/".join(match[field] for field in fields)
+                if key in found[kind]:
+                    raise DataError(
+                        f"{root}: each frame must have one {kind}, but {found[kind][key]} and"
+                        f" {name} are of the same one; name the suffix in the pattern."
+                    )
                 keys[key] = match.groupdict()
                 found[kind][key] = name
                 break

@@ -24,6 +24,7 @@ READER = "ibims1"
 WHAT = "iBims-1 (imagelist.txt, rgb, depth, mask_invalid, mask_transp)"
 OPTIONS: dict[str, Value] = {}
 MASKS = ("mask_invalid", "mask_transp")
+MODES = ("1", "L", "P", "I;16", "I")
 MAX_DEPTH_M = 50.0
 STEPS = 65535
 
@@ -58,7 +59,7 @@ def _frame(store: Files, pair: Pair) -> Frame:
     measured = np.ones(steps.shape, dtype=np.bool_)
     pairs.of_one_size(rgb, steps, store.where(pair.depth))
     for name in pair.masks:
-        mask = pairs.picture(store, name, ("L", "1"), "an 8-bit or 1-bit mask", ("PNG",))
+        mask = pairs.picture(store, name, MODES, "a grey mask", ("PNG",))
         pairs.of_one_size(rgb, mask, store.where(name))
         measured &= mask != 0
     depth_m = steps * np.float32(MAX_DEPTH_M / STEPS)

@@ -23,8 +23,10 @@ from weightsearch.data.source import Frame, FrameRef, Source
 
 SAMPLE = 16
 VAL = "blocks:10%"
-VALUES = 20_000
-"""Depths that are kept of a frame, evenly spread."""
+VALUES = 4_000_000
+"""Depths that are kept of the sample, evenly spread; at most 20,000 of a frame."""
+EDGES = 256
+"""Frames whose edges are compared."""
 BINS = 10
 MUCH = 0.1
 """Share of the measured depth outside the reader's range that is worth a warning."""
@@ -41,7 +43,6 @@ class Look:
     valid: int
     extremes_m: tuple[float, float] | None
     values_m: npt.NDArray[np.float32]
-    edges: tuple[registration.Map, float] | None
 
 
 def inspect(
@@ -68,11 +69,14 @@ def inspect(
         pairs = leaks.neighbours(frames, side)
         thumbs: dict[int, leaks.Thumb] = {}
         looks, strips = [], []
+        edges: list[tuple[registration.Map, float]] = []
         rows = {chosen[k * count // sheet.ROWS] for k in range(sheet.ROWS)} if picture else ()
         for i in chosen:
             frame = source.read(i)
             thumbs[i] = leaks.thumb(frame)
-            looks.append(_look(frames[i], frame))
+            looks.append(_look(frames[i], frame, VALUES // count))
+            if len(edges) < EDGES and (found := registration.surfaces(frame)):
+                edges.append(found)
             if i in rows:
                 strips.append(sheet.strip(frames[i].name, frame))
         for i in {i for pair in pairs for i in pair} - thumbs.keys():
@@ -80,7 +84,7 @@ def inspect(
         if picture:
             sheet.write(picture, strips)
         measured = _measured(reader, path, options, chosen) or looks
-        shift = registration.shift([look.edges for look in looks if look.edges])
+        shift = registration.shift(edges)
         names: dict[str, list[str]] = {}
         for ref in frames:
             names.setdefault(ref.split, []).append(ref.name)
@@ -107,7 +111,8 @@ def inspect(
         }
 
 
-def _look(ref: FrameRef, frame: Frame) -> Look:
+def _look(ref: FrameRef, frame: Frame, most: int) -> Look:
+    """`most` is how many of its depths are kept."""
     values = frame.depth_m[frame.valid]
     rgb_height, rgb_width, _ = frame.rgb.shape
     height, width = frame.depth_m.shape
@@ -118,8 +123,7 @@ def _look(ref: FrameRef, frame: Frame) -> Look:
         pixels=frame.valid.size,
         valid=values.size,
         extremes_m=(float(values.min()), float(values.max())) if values.size else None,
-        values_m=values[:: max(1, values.size // VALUES)],
-        edges=registration.surfaces(frame),
+        values_m=values[:: -(-values.size // max(1, min(most, 20_000))) or 1],
     )
 
 
@@ -131,7 +135,8 @@ def _measured(
     if reader not in UNBOUNDED:
         return []
     with closing(open_source(reader, path, {**options, **UNBOUNDED[reader]})) as source:
-        return [_look(source.frames[i], source.read(i)) for i in chosen]
+        most = VALUES // len(chosen)
+        return [_look(source.frames[i], source.read(i), most) for i in chosen]
 
 
 def _groups(frames: Sequence[FrameRef]) -> dict[str, int]:
@@ -182,11 +187,14 @@ def _judged(
             f" {empty[0]}; packs leave such frames out"
             + ("." if len(looks) == count else " (--sample 0 looks at all)."),
         )
-    if wrong := units.median(np.concatenate([look.values_m for look in measured])):
-        yield True, wrong
+    coarse: list[tuple[bool, str]] = []
     for split in dict.fromkeys(look.ref.split for look in measured):
         values = [look.values_m for look in measured if look.ref.split == split]
-        yield from units.coarse(np.concatenate(values), split)
+        coarse += units.coarse(np.concatenate(values), split)
+    yield from coarse
+    wrong = units.median(np.concatenate([look.values_m for look in measured]))
+    if wrong and not any(is_warning for is_warning, _ in coarse):  # one that knows more
+        yield True, wrong
     inside, all_of = (sum(look.valid for look in group) for group in (looks, measured))
     if inside < (1 - MUCH) * all_of:
         yield (

@@ -31,7 +31,9 @@ ALIKE_ALONE = 0.95
 """Where depth cannot be compared, as it is too sparse."""
 PAIRS = 24
 """Neighbours looked at for each pair of sides."""
-SIDES = re.compile(r"\b(train(ing)?|test(ing)?|val(id|idation)?|eval)\b")
+SIDES = re.compile(r"(?<![a-z])(train(ing)?|test(ing)?|val(id|idation)?|eval)(?![a-z])")
+MOST = 4000
+"""Frames that are compared with each other."""
 NUMBER = re.compile(r"(\d+)")
 
 
@@ -136,11 +138,10 @@ def twins(
 ) -> Iterator[str]:
     """A warning for each two sides that have frames which show the same thing.
 
-    `pairs` are neighbours by name; all others of `thumbs` are compared with each other too.
+    `pairs` are neighbours by name; `thumbs`, or 4000 of them, evenly spread, are compared with each
+    other too.
     """
-    looked = sorted(thumbs)
-    every = {*(tuple(sorted(p)) for p in pairs)}
-    every |= {(i, k) for i in looked for k in looked if i < k and side[i] != side[k]}
+    every = {(min(pair), max(pair)) for pair in pairs} | set(_candidates(side, thumbs))
     kinds: dict[frozenset[str], list[tuple[int, int]]] = {}
     for i, k in sorted(every):
         if alike(thumbs[i], thumbs[k]):
@@ -153,6 +154,19 @@ def twins(
             f" first {frames[i].name} and {frames[k].name}; neighbours of a video must lie on one"
             " side, so split by scene, and name the scene as the group."
         )
+
+
+def _candidates(side: Sequence[str], thumbs: Mapping[int, Thumb]) -> Iterator[tuple[int, int]]:
+    """Pairs on different sides whose pictures are alike, whatever their depth."""
+    every = sorted(thumbs)
+    count = min(MOST, len(every))
+    looked = [every[k * len(every) // count] for k in range(count)]
+    grey = np.stack([thumbs[i].grey for i in looked])
+    on = np.array([side[i] for i in looked])
+    for row, i in enumerate(looked):
+        likeness = grey[row + 1 :] @ grey[row]
+        near = (likeness > ALIKE) & (on[row + 1 :] != on[row])
+        yield from ((i, looked[row + 1 + int(k)]) for k in np.flatnonzero(near))
 
 
 def _key(name: str) -> list[tuple[int, int, str]]:

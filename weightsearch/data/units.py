@@ -92,7 +92,7 @@ def coarse(depth_m: Metres, split: str) -> Iterator[tuple[bool, str]]:
     if found is None:
         return
     said = (
-        f"{split}: depth has {found.levels} levels {1000 * found.step_m:.3g} mm apart, as 8-bit"
+        f"{split}: depth has {found.levels} levels {1000 * found.step_m:.4g} mm apart, as 8-bit"
         f" pictures have; 255 stands for {found.full_scale_m:.4g} m"
     )
     low, high = CENTIMETRE_SCALE_M

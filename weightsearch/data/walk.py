@@ -17,16 +17,17 @@ def names(root: Path, suffixes: tuple[str, ...]) -> list[str]:
     """The files below the root with one of these suffixes, relative to it, sorted.
 
     Folders that are links are followed, each once, so that a link to a folder above ends. Raises
-    DataError where there are too many files, or one has a name that cannot be shown.
+    DataError where there are too many files, a folder cannot be listed, or a file has a name that
+    cannot be shown.
     """
+
+    def unread(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be listed ({error.strerror}).")
+
     found: list[str] = []
     seen: set[tuple[int, int]] = set()
-    for folder, below, here in os.walk(root, followlinks=True):
-        try:
-            about = os.stat(folder)
-        except OSError:  # it went away
-            below.clear()
-            continue
+    for folder, below, here in os.walk(root, onerror=unread, followlinks=True):
+        about = os.stat(folder)
         depth = len(Path(folder).parts) - len(root.parts)
         if (about.st_dev, about.st_ino) in seen or depth > MAX_DEPTH:
             below.clear()
