@@ -35,6 +35,7 @@ def status(engine: Engine, name: str | None, home: Path) -> dict[str, Any]:
         "workers": workers,
         "best": best[0] if best else None,
         "seconds_a_point": each,
+        "images_per_second": reading.images_per_second(engine, study),
         "seconds_left": each * left / len(workers) if each is not None and workers else None,
         "failures": reading.failed(engine, study),
         "diverged": [d.number for d in done if d.diverged()],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,21 +43,25 @@ def status(
     if watch and as_json:
         raise ConfigError("--watch is for people; for programs ask for --json as often as needed.")
     if watch:
-        _watch(lambda: answers.status(engine, name, config.home()))
+        _watch(engine, lambda: answers.status(engine, name, config.home()))
     else:
         print_answer(answers.status(engine, name, config.home()), as_json, show.status)
 
 
-def _watch(ask: Callable[[], dict[str, Any]]) -> None:
+def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
     """Shows the status until the study is over, or Ctrl-C."""
     from weightsearch import show
+    from weightsearch.launch import progress
+    from weightsearch.store import ledger
     from weightsearch.store.outage import patiently
 
     try:
         while True:
             answer = patiently(ask)
+            study = ledger.find(engine, answer["study"])
+            drawn = patiently(partial(progress.picture, engine, study))
             with show.fresh_page():
-                show.status(answer)
+                show.status(answer, drawn if sys.stdout.isatty() else ())
             points, runs = answer["points"], answer["promotion"]
             left = [part[s] for part in (points, runs) for s in ("waiting", "leased", "paused")]
             if not any(left) and not answer["workers"]:

@@ -57,7 +57,8 @@ def _ours() -> str:
     return f"{sys.executable} -m weightsearch" if is_module else str(started)
 
 
-def status(answer: Mapping[str, Any]) -> None:
+def status(answer: Mapping[str, Any], drawn: Sequence[str] = ()) -> None:
+    """Where a study stands; `drawn` is the triangle of its directions, for who stays to watch."""
     points = answer["points"]
     states = "  ".join(f"{n} {state}" for state, n in points.items() if state != "total")
     console.print(f"study {answer['study']}: {answer['goal']}", soft_wrap=False)  # prose
@@ -81,6 +82,11 @@ def status(answer: Mapping[str, Any]) -> None:
         console.print(
             f"{duration(answer['seconds_a_point'])} a point"
             + (f", {duration(left)} left" if left else "")
+            + (
+                f", {answer['images_per_second']:.0f} images/s"
+                if answer["images_per_second"]
+                else ""
+            )
         )
     for failure in answer["failures"]:
         console.print(f"point {failure['number']} failed: {failure['reason']}")
@@ -88,6 +94,8 @@ def status(answer: Mapping[str, Any]) -> None:
         console.print(f"diverged (done, not ranked): {answer['diverged']}")
     if answer["best"]:
         _ranking_table([answer["best"]], "best so far")
+    for line in drawn:
+        console.print(line)
 
 
 def _budget(budget: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +13,16 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy import Engine
 
 from weightsearch import space
+from weightsearch.launch.triangle import triangle
 from weightsearch.store import reading
-from weightsearch.store.ledger import Study
+from weightsearch.store.ledger import SEARCH, Study
 
 PLAIN_EVERY_S = 10.0  # between lines where stderr is no terminal
+DRAWN = 2000  # points: more are too many to read twice a second
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Standing:
     best: str
     seconds_a_point: float | None
     seconds_left: float | None
+    images_per_second: float | None = None
+    picture: Sequence[str] = ()
+    """Where the search has been; for terminals only."""
 
     def line(self) -> str:
         parts = [f"{self.finished}/{self.total} points"]
@@ -41,6 +47,8 @@ class Standing:
             parts.append(f"best {self.best}")
         if self.seconds_a_point is not None:
             parts.append(f"{duration(self.seconds_a_point)} a point")
+        if self.images_per_second is not None:
+            parts.append(f"{self.images_per_second:.0f} images/s")
         if self.seconds_left is not None and self.finished < self.total:
             parts.append(f"{duration(self.seconds_left)} left")
         return "  ".join(parts)
@@ -63,7 +71,22 @@ def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
         best=best,
         seconds_a_point=each,
         seconds_left=None if each is None else each * remaining / max(1, workers),
+        images_per_second=reading.images_per_second(engine, study),
+        picture=picture(engine, study) if rung == SEARCH and sys.stderr.isatty() else (),
     )
+
+
+def picture(engine: Engine, study: Study) -> list[str]:
+    """The triangle of a search of three terms that has at most `DRAWN` points."""
+    if reading.counts(engine, study)["total"] > DRAWN:
+        return []
+    leader = reading.leader(engine, study)
+    best = [(leader[0].weights, "best")] if leader is not None else []
+    shares = [
+        ({term: float(weight) for term, weight in weights.items()}, state)
+        for weights, state in [*reading.places(engine, study), *best]
+    ]
+    return triangle(study.spec.loss.terms, shares)
 
 
 def described(point: space.Point) -> str:
@@ -125,6 +148,7 @@ def _panel(title: str, now: Standing) -> Table:
     facts: Mapping[str, Any] = {
         "a point": duration(now.seconds_a_point) if now.seconds_a_point is not None else "",
         "left": duration(now.seconds_left) if now.seconds_left and done < now.total else "",
+        "images/s": f"{now.images_per_second:.0f}" if now.images_per_second is not None else "",
         "failed": f"{now.failed} (weightsearch status shows why)" if now.failed else "",
     }
     grid = Table.grid()
@@ -132,6 +156,8 @@ def _panel(title: str, now: Standing) -> Table:
     if now.best:
         grid.add_row(f"best {now.best}")
     grid.add_row("   ".join(f"{name} {value}" for name, value in facts.items() if value))
+    for line in now.picture:
+        grid.add_row(Text(line))
     return grid
 
 

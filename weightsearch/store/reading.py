@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Column, Engine, Float, Select, Table, func, or_, select
 
 from weightsearch import space
-from weightsearch.space import Point
+from weightsearch.space import Direction, Point
 from weightsearch.store.ledger import SEARCH, Study
 from weightsearch.store.schema import STATES, attempts, points, workers
 
@@ -106,6 +106,36 @@ def leader(engine: Engine, study: Study, rung: int = SEARCH) -> tuple[Point, flo
             .limit(1)
         ).one_or_none()
     return None if row is None else (Point(space.decode(row[0]), row[1]), row[2])
+
+
+def places(engine: Engine, study: Study) -> list[tuple[Direction, str]]:
+    """The weights and the state of each point of the search that has its weights already."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(points.c.weights, points.c.state).where(
+                points.c.study_id == study.id,
+                points.c.rung == SEARCH,
+                points.c.weights.is_not(None),
+            )
+        ).all()
+    return [(space.decode(row.weights), row.state) for row in rows]
+
+
+def images_per_second(engine: Engine, study: Study) -> float | None:
+    """What the running attempts trained in their latest epochs, together; None where none has
+    ended an epoch, or the objective does not say."""
+    speed = attempts.c.epochs[-1]["images_per_second"].as_float()
+    with engine.connect() as connection:
+        found = connection.execute(
+            select(func.sum(speed))
+            .join(points, points.c.id == attempts.c.point_id)
+            .where(
+                points.c.study_id == study.id,
+                points.c.state == "leased",
+                attempts.c.outcome.is_(None),
+            )
+        ).scalar()
+    return None if found is None else float(found)
 
 
 def planned(engine: Engine, study: Study, rung: int = SEARCH) -> list[Point]:

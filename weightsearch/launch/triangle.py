@@ -1,0 +1,45 @@
+"""Where a search has been, as a triangle of characters: each corner is one term alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+ROWS = 9
+MARKS = {"waiting": ".", "paused": ".", "leased": "+", "failed": "x", "done": "o", "best": "@"}
+"""A later one covers an earlier one at the same place."""
+
+Place = tuple[Mapping[str, float], str]
+"""Weights, and a state."""
+
+
+def triangle(terms: Sequence[str], places: Iterable[Place], rows: int = ROWS) -> list[str]:
+    """Lines of a triangle with the first term on top, the second at the left, the third at the
+    right, and a line that explains the marks; none unless there are three terms.
+
+    Every third of a row is a place, so nearby directions may share one.
+    """
+    if len(terms) != 3:
+        return []
+    order = list(MARKS)
+    marks: dict[tuple[int, int], str] = {}
+    for weights, state in places:
+        shares = [max(weights.get(term, 0.0), 0.0) for term in terms]
+        total = sum(shares)
+        if not total:
+            continue
+        top, _, right = (share / total for share in shares)
+        row = round((1 - top) * (rows - 1))
+        # A row has as many places as its number; the right one's share of what is left of the top.
+        column = round(right / (1 - top) * row) if row else 0
+        held = marks.get((row, column))
+        if held is None or order.index(state) >= order.index(held):
+            marks[row, column] = state
+    width = 2 * rows - 1
+    lines = [f"{terms[0]:^{width + 2}}".rstrip()]
+    for row in range(rows):
+        cells = " ".join(MARKS[marks[row, c]] if (row, c) in marks else " " for c in range(row + 1))
+        lines.append(f"{'/' + cells + chr(92):^{width + 2}}".rstrip())
+    left, right_label = terms[1], terms[2]
+    lines.append(f"{left}{right_label:>{max(width + 2 - len(left), len(right_label) + 1)}}")
+    lines.append("@ best  o done  + running  x failed  . waiting")
+    return lines
