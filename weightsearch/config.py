@@ -70,7 +70,8 @@ class DataSpec(Part):
     size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
     """Input height and width in pixels; the output is half of it."""
     target: Literal["depth", "inverse", "log"] = "depth"
-    """What the loss compares: d, max_depth_m / d, or ln d. Metres in, metres out in any case."""
+    """What the loss compares: d, max_depth_m / d, or ln d, but for terms that are always of one of
+    them (`depth/losses.py`). Metres in, metres out in any case."""
     val: str = "blocks:10%"
     """Share of the training frames held out for validation, by scene or block, never by frame."""
     min_depth_m: Positive = 0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -50,7 +51,7 @@ def rounded(reduction: int) -> int:
 
 def part(size: Size, level: int) -> Size:
     """1/level of an image's size, rounded up."""
-    # Not by a negative floor division, which ONNX truncates.
+    # Not -(-size // level): ONNX divides towards zero.
     return (size[0] + level - 1) // level, (size[1] + level - 1) // level
 
 
@@ -64,6 +65,7 @@ def regular(x: Tensor, size: Size, level: int) -> Tensor:
 
 
 def resize(x: Tensor, size: Size) -> Tensor:
-    if x.shape[-2:] == size:
+    # An export for any size must not take the path that suits the size it was traced with.
+    if not torch.compiler.is_exporting() and x.shape[-2:] == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
