@@ -32,10 +32,7 @@ def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "_memory", lambda *_: None)
 
 
-def test_multiply_accumulates_are_those_of_the_convolutions(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(bench, "BATCHES", (8,))
+def test_multiply_accumulates_are_those_of_the_convolutions() -> None:
     network = bench._network(MODEL, SIZE)
     macs = 0
 
@@ -48,8 +45,9 @@ def test_multiply_accumulates_are_those_of_the_convolutions(
             layer.register_forward_hook(count)
     with torch.no_grad():
         network(torch.zeros(1, 3, *SIZE))
-    found = bench._counted(network, SIZE, torch.device("cpu"))
-    assert found.macs == macs > 1e6
+    want = macs
+    found = bench._counted(network, SIZE, [8], torch.device("cpu"))
+    assert found.macs == want > 1e6
     assert found.parameters == sum(p.numel() for p in network.parameters())
     if sys.platform == "linux":  # the network's widest maps alone, in a process of its own
         assert found.memory["8"] is not None
@@ -169,15 +167,15 @@ def test_a_study_has_its_best_points_beside_their_latency(
             "groups": ["a", "b"], "images": 2, "epoch": 1, "seconds": 1.0, "device": "cpu",
         })  # fmt: skip
 
-    def costs(network: Any, size: Any, mode: str, *_: Any) -> list[Cost]:
+    def costs(network: Any, size: Any, batches: Any, mode: str, *_: Any) -> list[Cost]:
         ms = {"test_resnet": 9.0, "test_efficientnet": 3.0}[network.spec.encoder]
         return [
             Cost(network.spec.encoder, "densedepth", size, batch, mode, ms, ms, ms, 1.0, 5, None)
-            for batch in (1, 8)
+            for batch in batches
         ]
 
     monkeypatch.setattr(bench, "_costs", costs)
-    found = using.front(opened.engine, "tiny", [], "cpu", 5, ["onnx"], True)
+    found = using.front(opened.engine, "tiny", [], "cpu", 5, ["onnx"], [4], True)
     assert {c["mode"] for c in found["costs"]} == {"float32", "onnx"}
     assert [n["size"] for n in found["networks"]] == [(48, 64)] * 2
     rows = {row["encoder"]: row for row in found["front"]}
@@ -193,12 +191,12 @@ def test_a_study_has_its_best_points_beside_their_latency(
     own = make_spec()
     ledger.create(opened.engine, "own", own, plan.plan(own))
     with pytest.raises(StudyError, match=r"must have \[data\] and \[model\] tables"):
-        using.front(opened.engine, "own", [], "cpu", 5, [], True)
+        using.front(opened.engine, "own", [], "cpu", 5, [], [], True)
 
 
 def test_encoders_are_needed_and_answers_are_plain(no_memory: None) -> None:
     with pytest.raises(ConfigError, match="needs timm names of encoders, or --study NAME"):
-        using.bench([], "densedepth", [], "cpu", 5, [], True)
-    found = using.bench(["test_resnet"], "densedepth", [SIZE], "cpu", 1, ["float32"], True)
+        using.bench([], "densedepth", [], "cpu", 5, [], [], True)
+    found = using.bench(["test_resnet"], "densedepth", [SIZE], "cpu", 1, ["float32"], [1], True)
     assert found["networks"][0]["encoder"] == "test_resnet"
     assert found["costs"][0].keys() == asdict(Cost("", "", SIZE, 1, "", 0, 0, 0, 0, 0, None)).keys()

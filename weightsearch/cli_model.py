@@ -138,6 +138,9 @@ def bench(
         list[str] | None,
         typer.Option(help="float32, bf16, channels_last, compiled, onnx; repeatable. Else all."),
     ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Pictures at a time; repeatable. Else 1 and 8.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each measurement, at most.")] = 50,
     device: Device = "auto",
     storage: Storage = None,
@@ -152,13 +155,15 @@ def bench(
     sizes = [found for text in size or () if (found := picture_size(text))]
     if study is None:
         answer = using.bench(
-            encoders or (), decoder, sizes, device, repeats, mode or (), quiet=as_json
+            encoders or (), decoder, sizes, device, repeats, mode or (), batch or (), as_json
         )
     elif encoders:
         raise ConfigError("`bench` needs either encoders or --study, not both.")
     else:
         engine = open_storage(storage).engine
-        answer = using.front(engine, study, sizes, device, repeats, mode or (), quiet=as_json)
+        answer = using.front(
+            engine, study, sizes, device, repeats, mode or (), batch or (), as_json
+        )
     print_answer(answer, as_json, show_model.benched)
 
 

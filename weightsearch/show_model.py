@@ -72,7 +72,8 @@ def benched(answer: Mapping[str, Any]) -> None:
         f"{answer['device']}, {answer['threads']} threads of {answer['cores']} cores, torch"
         f" {answer['torch']}" + (f", load before {load:.1f}" if load is not None else "")
     )
-    table = columns("networks", ("encoder", "decoder", "size", "Mpar", "GMAC", "MB b1", "MB b8"))
+    batches = [f"MB b{batch}" for batch in answer["networks"][0]["memory"]]
+    table = columns("networks", ("encoder", "decoder", "size", "Mpar", "GMAC", *batches))
     for row in answer["networks"]:
         memory = ["" if m is None else f"{m / 1e6:.0f}" for m in row["memory"].values()]
         table.add_row(

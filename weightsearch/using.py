@@ -71,6 +71,7 @@ def bench(
     device: str,
     repeats: int,
     modes: Sequence[str],
+    batches: Sequence[int],
     quiet: bool,
 ) -> dict[str, Any]:
     """What the networks of these encoders cost. Raises ConfigError and DeviceError."""
@@ -78,7 +79,7 @@ def bench(
         raise ConfigError("`bench` needs timm names of encoders, or --study NAME.")
     names.check("decoder", decoder)
     models = [config.ModelSpec(encoder=e, decoder=decoder, pretrained=False) for e in encoders]
-    return _bench(models, sizes or [DEFAULT_SIZE], device, repeats, modes, quiet)
+    return _bench(models, sizes or [DEFAULT_SIZE], device, repeats, modes, batches, quiet)
 
 
 def front(
@@ -88,6 +89,7 @@ def front(
     device: str,
     repeats: int,
     modes: Sequence[str],
+    batches: Sequence[int],
     quiet: bool,
 ) -> dict[str, Any]:
     """What each network of a study costs, beside the best that it reached, and which of them are on
@@ -111,7 +113,8 @@ def front(
         raise StudyError(f"study '{study.name}' must have a finished point, but has none.")
     models = [spec.model.model_copy(update={"encoder": e, "decoder": d}) for e, d in best]
     asked = list(dict.fromkeys((FRONT, *modes))) if modes else ()
-    answer = _bench(models, sizes or [spec.data.size], device, repeats, asked, quiet)
+    asked_batches = sorted({1, *batches}) if batches else ()
+    answer = _bench(models, sizes or [spec.data.size], device, repeats, asked, asked_batches, quiet)
     rows = []
     for (encoder, decoder), point in best.items():
         (cost,) = (
@@ -146,6 +149,7 @@ def _bench(
     device: str,
     repeats: int,
     modes: Sequence[str],
+    batches: Sequence[int],
     quiet: bool,
 ) -> dict[str, Any]:
     from weightsearch.depth import bench as benching
@@ -160,6 +164,7 @@ def _bench(
             placed,
             repeats,
             modes,
+            batches or benching.BATCHES,
             lambda done, total: shown.count(done, total, "networks"),
         )
     return found | {name: [asdict(one) for one in found[name]] for name in ("networks", "costs")}

@@ -83,6 +83,7 @@ def bench(
     device_name: str,
     repeats: int = REPEATS,
     modes: Sequence[str] = (),
+    batches: Sequence[int] = BATCHES,
     step: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Measures each model (one encoder, one decoder) at each size, batch and mode, all by default.
@@ -103,10 +104,10 @@ def bench(
         for size in sizes:
             # A fresh one each time: nothing of a mode (a memory layout) is left for the next size.
             network = _network(spec, size).to(device)
-            networks.append(_counted(network, size, device))
+            networks.append(_counted(network, size, batches, device))
             for mode in modes or MODES:
                 try:
-                    costs += _costs(network, size, mode, device, repeats)
+                    costs += _costs(network, size, batches, mode, device, repeats)
                 except UnavailableError as error:
                     notes[f"{mode}: {error}"] = None
             done += 1
@@ -133,10 +134,12 @@ def _network(spec: ModelSpec, size: Size) -> DepthNet:
     return network.eval()
 
 
-def _counted(network: DepthNet, size: Size, device: torch.device) -> Network:
+def _counted(
+    network: DepthNet, size: Size, batches: Sequence[int], device: torch.device
+) -> Network:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(_rgb(1, size, device))
-    memory = {str(batch): _memory(network, size, batch, device) for batch in BATCHES}
+    memory = {str(batch): _memory(network, size, batch, device) for batch in batches}
     parameters = sum(p.numel() for p in network.parameters())
     macs = counter.get_total_flops() // 2
     encoder, decoder = str(network.spec.encoder), str(network.spec.decoder)
@@ -144,12 +147,17 @@ def _counted(network: DepthNet, size: Size, device: torch.device) -> Network:
 
 
 def _costs(
-    network: DepthNet, size: Size, mode: str, device: torch.device, repeats: int
+    network: DepthNet,
+    size: Size,
+    batches: Sequence[int],
+    mode: str,
+    device: torch.device,
+    repeats: int,
 ) -> Iterator[Cost]:
     encoder, decoder = str(network.spec.encoder), str(network.spec.decoder)
     joules = energy.meter(device)
     with MODES[mode](network, device) as run, torch.inference_mode():
-        for batch in BATCHES:
+        for batch in batches:
             rgb = _rgb(batch, size, device)
             for _ in range(WARM_UP):
                 run(rgb)
