@@ -23,6 +23,7 @@ LAYERS = [
     {"plan", "data", "compare", "preflight", "trivial"},
     {"depth", "store"},
     {"ranking", "train"},
+    {"report"},
     {"upkeep"},
     {"worker", "promote", "card"},
     {"launch"},
@@ -38,6 +39,7 @@ FORBIDDEN = {
     "store": {"torch", "timm", "h5py", "weightsearch.depth", "weightsearch.data"},
     "plan": {"torch", "timm", "h5py", "weightsearch.depth", "weightsearch.store"},
     "launch": {"torch", "timm", "weightsearch.depth"},
+    "report": {"torch", "timm", "weightsearch.depth", "weightsearch.data"},
     "promote": {"torch", "timm", "weightsearch.depth", "weightsearch.data"},
     "worker": {"torch", "timm", "weightsearch.depth", "weightsearch.data"},
 }
