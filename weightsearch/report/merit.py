@@ -9,7 +9,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from weightsearch import compare
 from weightsearch.report.records import Records, described, encoder, label
 from weightsearch.report.style import (
     BLUE,
@@ -214,9 +213,7 @@ def _by_encoder(records: Records, found: Sequence[Done], x: Any, y: Any) -> list
     ]
 
 
-def differences(
-    a: Sequence[Done], b: Sequence[Done], metrics: Sequence[str], smaller: dict[str, bool]
-) -> go.Figure:
+def differences(a: Sequence[Done], b: Sequence[Done], metrics: Sequence[str]) -> go.Figure:
     """Paired differences a - b per image, one box for each metric, of the seeds that both have."""
     title = "Differences per image, A - B"
     traces = []
@@ -244,11 +241,3 @@ def differences(
     made.update_layout(showlegend=False)
     made.add_vline(x=0, line={"color": GREY, "dash": "dot"})
     return made
-
-
-def verdict(found: compare.Comparison) -> str:
-    """`A is better by 0.012 (95 % interval 0.003 to 0.021)`."""
-    if found.low is None or found.high is None:
-        return f"A and B differ by {found.difference:.4g}; too little for an interval"
-    told = f"A - B is {found.difference:.4g} ({found.level:.0%} interval {found.low:.4g} to"
-    return f"A is {found.verdict}: {told} {found.high:.4g})"
