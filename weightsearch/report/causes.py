@@ -266,8 +266,9 @@ def interaction(records: Records) -> go.Figure:
         f" {records.measured()}, one seed."
         + (f" {left_out} more, worse on average, are not shown." if left_out > 0 else "")
     )
-    made = figure([heat], title, told, "", "", 220 + 40 * len(names))
-    made.update_xaxes(tickangle=-60 if len(shared) > 6 else 0, showticklabels=len(shared) <= 24)
+    made = figure([heat], title, told, "", "", 260 + 40 * len(names))
+    made.update_xaxes(tickangle=-60, showticklabels=len(shared) <= 24, showgrid=False)
+    made.update_yaxes(showgrid=False)
     if len(shared) > 24:
         made.update_xaxes(title={"text": "directions, the best on average first"})
     return made

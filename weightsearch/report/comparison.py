@@ -145,7 +145,7 @@ def sentence(found: dict[str, Any]) -> str:
             span = f"{test['level']:.0%} interval {test['low']:+.4g} to {test['high']:+.4g}"
         by = {"better": "A is better than B", "worse": "A is worse than B"}
         said = by.get(test["verdict"], "A and B cannot be told apart")
-        said += f": {label(metric)} {test['difference']:+.4g} ({span})"
+        said += f": {label(metric)} differs by {test['difference']:+.4g} ({span})"
     runs = "full runs" if found["full_runs"] else "runs of the search"
     spent = hours(a["seconds"] + b["seconds"])
     return (

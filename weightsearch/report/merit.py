@@ -75,7 +75,7 @@ def ranking(records: Records) -> go.Figure:
         " differ)."
     )
     made = figure(traces, title, told, text(records.label()), "rank", 120 + 20 * len(rows))
-    made.update_yaxes(autorange="reversed", dtick=1 if len(rows) < 12 else 5)
+    made.update_yaxes(range=[len(rows) + 0.7, 0.3], tickvals=[1, *range(5, len(rows) + 1, 5)])
     return made
 
 

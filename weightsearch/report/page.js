@@ -17,7 +17,6 @@ function template(isDark) {
   return {
     layout: {
       font: { color: ink, family: "system-ui, sans-serif", size: 13 },
-      title: { x: 0, xanchor: "left", font: { size: 15 } },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       xaxis: axis, yaxis: axis,
       hoverlabel: { bgcolor: isDark ? "#22262f" : "#ffffff", font: { color: ink } },
@@ -31,8 +30,9 @@ function draw(plot, isDark) {
   layout.template = template(isDark);
   layout.autosize = true;
   layout.dragmode = matchMedia("(pointer: fine)").matches ? "zoom" : false;
-  if (width < 500) {  // a phone: the legend and long titles go below each other
-    layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y: -0.25, yanchor: "top" };
+  layout.margin = { ...layout.margin, t: 20 };  // the title stands above, where it can wrap
+  if (width < 500) {
+    layout.legend = { ...layout.legend, orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
     layout.margin = { ...layout.margin, l: 48, r: 12 };
     layout.font = { size: 11 };
   }

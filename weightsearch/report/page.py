@@ -119,13 +119,13 @@ def _section(number: int, section: Section) -> str:
 def _figure(figure: go.Figure) -> str:
     """A place for the figure, its description for those who do not see it, and its JSON."""
     shown: dict[str, Any] = figure.to_plotly_json()
-    layout = {k: v for k, v in shown["layout"].items() if k not in ("template", "meta")}
+    layout = {k: v for k, v in shown["layout"].items() if k not in ("template", "meta", "title")}
     title = figure.layout.title.text or "figure"
     told = figure.layout.meta or ""
     drawing = _json(go.Figure(shown["data"], layout | {"template": None}))
     height = figure.layout.height or LEAST_HEIGHT
     return (
-        f'<figure aria-label="{_text(_plain(title))}">'
+        f'<figure aria-label="{_text(_plain(title))}"><p class="title">{_text(_plain(title))}</p>'
         f'<div class="plot" style="height:{height:.0f}px" aria-hidden="true"></div>'
         f'<script type="application/json">{drawing}</script>'
         f"<figcaption>{_text(str(told))}</figcaption></figure>"

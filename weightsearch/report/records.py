@@ -112,7 +112,8 @@ class Records:
         """By which protocol, on which split, over how many images: what stands beside numbers."""
         said = measured(self.spec)
         images = self.images()
-        parts = [f"{said['split']} split"] + ([f"n = {images} images"] if images else [])
+        split = {"val": "validation"}.get(said["split"], said["split"])
+        parts = [f"{split} split"] + ([f"n = {images} images"] if images else [])
         return ", ".join([f"protocol {said['protocol']}", *parts] if said["protocol"] else parts)
 
     def label(self, metric: str | None = None) -> str:
@@ -123,6 +124,12 @@ class Records:
 def label(metric: str) -> str:
     unit = UNITS.get(metric)
     return NAMES.get(metric, metric) + (f" ({unit})" if unit else "")
+
+
+def amount(metric: str, value: float) -> str:
+    """`RMSE 0.4701 m`."""
+    unit = UNITS.get(metric)
+    return f"{NAMES.get(metric, metric)} {value:.4g}" + (f" {unit}" if unit else "")
 
 
 def encoder(point: Point) -> str:

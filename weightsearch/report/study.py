@@ -9,44 +9,57 @@ from typing import Any
 from weightsearch import compare
 from weightsearch.report.figures import FIGURES, ternary
 from weightsearch.report.page import Picture, Section, lines, page
-from weightsearch.report.records import Records, described, encoder, label
+from weightsearch.report.records import Records, amount, described, encoder, label
+from weightsearch.report.style import is_nothing
 
 MOST_ROWS = 50
 """Of a table that people read; the figures and `best --json` have all."""
+EVIDENCE = {
+    "interaction": "Does the best direction depend on the encoder?",
+    "ablation": "What each term contributes",
+    "importance": "What matters",
+    "parallel": "All points",
+    "noise": "How much is noise",
+    "cost": "Accuracy and cost",
+    "by_depth": "Where the error lies",
+}
+COURSE = {
+    "best_so_far": "The course of the search",
+    "learning_curves": "Learning curves",
+    "loss_shares": "Shares of the loss",
+    "timeline": "Workers",
+}
+NO_PICTURES = "No checkpoint of this study lies on this machine, so there are no pictures."
 
 
 def report(records: Records, pictures: Sequence[Picture] = (), about_pictures: str = "") -> str:
     """The page of a study; `about_pictures` says by which rule the pictures were chosen, or why
     there are none."""
-    sections = [
-        *_promotion(records),
-        Section(
-            "Ranking",
-            _ranking_text(records),
-            FIGURES["ranking"](records),
-            ranking_table(records),
-        ),
-        *_maps(records),
-        Section(
-            "Does the best direction depend on the encoder?", "", _made(records, "interaction")
-        ),
-        Section("What each term contributes", "", _made(records, "ablation")),
-        Section("What matters", "", _made(records, "importance")),
-        Section("All points", "", _made(records, "parallel")),
-        Section("How much is noise", "", _made(records, "noise")),
-        Section("Accuracy and cost", "", _made(records, "cost")),
-        Section("Where the error lies", "", _made(records, "by_depth")),
-        Section("Pictures", about_pictures or NO_PICTURES, pictures=pictures),
-        Section("The course of the search", "", _made(records, "best_so_far")),
-        Section("Learning curves", "", _made(records, "learning_curves")),
-        Section("Shares of the loss", "", _made(records, "loss_shares")),
-        Section("Workers", "", _made(records, "timeline"), troubles_table(records)),
-        Section("Settings", records.spec.goal, table=_settings(records)),
+    drawn = {name: make(records) for name, make in FIGURES.items()}
+    empty = [
+        [str(made.layout.title.text), str(made.layout.meta)]
+        for made in drawn.values()
+        if is_nothing(made)
     ]
-    return page(f"Study {records.study}", answer(records), sections, repeat(records))
 
+    def some(headings: Mapping[str, str]) -> list[Section]:
+        there = {name: h for name, h in headings.items() if not is_nothing(drawn[name])}
+        return [Section(heading, figure=drawn[name]) for name, heading in there.items()]
 
-NO_PICTURES = "No checkpoint of this study lies on this machine, so there are no pictures."
+    found = _promotion(records)
+    if records.rows:
+        text = _ranking_text(records)
+        found.append(Section("Ranking", text, drawn["ranking"], ranking_table(records)))
+    found += [*_maps(records), *some(EVIDENCE)]
+    found.append(Section("Pictures", about_pictures or NO_PICTURES, pictures=pictures))
+    found += some(COURSE)
+    troubles = troubles_table(records)
+    if troubles:
+        found.append(Section("Attempts without a result", _troubles_text(records), table=troubles))
+    if empty:
+        found.append(Section("Not shown", table=(["figure", "why"], empty)))
+    found.append(Section("Settings", records.spec.goal, table=_settings(records)))
+    return page(f"Study {records.study}", answer(records), found, repeat(records))
 
 
 def answer(records: Records) -> str:
@@ -63,9 +76,7 @@ def _won(records: Records) -> str:
         why = f": {failed} points failed" if failed else " yet"
         return f"Nothing has won{why}."
     best, metric = rows[0], records.metric
-    said = (
-        f"{_who(best)} leads with {label(metric)} {best[metric]:.4g}{_interval(best['interval'])}"
-    )
+    said = f"{_who(best)} leads with {amount(metric, best[metric])}{_interval(best['interval'])}"
     if len(rows) == 1:
         return f"{said}; it is the only result."
     second = rows[1]
@@ -86,8 +97,8 @@ def _promoted(records: Records, promoted: Mapping[str, Any]) -> str:
     metric, finalists = promoted["metric"], promoted["finalists"]
     mine = next((f for f in finalists if f["point"] == promoted["point"]), finalists[0])
     said = (
-        f"{_who(promoted)} was promoted: {label(metric)} {mine['validation'][metric]:.4g} on the"
-        f" validation frames, mean of {mine['seeds']} fresh seeds"
+        f"{_who(promoted)} was promoted: {amount(metric, mine['validation'][metric])} on"
+        f" the validation frames, mean of {mine['seeds']} fresh seeds"
     )
     if "test" in mine and metric in mine["test"]:
         span = _interval(mine.get("test_interval"))
@@ -136,10 +147,6 @@ def _interval(bounds: Sequence[float] | None) -> str:
     if not bounds:
         return ""
     return f" ({compare.LEVEL:.0%} interval {bounds[0]:.4g} to {bounds[1]:.4g})"
-
-
-def _made(records: Records, name: str) -> Any:
-    return FIGURES[name](records)
 
 
 def _maps(records: Records) -> list[Section]:
@@ -227,6 +234,12 @@ def _test(test: Mapping[str, Any]) -> str:
     return (
         f"{test['difference']:+.4f} ({test['low']:+.4f} to {test['high']:+.4f}): {test['verdict']}"
     )
+
+
+def _troubles_text(records: Records) -> str:
+    count = sum(a.outcome not in (None, "done") for a in records.attempts)
+    more = f"; the first {MOST_ROWS} of them" if count > MOST_ROWS else ""
+    return f"{count} attempts{more}. A point that was lost is tried again in its place."
 
 
 def troubles_table(records: Records) -> tuple[list[str], list[list[str]]] | None:

@@ -24,9 +24,9 @@ FIXED = {
     "densenet201": 2,
     "efficientnet_b0": 3,
     "mobilenetv3_small_100": 4,
-    "resnet10t": 5,
-    "resnet18": 6,
-    "resnet50": 1,
+    "resnet10t": 1,
+    "resnet18": 5,
+    "resnet50": 2,
 }
 """Encoders that keep their colour in every report, by place in ORDER."""
 
@@ -102,6 +102,11 @@ def nothing(title: str, why: str) -> go.Figure:
     made.update_xaxes(visible=False, range=[-1, 1], fixedrange=True)
     made.update_yaxes(visible=False, range=[-1, 1], fixedrange=True)
     return made
+
+
+def is_nothing(made: go.Figure) -> bool:
+    """Whether it is what `nothing` made."""
+    return len(made.data) == 1 and getattr(made.data[0], "mode", None) == "text"
 
 
 def short(values: Iterable[float | None], digits: int = 5) -> list[float | None]:

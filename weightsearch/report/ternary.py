@@ -62,18 +62,18 @@ def ternary(records: Records, name: str, metric: str) -> go.Figure:
     traces = [*(_field(field_z, span) if field_z is not None else []), _edge()]
     traces += [_rings(equal, colour, width) for colour, width in (("#ffffff", 5), ("#000000", 2))]
     traces += [_points(points, shares, values, metric, span, field_z is None), _corners(terms)]
-    said = f"{len(points)} points, {records.measured()}"
+    others = len(equal) - 1
     told = (
-        f"{named} over the shares of {', '.join(terms)}; {said}. Best: {described(best.point)} with"
-        f" {values[order[0]]:.4g}; {len(equal) - 1} others, ringed as it is, cannot be told from it"
-        " (paired over the images, one seed)."
+        f"Best: {values[order[0]]:.4g} at {described(best.point)}; {others or 'no'} other"
+        f" point{'s' if others != 1 else ''} cannot be told from it. {len(points)} points,"
+        f" {records.measured()}, one seed."
         + ("" if field_z is not None else " Too few points for a field between them.")
     )
     made = figure(traces, title, told, height=340, showlegend=False)
-    made.update_layout(margin={"l": 10, "r": 10, "t": 50, "b": 30})
-    made.update_xaxes(visible=False, range=[-0.12, 1.12], title=None, fixedrange=True)
+    made.update_layout(margin={"l": 4, "r": 4, "t": 40, "b": 4})
+    made.update_xaxes(visible=False, range=[-0.06, 1.06], title=None, fixedrange=True)
     made.update_yaxes(
-        visible=False, range=[-0.14, 0.99], title=None, fixedrange=True, scaleanchor="x"
+        visible=False, range=[-0.1, 0.98], title=None, fixedrange=True, scaleanchor="x"
     )
     return made
 
@@ -173,7 +173,7 @@ def _edge() -> go.Scatter:
 def _corners(terms: Sequence[str]) -> go.Scatter:
     return go.Scatter(
         x=short(CORNERS[:, 0]),
-        y=short(CORNERS[:, 1]),
+        y=short(CORNERS[:, 1] + np.array([-0.035, -0.035, 0.035])),
         mode="text",
         text=[f"<b>{text(term)}</b>" for term in terms],
         textposition=["bottom center", "bottom center", "top center"],
@@ -219,7 +219,15 @@ def _points(
             "cmax": span[1] if span[1] > span[0] else span[0] + 1e-9,
             "colorscale": FIELD,
             "line": {"color": "#ffffff", "width": 1},
-            "colorbar": {"thickness": 12, "len": 0.8, "tickformat": ".3~g"},
+            "colorbar": {
+                "orientation": "h",
+                "thickness": 10,
+                "len": 0.85,
+                "y": 0,
+                "yanchor": "top",
+                "tickformat": ".3~g",
+                "nticks": 6,
+            },
         },
         text=hover,
         hovertemplate="%{text}<extra></extra>",
