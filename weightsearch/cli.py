@@ -25,6 +25,7 @@ from weightsearch import (
     cli_evaluate,
     cli_keep,
     cli_model,
+    cli_report,
     config,
     presentable,
 )
@@ -57,7 +58,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (cli_model, cli_control, cli_keep, cli_evaluate, cli_database, cli_dashboard):
+PARTS = (
+    *(cli_model, cli_control, cli_keep, cli_evaluate),
+    *(cli_report, cli_database, cli_dashboard),
+)
+for part in PARTS:
     app.add_typer(part.app)
 app.add_typer(cli_data.app, name="data")
 
