@@ -4,6 +4,7 @@ random ones do."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import time
@@ -103,7 +104,9 @@ def bench(
     for spec in models:
         for size in sizes:
             # A fresh one each time: nothing of a mode (a memory layout) is left for the next size.
-            network = _network(spec, size).to(device)
+            network = _network(spec, size)
+            network.check_size()
+            network.to(device)
             networks.append(_counted(network, size, batches, device))
             for mode in modes or MODES:
                 try:
@@ -127,11 +130,8 @@ def bench(
 
 
 def _network(spec: ModelSpec, size: Size) -> DepthNet:
-    network = DepthNet(
-        spec.model_copy(update={"pretrained": False}), DataSpec(source="synthetic", size=size)
-    )
-    network.check_size()
-    return network.eval()
+    data = DataSpec(source="synthetic", size=size)
+    return DepthNet(spec.model_copy(update={"pretrained": False}), data).eval()
 
 
 def _counted(
@@ -267,6 +267,8 @@ def _memory(network: DepthNet, size: Size, batch: int, device: torch.device) -> 
 def _growth(spec: ModelSpec, size: Size, batch: int) -> int:
     """Bytes by which this process grew at most while the network ran once (proc(5): VmHWM)."""
     network, rgb = _network(spec, size), _rgb(batch, size, torch.device("cpu"))
+    with contextlib.suppress(AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed would be used again, and not seen
     Path("/proc/self/clear_refs").write_text("5")  # the peak is from now on
     before = _status("VmRSS")
     with torch.inference_mode():
