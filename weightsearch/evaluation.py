@@ -93,7 +93,7 @@ def _reader(asked: Question, path: Path | None) -> tuple[str, Mapping[str, confi
     return reader, trained.options if trained is not None and trained.source == reader else {}
 
 
-def _packed(asked: Question, path: Path | None, wanted: GroundTruth | None) -> tuple[str, Path]:
+def packed(asked: Question, path: Path | None, wanted: GroundTruth | None) -> tuple[str, Path]:
     """The reader, and the pack with the ground truth that is wanted, where it can be had."""
     reader, known = _reader(asked, path)
     options = {**readers.judging(reader, known, wanted), **(asked.options or {})}
@@ -109,12 +109,12 @@ def dispute(asked: Question, path: Path | None, out: Path, most: int) -> dict[st
     _check_split(asked.split)
     device = devices.pick(asked.device, 1)[0]
     network = saved.network(asked.checkpoint, device)
-    reader, raw = _packed(asked, path, "raw")
+    reader, raw = packed(asked, path, "raw")
     with contextlib.ExitStack() as stack:
         judged = stack.enter_context(pack.Pack(raw))
         filled = None
         if reader in readers.GROUND_TRUTHS:
-            filled = stack.enter_context(pack.Pack(_packed(asked, path, "filled")[1]))
+            filled = stack.enter_context(pack.Pack(packed(asked, path, "filled")[1]))
         size = network.data.size
         found = disputes(network, size, judged, filled, asked.split, out, most, device)
         return {"ground_truth": judged.ground_truth, "split": asked.split, **found}
@@ -126,7 +126,7 @@ def _check_split(split: str) -> None:
 
 
 def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
-    reader, whole = _packed(asked, path, PROTOCOLS[protocol].ground_truth)
+    reader, whole = packed(asked, path, PROTOCOLS[protocol].ground_truth)
     with pack.Pack(whole) as opened:
         if asked.checkpoint is not None:
             scores = evaluate.evaluate_checkpoint(

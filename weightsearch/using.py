@@ -32,19 +32,15 @@ def robustness(
     The data and the kind of ground truth are chosen as `evaluate` chooses them. Raises ConfigError,
     DataError and CheckpointError.
     """
-    from weightsearch.data import pack, readers
-    from weightsearch.depth import checkpoint as saved
+    from weightsearch import evaluation
     from weightsearch.depth import robustness as measuring
     from weightsearch.depth.protocols import PROTOCOLS
     from weightsearch.launch import devices
     from weightsearch.launch.progress import display
 
     names.check("protocol", protocol)
-    trained = saved.data_spec(checkpoint)
-    reader = reader or (trained.source if data is None else readers.detect(data))
-    known = trained.options if trained.source == reader else {}
-    judged = readers.judging(reader, known, PROTOCOLS[protocol].ground_truth)
-    packed = pack.ensure(reader, data, {**judged, **options}, config.home())
+    asked = evaluation.Question(checkpoint, None, reader=reader, options=options)
+    _, packed = evaluation.packed(asked, data, PROTOCOLS[protocol].ground_truth)
     placed = devices.pick(device, 1)[0]
     with display("evaluating", quiet) as shown:
         return measuring.measure(
