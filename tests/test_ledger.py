@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+from typing import Any
 
 import pytest
 from conftest import make_spec
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from weightsearch import plan
@@ -319,3 +320,20 @@ def test_a_server_that_is_too_old_is_refused(
     monkeypatch.setattr(schema, "OLDEST_SERVER", 99)
     with pytest.raises(StorageError, match="must be version 99 or newer"):
         schema.prepare(opened.engine)
+
+
+def test_a_large_plan_is_written_in_small_statements(opened: Database) -> None:
+    """One statement with a hundred thousand rows took longer to build, on a busy machine, than the
+    server lets a transaction idle."""
+    lengths: list[int] = []
+
+    def before(*args: Any) -> None:
+        if args[2].startswith("INSERT INTO ws_points"):
+            lengths.append(len(args[3]))
+
+    event.listen(opened.engine, "before_cursor_execute", before)
+    spec = make_spec(sampler={"kind": "random", "trials": 2500})
+    ledger.create(opened.engine, "large", spec, plan.plan(spec))
+    assert lengths == [1000, 1000, 500]
+    counted = reading.counts(opened.engine, ledger.find(opened.engine, "large"))
+    assert counted["total"] == counted["waiting"] == 2500

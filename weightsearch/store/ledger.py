@@ -24,7 +24,6 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -41,6 +40,7 @@ from weightsearch.store import claiming, ending
 from weightsearch.store.schema import attempts, channel, points, studies
 
 SEARCH, PROMOTION = 0, 1  # rungs
+BATCH = 1000  # points in one statement
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def create(engine: Engine, name: str, spec: StudySpec, plan: Plan) -> Study:
 
     Two processes may ask at once. Raises StudyError where another study has the name.
     """
+    rows = [_row(0, n, point, spec.train.seed, SEARCH) for n, point in enumerate(plan.points)]
     with engine.begin() as connection:
-        connection.execute(text("SET LOCAL statement_timeout = 0"))  # thousands of points
         made = connection.execute(
             upsert(studies)
             .values(
@@ -93,11 +93,11 @@ def create(engine: Engine, name: str, spec: StudySpec, plan: Plan) -> Study:
             .returning(studies.c.id)
         ).scalar()
         if made is not None:
-            rows = [
-                _row(made, number, point, spec.train.seed, SEARCH)
-                for number, point in enumerate(plan.points)
-            ]
-            connection.execute(insert(points), rows)
+            # A batch at a time: the server ends a transaction that is idle for as long as this side
+            # may need for a hundred thousand rows.
+            for first in range(0, len(rows), BATCH):
+                batch = [row | {"study_id": made} for row in rows[first : first + BATCH]]
+                connection.execute(insert(points), batch)
         else:
             found = connection.execute(select(studies.c.digest).filter_by(name=name)).scalar_one()
             if found != spec.digest():
