@@ -11,9 +11,9 @@ from pathlib import Path
 import optuna
 import pytest
 from conftest import make_spec
-from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from optuna_dashboard.artifact._backend import list_trial_artifacts
 from sqlalchemy import func, select
 from test_promote import leases, result
 
@@ -115,9 +115,11 @@ def test_pictures_are_artifacts_once_and_nothing_but_png(
     trial = shown.trials[0]
     assert publish.attach(opened, tmp_path / "artifacts", trial._trial_id, files) == 1
     assert publish.attach(opened, tmp_path / "artifacts", trial._trial_id, files) == 0
-    (meta,) = get_all_artifact_meta(shown.trials[0], storage=shown._storage)
-    assert (meta.filename, meta.mimetype) == ("best.png", "image/png")
-    assert (tmp_path / "artifacts" / meta.artifact_id).read_bytes() == PNG
+    (meta,) = list_trial_artifacts(attributes(shown), {}, trial)
+    assert (meta["filename"], meta["mimetype"]) == ("best.png", "image/png")
+    assert (tmp_path / "artifacts" / meta["artifact_id"]).read_bytes() == PNG
+    publish.publish(opened, "study")
+    assert list_trial_artifacts(attributes(shown), {}, trial) == [meta]
 
 
 def test_the_thread_publishes_while_the_block_runs(

@@ -39,7 +39,7 @@ SIGNATURE = "*Written by weightsearch, until somebody writes a note of their own
 PLOTS, NOTES = "dashboard:plot_data:", "dashboard:note_"
 EMPTY_FIGURE = '{"data": [], "layout": {}}'
 ATTRIBUTES: Table = models.StudySystemAttributeModel.__table__
-TRIAL_ATTRIBUTES: Table = models.TrialSystemAttributeModel.__table__
+TRIALS: Table = models.TrialModel.__table__
 STUDIES: Table = models.StudyModel.__table__
 
 log = logging.getLogger(__name__)
@@ -141,11 +141,15 @@ def publishing(database: Database, name: str, every_s: float = EVERY_S) -> Itera
 def attach(database: Database, folder: Path, trial_id: int, pictures: Sequence[Path]) -> int:
     """Stores PNG files as artifacts of an Optuna trial, each once; how many were new.
 
-    Nothing but PNG: the dashboard's own artifact route would serve HTML as HTML. The attribute is
-    written beside Optuna, which lets nobody add to a finished trial; the file lies there first.
+    Nothing but PNG: the dashboard's own artifact route would serve HTML as HTML. They are noted
+    at the study, where optuna-dashboard looks too: it never looks again at a finished trial, to
+    which Optuna lets nobody add anything. The file lies there first.
     """
     folder.mkdir(parents=True, exist_ok=True)
     store, rows = FileSystemArtifactStore(folder), []
+    with database.engine.connect() as connection:
+        of_trial = select(TRIALS.c.study_id).where(TRIALS.c.trial_id == trial_id)
+        study_id = connection.execute(of_trial).scalar_one()
     for file in pictures:
         if file.suffix != ".png":
             continue
@@ -155,18 +159,18 @@ def attach(database: Database, folder: Path, trial_id: int, pictures: Sequence[P
         meta = ArtifactMeta(name, file.name, "image/png", None)
         rows.append(
             {
-                "trial_id": trial_id,
-                "key": f"artifacts:{name}",
+                "study_id": study_id,
+                "key": f"dashboard:artifacts:{trial_id}:{name}",
                 "value_json": json.dumps(dataclasses.asdict(meta)),
             }
         )
     if not rows:
         return 0
-    statement = upsert(TRIAL_ATTRIBUTES).values(rows)
+    statement = upsert(ATTRIBUTES).values(rows)
     with database.engine.begin() as connection:
         new = connection.execute(
-            statement.on_conflict_do_nothing(index_elements=["trial_id", "key"]).returning(
-                TRIAL_ATTRIBUTES.c.trial_id
+            statement.on_conflict_do_nothing(index_elements=["study_id", "key"]).returning(
+                ATTRIBUTES.c.key
             )
         ).all()
     return len(new)
