@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -44,6 +44,10 @@ from weightsearch.cli_common import (
 )
 from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.failures import REPLACE_ME
+
+if TYPE_CHECKING:
+    from weightsearch.launch.session import Request
+    from weightsearch.store.database import Database
 
 DATABASE_S = 60.0  # a worker that starts in an outage waits this long
 
@@ -146,13 +150,16 @@ def launch(
     )
     _interrupt_on_sigterm()
     try:
-        outcome = session.launch(open_storage(storage), spec, request)
+        database = open_storage(storage)
+        outcome = session.launch(database, spec, request)
     except KeyboardInterrupt:
         print(
             f"interrupted: study {request.name} is saved; the same command goes on with it.",
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
+    if outcome["promoted"]:
+        _show_pictures(database, request)
     print_answer(outcome, as_json, show.launched)
 
 
@@ -258,6 +265,7 @@ def promote(
     except KeyboardInterrupt:
         print("interrupted: the same command goes on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    _show_pictures(database, request)
     print_answer(verdict, as_json, show.promoted)
 
 
@@ -294,6 +302,17 @@ def _check_on(on: str) -> None:
 
     if on not in LAUNCHERS:
         raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")
+
+
+def _show_pictures(database: Database, request: Request) -> None:
+    """Pictures for the dashboard; a launch that went well does not fail for them."""
+    from weightsearch import reporting
+
+    here = reporting.Here(request.home, request.data, "cpu")
+    try:
+        reporting.show_pictures(database, request.name, here)
+    except Exception as error:
+        logging.getLogger(__name__).warning("no pictures for the dashboard: %s", error)
 
 
 def _interrupt_on_sigterm() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,19 @@ from sqlalchemy import Engine
 from weightsearch.config import DEPTH_OBJECTIVE
 from weightsearch.errors import WeightsearchError
 from weightsearch.launch import devices
-from weightsearch.report import comparison, page, study
+from weightsearch.report import comparison, page, publish, study
 from weightsearch.report import records as recorded
 from weightsearch.report.comparison import Side
 from weightsearch.report.page import Picture
 from weightsearch.report.records import Records
+from weightsearch.store import ledger, reading
+from weightsearch.store.database import Database
+from weightsearch.whole import write_whole
 
 if TYPE_CHECKING:
     from weightsearch.depth.panels import FramePanel
+
+log = logging.getLogger(__name__)
 
 RULE = (
     "Validation frames chosen by a rule: of all of them in the order of {metric} per image, the"
@@ -62,6 +68,30 @@ def compare(
     pictures, about = _pairs(a, b, here)
     document = comparison.report(a, b, found, pictures, about)
     return found | {"answer": comparison.sentence(found)}, document
+
+
+def show_pictures(database: Database, name: str, here: Here) -> int:
+    """Attaches the promoted network's panels to its trial in the Optuna study, as PNG; how many.
+
+    They are a convenience: what goes wrong is logged, and nothing fails for it.
+    """
+    study = ledger.find(database.engine, name)
+    records = recorded.read(database.engine, name)
+    if not study.promoted or study.spec.objective.run != DEPTH_OBJECTIVE:
+        return 0
+    checkpoint = Path(study.promoted["checkpoint"])
+    found, why = _panels(records, checkpoint, here)
+    trial = reading.trial(database.engine, study, study.promoted)
+    if found is None or trial is None:
+        log.info("no pictures for the dashboard: %s", why or "the Optuna study is behind")
+        return 0
+    files = []
+    for panel in found:
+        file = checkpoint / "panels" / f"{panel.kind}.png"
+        file.parent.mkdir(exist_ok=True)
+        write_whole(file, panel.png)
+        files.append(file)
+    return publish.attach(database, here.home / "artifacts", trial, files)
 
 
 def _pictures(records: Records, here: Here) -> tuple[list[Picture], str]:

@@ -142,7 +142,7 @@ def sentence(found: dict[str, Any]) -> str:
     else:
         span = "no interval, for want of two scenes"
         if test["low"] is not None:
-            span = f"{test['level']:.0%} interval {test['low']:+.4g} to {test['high']:+.4g}"
+            span = f"{100 * test['level']:g} % interval {test['low']:+.4g} to {test['high']:+.4g}"
         by = {"better": "A is better than B", "worse": "A is worse than B"}
         said = by.get(test["verdict"], "A and B cannot be told apart")
         said += f": {label(metric)} differs by {test['difference']:+.4g} ({span})"

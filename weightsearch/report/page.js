@@ -36,7 +36,7 @@ function draw(plot, isDark) {
     layout.margin = { ...layout.margin, l: 48, r: 12 };
     layout.font = { size: 11 };
   }
-  return Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
+  return Plotly.react(plot, data, layout, { displayModeBar: false, responsive: false });
 }
 
 async function drawAll() {
@@ -52,9 +52,15 @@ async function drawAll() {
     await draw(plot, dark.matches);
     await new Promise((next) => setTimeout(next));
   }
-  dark.addEventListener("change", () => plots.forEach((plot) => draw(plot, dark.matches)));
-  addEventListener("beforeprint", () => plots.forEach((plot) => draw(plot, false)));
-  addEventListener("afterprint", () => plots.forEach((plot) => draw(plot, dark.matches)));
+  const again = (isDark) => plots.forEach((plot) => draw(plot, isDark));
+  let waiting = 0;
+  addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => again(dark.matches), 200);
+  });
+  dark.addEventListener("change", () => again(dark.matches));
+  addEventListener("beforeprint", () => again(false));
+  addEventListener("afterprint", () => again(dark.matches));
   document.documentElement.dataset.drawn = String(plots.length);
 }
 

@@ -107,9 +107,10 @@ def _promoted(records: Records, promoted: Mapping[str, Any]) -> str:
     if promoted["verdict"] == "winner" and tests:
         nearest = min(tests, key=lambda t: abs(t["difference"]))
         gap, level = abs(nearest["difference"]), nearest["level"]
+        span = f"{abs(nearest['high']):.3g} to {abs(nearest['low']):.3g}"
         return (
-            f"{said}; it beats every other finalist, the nearest by {gap:.3g} ({level:.3g} interval"
-            f" {abs(nearest['high']):.3g} to {abs(nearest['low']):.3g})."
+            f"{said}; it beats every other finalist, the nearest by {gap:.3g}"
+            f" ({100 * level:.3g} % interval {span})."
         )
     if promoted["verdict"] == "no difference shown":
         gap = max((abs(t["difference"]) for t in tests), default=0.0)
@@ -146,7 +147,7 @@ def _who(row: Mapping[str, Any]) -> str:
 def _interval(bounds: Sequence[float] | None) -> str:
     if not bounds:
         return ""
-    return f" ({compare.LEVEL:.0%} interval {bounds[0]:.4g} to {bounds[1]:.4g})"
+    return f" ({100 * compare.LEVEL:g} % interval {bounds[0]:.4g} to {bounds[1]:.4g})"
 
 
 def _maps(records: Records) -> list[Section]:
