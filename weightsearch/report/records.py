@@ -138,10 +138,10 @@ def encoder(point: Point) -> str:
 
 
 def described(point: Point) -> str:
-    """`0.6 mae + 0.4 ssim, densenet121`: terms of weight 0 are left out."""
+    """`0.6 mae + 0.4 ssim, densenet121, lr 0.001`: terms of weight 0 are left out."""
     weights = space.decimals(point.weights, 3)
     terms = " + ".join(f"{w:g} {t}" for t, w in weights.items() if w)
-    rest = [str(v) for v in point.params.values()]
+    rest = [v if isinstance(v, str) else f"{n} {v}" for n, v in point.params.items()]
     return ", ".join([terms, *rest])
 
 

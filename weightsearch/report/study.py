@@ -140,7 +140,7 @@ def hours(seconds: float) -> str:
 
 def _who(row: Mapping[str, Any]) -> str:
     terms = " + ".join(f"{w:.3g} {t}" for t, w in row["weights"].items() if w)
-    rest = " with ".join(str(v) for v in row["params"].values())
+    rest = ", ".join(v if isinstance(v, str) else f"{n} {v}" for n, v in row["params"].items())
     return f"{rest} with {terms}" if rest else terms
 
 
