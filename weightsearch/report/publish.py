@@ -65,6 +65,7 @@ def publish(database: Database, name: str) -> bool:
 
 def laid_out(records: Records) -> dict[str, Any]:
     """The attributes as optuna-dashboard reads them; what a figure cannot show is left out."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     held = optuna.create_study(storage=optuna.storages.InMemoryStorage())
     drawn = {name: make(records) for name, make in FIGURES.items()}
     drawn |= {f"ternary_{k}": made for k, made in enumerate(ternaries(records))}
@@ -161,7 +162,7 @@ def attach(database: Database, folder: Path, trial_id: int, pictures: Sequence[P
             {
                 "study_id": study_id,
                 "key": f"dashboard:artifacts:{trial_id}:{name}",
-                "value_json": json.dumps(dataclasses.asdict(meta)),
+                "value_json": json.dumps(json.dumps(dataclasses.asdict(meta))),  # as Optuna does
             }
         )
     if not rows:
