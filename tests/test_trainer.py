@@ -27,7 +27,10 @@ from weightsearch.errors import DataError, DeviceError, Interrupted, NonFiniteLo
 
 CPU = torch.device("cpu")
 SPEC = depth_spec()
-NONE = Scores("none", "exact", {}, {}, [], [], [], [], [])
+NONE = Scores(
+    protocol="none", alignment="none", ground_truth="exact", per_image={}, pooled={}, indices=[],
+    pixels=[], names=[], groups=[], skipped=[], missing=[], notes=[],
+)  # fmt: skip
 
 
 def unscored(predict: Predict) -> Scores:

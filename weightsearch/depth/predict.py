@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth import video
-from weightsearch.depth.depth_files import Depth, write_npy, write_picture, write_png
+from weightsearch.depth.depth_files import Depth, read_depth, write_npy, write_picture, write_png
 from weightsearch.depth.evaluate import network_input
 from weightsearch.depth.inputs import Input, Rgb, gather, read_rgb
 from weightsearch.depth.model import DepthNet
@@ -153,7 +153,7 @@ def _video(depth: DepthOf, one: Input, out: Path, network: DepthNet, how: How) -
         if how.every is not None and number % how.every == 0:
             made = _picture(depth, rgb, one.path, folder / f"{number:06d}", how)
             kept.append(made)
-            depth_m: Depth = np.load(made.npy)
+            depth_m = read_depth(made.npy)
         else:
             depth_m = depth(rgb, one.path)
         return colour_map((depth_m - near_m) / (far_m - near_m))
