@@ -179,7 +179,7 @@ def _ranking_text(records: Records) -> str:
 def ranking_table(records: Records) -> tuple[list[str], list[list[str]]]:
     shown = [m for m in records.metrics if any(row.get(m) is not None for row in records.rows)]
     heads = ["#", "point", "id", *records.spec.loss.terms]
-    params = list(dict.fromkeys(n for row in records.rows for n in row["params"]))
+    params = records.searched
     heads += [*params, *map(label, shown), "95 % interval", "against # 1"]
     rows = []
     for row in records.rows[:MOST_ROWS]:
