@@ -14,6 +14,7 @@ from conftest import make_spec
 from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from optuna_dashboard.artifact._backend import list_trial_artifacts
+from report_factory import make_records
 from sqlalchemy import func, select
 from test_promote import leases, result
 
@@ -134,3 +135,9 @@ def test_the_thread_publishes_while_the_block_runs(
     monkeypatch.setattr(publish, "publish", note)
     with publish.publishing(opened, "study", 0.01):
         assert published.wait(30)
+
+
+def test_names_are_text_in_the_note() -> None:
+    laid = publish.laid_out(make_records(3, encoders=("<img src=x>*b*", "other")))
+    note = "".join(str(v) for k, v in laid.items() if k.startswith("dashboard:note_str:"))
+    assert r"\<img src=x\>\*b\*" in note

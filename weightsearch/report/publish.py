@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import re
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from optuna_dashboard import save_note, save_plotly_graph_object
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from weightsearch.presentable import presentable
 from weightsearch.report import records as recorded
 from weightsearch.report import study as pages
 from weightsearch.report.figures import FIGURES, ternaries
@@ -72,7 +74,8 @@ def laid_out(records: Records) -> dict[str, Any]:
     for name, made in drawn.items():
         if not is_nothing(made):
             save_plotly_graph_object(held, made, graph_object_id=name)
-    save_note(held, f"{pages.answer(records)}\n\n{SIGNATURE}\n")
+    said = re.sub(r"([\\`*_{}\[\]<>|~#])", r"\\\1", presentable(pages.answer(records)))
+    save_note(held, f"{said}\n\n{SIGNATURE}\n")
     return dict(held._storage.get_study_system_attrs(held._study_id))
 
 

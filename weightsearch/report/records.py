@@ -97,6 +97,11 @@ class Records:
         return list(dict.fromkeys([*found, *sorted(tried)])) or [""]
 
     @cached_property
+    def searched(self) -> list[str]:
+        """The choices that have more than one option."""
+        return [name for name, options in space.choices(self.spec).items() if len(options) > 1]
+
+    @cached_property
     def terms(self) -> list[str]:
         return list(self.spec.loss.terms)
 
