@@ -93,9 +93,10 @@ def create(engine: Engine, name: str, spec: StudySpec, plan: Plan) -> Study:
             .returning(studies.c.id)
         ).scalar()
         if made is not None:
+            seeds = plan.seeds or (spec.train.seed,) * len(plan.points)
             rows = [
-                _row(made, number, point, spec.train.seed, SEARCH)
-                for number, point in enumerate(plan.points)
+                _row(made, number, point, seed, SEARCH)
+                for number, (point, seed) in enumerate(zip(plan.points, seeds, strict=True))
             ]
             connection.execute(insert(points), rows)
         else:
