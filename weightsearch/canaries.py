@@ -30,7 +30,7 @@ class NightlySpec(Part):
     """Canaries, their seeds, and how much is searched each night."""
 
     seeds: Annotated[tuple[Seed, ...], Field(min_length=3)]
-    """Of every canary. Their spread is the band: 3 leave it five times as wide as 8."""
+    """Of every canary. Their spread is the band: 3 leave it seven times as wide as 8."""
     canaries: Annotated[tuple[CanarySpec, ...], Field(min_length=1)]
     trials: Annotated[int, Field(ge=0)] = 0
     """Points of the study's search each night; 0: only the canaries."""
