@@ -15,7 +15,7 @@ import pytest
 from cli_factory import Run, run_all
 from sqlalchemy import text
 
-from weightsearch import config, night_text, nightly, plan, preflight
+from weightsearch import config, night_page, night_text, nightly, plan, preflight
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.launch import launchers, session
 from weightsearch.launch.session import Request
@@ -186,6 +186,9 @@ def test_baselines_are_added_with_who_when_why_and_from_what(
         ("me", told["baselines"][1]["id"]),
         ("me", None),
     ]
+    shown = night_page.document(told["nights"][0], told["nights"])
+    assert "rmse of canary equal, mean over seeds" in shown
+    assert "deeper | on *purpose*" in shown
     page = night_text.markdown(told["nights"][0])
     assert r"deeper \| on \*purpose\*" in page
     with pytest.raises(StudyError, match="has no night 'never'"):

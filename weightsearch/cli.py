@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -25,6 +25,7 @@ from weightsearch import (
     cli_keep,
     cli_model,
     cli_nightly,
+    cli_report,
     config,
     presentable,
 )
@@ -47,6 +48,10 @@ from weightsearch.cli_common import (
 from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.failures import REPLACE_ME
 
+if TYPE_CHECKING:
+    from weightsearch.launch.session import Request
+    from weightsearch.store.database import Database
+
 DATABASE_S = 60.0  # a worker that starts in an outage waits this long
 
 app = typer.Typer(
@@ -58,7 +63,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (cli_model, cli_control, cli_keep, cli_evaluate, cli_database, cli_dashboard):
+PARTS = (
+    *(cli_model, cli_control, cli_keep, cli_evaluate),
+    *(cli_report, cli_database, cli_dashboard),
+)
+for part in PARTS:
     app.add_typer(part.app)
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_nightly.app, name="nightly")
@@ -143,13 +152,16 @@ def launch(
     )
     interrupt_on_sigterm()
     try:
-        outcome = session.launch(open_storage(storage), spec, request)
+        database = open_storage(storage)
+        outcome = session.launch(database, spec, request)
     except KeyboardInterrupt:
         print(
             f"interrupted: study {request.name} is saved; the same command goes on with it.",
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
+    if outcome["promoted"]:
+        _show_pictures(database, request)
     print_answer(outcome, as_json, show.launched)
 
 
@@ -255,6 +267,7 @@ def promote(
     except KeyboardInterrupt:
         print("interrupted: the same command goes on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    _show_pictures(database, request)
     print_answer(verdict, as_json, show.promoted)
 
 
@@ -284,3 +297,14 @@ def train(
             "protocol": training.protocol(kind, spec),
         }
     print_answer({"out": str(out), **summary}, as_json, show.trained)
+
+
+def _show_pictures(database: Database, request: Request) -> None:
+    """Pictures for the dashboard; a launch that went well does not fail for them."""
+    from weightsearch import reporting
+
+    here = reporting.Here(request.home, request.data, "cpu")
+    try:
+        reporting.show_pictures(database, request.name, here)
+    except Exception as error:
+        logging.getLogger(__name__).warning("no pictures for the dashboard: %s", error)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from weightsearch import config
 from weightsearch.cli_common import Storage, open_storage
 from weightsearch.errors import ConfigError
 
@@ -27,7 +28,8 @@ def dashboard(
         typer.Option(help="A name to answer under besides localhost: a proxy's. Repeatable."),
     ] = None,
     artifacts: Annotated[
-        Path | None, typer.Option(help="The folder of an Optuna FileSystemArtifactStore.")
+        Path | None,
+        typer.Option(help="The folder of an Optuna FileSystemArtifactStore; else this home's."),
     ] = None,
     storage: Storage = None,
 ) -> None:
@@ -40,6 +42,8 @@ def dashboard(
     """
     from dashboards import serving
 
+    if artifacts is None and (config.home() / "artifacts").is_dir():
+        artifacts = config.home() / "artifacts"
     if artifacts is not None and not artifacts.is_dir():
         raise ConfigError(f"--artifacts must be a folder, but there is no folder {artifacts}.")
     # Before the first connection: a container is stopped by SIGTERM at any time.

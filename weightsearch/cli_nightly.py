@@ -28,6 +28,8 @@ from weightsearch.cli_common import (
 from weightsearch.errors import ConfigError
 from weightsearch.whole import write_whole
 
+HISTORY = 90  # nights on a page
+
 
 class RunByDefault(TyperGroup):
     """`nightly STUDY` is `nightly run STUDY`."""
@@ -69,6 +71,9 @@ def run(
     markdown: Annotated[
         Path | None,
         typer.Option(help="Write the verdict there; else to $GITHUB_STEP_SUMMARY, where set."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the verdict there as a page that opens offline.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; one per GPU, or one on the CPU.")
@@ -119,8 +124,14 @@ def run(
         ),
     )
     interrupt_on_sigterm()
-    found = nightly.run(open_storage(storage), spec, asked)
+    database = open_storage(storage)
+    found = nightly.run(database, spec, asked)
     _publish(night_text.markdown(found), markdown)
+    if html is not None:
+        from weightsearch import night_page  # imports plotly
+
+        nights = nightly.history(database.engine, asked.sweep, HISTORY)["nights"]
+        write_whole(html, night_page.document(found, nights).encode())
     print_answer(found, as_json, night_text.told)
     sys.exit(nightly.EXIT[found["verdict"]])
 

@@ -56,7 +56,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
     path = pack.ensure(spec.data.source, context.data, spec.data.options, context.home)
     with pack.Pack(path) as native:
         _same_data(native, context)
-        train, val = _split(native, context)
+        train, val = split_frames(native, spec)
         trainer = _trainer(path, train, model, context)
         facts = _facts(weights, model, lr, native, context)
         lane, epochs = _start(
@@ -196,11 +196,10 @@ def _at_size(params: Mapping[str, Value], context: Context) -> Context:
     return replace(context, spec=spec.model_copy(update={"data": data}))
 
 
-def _split(native: Pack, context: Context) -> tuple[list[int], list[int]]:
+def split_frames(native: Pack, spec: StudySpec) -> tuple[list[int], list[int]]:
     """Places within the training frames to train on, and frames of the pack to validate on."""
     from weightsearch.data import split
 
-    spec = context.spec
     assert spec.data is not None
     frames = native.indices("train")
     groups = [native.groups[i] for i in frames]

@@ -170,8 +170,11 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
     )
     used = placed[:open_points]
     check: Callable[[int], bool]
+    from weightsearch.report.publish import publishing  # imports optuna and plotly
+
     with (
         display(title, request.quiet) as shown,
+        publishing(database, study.name),
         LAUNCHERS[request.on](command, used, GRACE_S + 15) as check,
     ):
         while True:
@@ -220,7 +223,13 @@ def _environment(database: Database, request: Request) -> dict[str, str]:
 
 
 def mirror(database: Database, study: Study) -> None:
-    """The last look, so that the Optuna study is whole when the launch ends."""
+    """The last look, so that the Optuna study is whole when the launch ends; what is seen beside it
+    is a convenience, and no reason to fail."""
+    from weightsearch.report.publish import publish
     from weightsearch.store.mirror import Mirror  # imports optuna
 
     patiently(lambda: Mirror(database, study).sync(wait=True))
+    try:
+        publish(database, study.name)
+    except Exception as error:
+        log.warning("the dashboard's figures are behind: %s", type(error).__name__)

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Engine, Float, Select, Table, func, or_, select
 
 from weightsearch import space
 from weightsearch.space import Point
-from weightsearch.store.ledger import SEARCH, Study
+from weightsearch.store.ledger import PROMOTION, SEARCH, Study
 from weightsearch.store.schema import STATES, attempts, points, workers
 
 LISTED_S = 120
@@ -171,6 +171,24 @@ def point_seconds(engine: Engine, study: Study, rung: int = SEARCH) -> float | N
             )
         ).scalar()
     return None if found is None else float(found)
+
+
+def trial(engine: Engine, study: Study, promoted: Mapping[str, Any]) -> int | None:
+    """The Optuna trial of the promoted run; None where it is not shown there yet."""
+    with engine.connect() as connection:
+        found = connection.execute(
+            select(attempts.c.trial_id, points.c.weights, points.c.params)
+            .join(points, points.c.id == attempts.c.point_id)
+            .where(
+                points.c.study_id == study.id,
+                points.c.rung == PROMOTION,
+                points.c.seed == promoted["seed"],
+                attempts.c.outcome == "done",
+            )
+        ).all()
+    return next(
+        (r[0] for r in found if Point(space.decode(r[1]), r[2]).id() == promoted["point"]), None
+    )
 
 
 def unshown(study_id: int, *columns: Table | Column[Any]) -> Select[Any]:

@@ -1,0 +1,273 @@
+"""Pages: one file that opens offline, in which nothing but its own two scripts can run."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Cli, make_spec
+from report_factory import make_records
+from test_promote import leases, result
+
+from weightsearch import plan, promote, reporting
+from weightsearch.errors import StudyError
+from weightsearch.report import comparison, page, records, study
+from weightsearch.report.page import Picture, Section
+from weightsearch.report.records import Records
+from weightsearch.store import ledger
+from weightsearch.store.database import Database
+
+EVIL = "<script>alert(1)</script>"
+
+
+class Parts(HTMLParser):
+    """What a document consists of, as a browser takes it."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id" and value]
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] == "script":
+            self.scripts.append((self.tags[-1][1].get("type") or "", data))
+
+
+def policy(parts: Parts) -> str:
+    return next(
+        a["content"] or ""
+        for _, a in parts.tags
+        if a.get("http-equiv") == "Content-Security-Policy"
+    )
+
+
+def test_names_and_reasons_are_shown_and_never_run() -> None:
+    records = make_records(20, study=EVIL, encoders=(EVIL, '"><img src=x onerror=alert(2)>'))
+    document = study.report(records)
+    parts = Parts(document)
+    assert not any("onerror" in attributes for _, attributes in parts.tags)
+    assert sum(tag == "script" and not a.get("type") for tag, a in parts.tags) == 1
+    assert {kind for kind, _ in parts.scripts} == {"", "text/plain", "application/json"}
+    assert "&lt;script&gt;alert(1)" in document
+    for kind, text in parts.scripts:
+        if kind == "application/json":
+            assert json.loads(text)["data"]
+    titles = re.findall(r"<h1>(.*?)</h1>", document)
+    assert titles == ["Study &lt;script&gt;alert(1)&lt;/script&gt;"]
+
+
+def test_only_the_scripts_whose_digest_is_named_may_run() -> None:
+    parts = Parts(study.report(make_records(3)))
+    packed = next(text for kind, text in parts.scripts if kind == "text/plain")
+    plotly = gzip.decompress(base64.b64decode(packed)).decode()
+    own = next(text for kind, text in parts.scripts if not kind)
+    for script in (plotly, own):
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy(parts)
+    assert "default-src 'none'" in policy(parts)
+    assert "script-src 'sha256-" in policy(parts)
+    assert "unsafe-eval" not in policy(parts)
+    sources = [a[n] for _, a in parts.tags for n in ("src", "href") if a.get(n)]
+    assert all(source and source.startswith(("#", "data:")) for source in sources)
+
+
+def test_five_hundred_points_stay_below_six_megabytes() -> None:
+    assert len(study.report(make_records(500, epochs=20)).encode()) < 6e6
+
+
+def test_a_page_without_figures_carries_no_plotly() -> None:
+    document = page.page("t", "a", [Section("h", table=(["a"], [["1"]]))], ["r"])
+    assert len(document) < 20_000
+    assert Parts(document).scripts[0][0] == ""
+
+
+def test_what_is_needed_to_read_it_without_eyes_is_there() -> None:
+    pictures = [Picture(b"png", "first", "told", b"png", "second")]
+    parts = Parts(study.report(make_records(20), pictures))
+    assert len(parts.ids) == len(set(parts.ids))
+    assert ("html", {"lang": "en"}) in parts.tags
+    assert all(a.get("alt") for tag, a in parts.tags if tag == "img")
+    assert all(a.get("aria-label") for tag, a in parts.tags if tag == "input")
+    named = [a for tag, a in parts.tags if tag == "div" and a.get("class") == "table"]
+    assert named
+    assert all(a["tabindex"] == "0" and a["aria-label"] for a in named)
+    headings = [tag for tag, _ in parts.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == "h1"
+    assert set(headings[1:]) == {"h2"}
+    linked = {a["href"] for tag, a in parts.tags if tag == "a"}
+    assert linked <= {f"#{name}" for name in parts.ids}
+
+
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_the_answer_is_two_sentences(count: int) -> None:
+    said = study.answer(make_records(count))
+    assert len(re.findall(r"\.(?= |$)", said)) == 2
+    assert said.endswith(f"{count} of {count} planned points are done.")
+
+
+def test_where_all_failed_the_answer_says_so() -> None:
+    records = make_records(9, failed=True)
+    assert study.answer(records).startswith("Nothing has won: 9 points failed.")
+    document = study.report(records)
+    assert "Attempts without a result" in document
+    assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in document
+
+
+def test_a_reason_cannot_show_a_password() -> None:
+    document = page.page("t", "postgresql://me:secret@host/x", [], [])
+    assert "secret" not in document
+
+
+# Of a real study in the database
+
+
+@pytest.fixture
+def promoted(opened: Database) -> Database:
+    """A study with ten points, three finalists and a winner; one attempt was given back."""
+    spec = make_spec(promote={"top": 3, "seeds": [1, 2, 3], "epochs": 3})
+    made = ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    first = ledger.claim(opened.engine, made.id, "gone", "cpu", 60)
+    assert first is not None
+    ledger.give_back(opened.engine, first, "asked to stop", paused=False)
+    for lease in leases(opened, made):
+        ledger.report(opened.engine, lease, 1, {"rmse": 2.0, "share_mae": 0.5})
+        ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
+    promote.plan(opened.engine, made)
+    for lease in leases(opened, made):
+        finished = result((1.3, 1.0, 1.2)[lease.number // 3], lease.seed)
+        ledger.finish(opened.engine, lease, finished)
+    promote.decide(opened.engine, made)
+    return opened
+
+
+def test_records_are_what_the_ledger_holds(promoted: Database) -> None:
+    found = records.read(promoted.engine, "study")
+    assert found.counts["done"] == len(found.done) == 10
+    assert len(found.full) == 9
+    assert [a.outcome for a in found.attempts].count("given back") == 1
+    back = found.attempts[0]
+    assert (back.worker, back.outcome, back.reason) == ("gone", "given back", "asked to stop")
+    assert found.attempts[1].epochs == [{"rmse": 2.0, "share_mae": 0.5}]
+    assert found.attempts[0].began_s == 0
+    assert all(a.ended_s >= a.began_s for a in found.attempts)
+
+
+def test_a_report_of_a_promotion_begins_with_the_winner(promoted: Database, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "report.html"
+    here = reporting.Here(tmp_path, None, "cpu")
+    answer = reporting.report(promoted.engine, "study", out, here)
+    found = records.read(promoted.engine, "study")
+    assert found.promoted is not None
+    (winner,) = [f for f in found.promoted["finalists"] if f["validation"]["rmse"] < 1.1]
+    who = " + ".join(f"{w:.3g} {t}" for t, w in winner["weights"].items() if w)
+    assert answer["answer"].startswith(f"{who} was promoted: RMSE 0.9")
+    assert "it beats every other finalist" in answer["answer"]
+    document = out.read_text()
+    assert "The objective is not the depth one, so there are no pictures." in document
+    assert "weightsearch report study --out report.html" in document
+    assert answer["bytes"] == out.stat().st_size
+
+
+def test_two_points_are_compared_over_their_full_runs(promoted: Database, tmp_path: Path) -> None:
+    here = reporting.Here(tmp_path, None, "cpu")
+    found, document = reporting.compare(promoted.engine, ("study", "study"), ("1", "0"), here)
+    assert found["verdict"] == "better"
+    assert found["full_runs"]
+    assert found["a"]["seeds"] == [1, 2, 3]
+    assert found["tests"]["rmse"]["difference"] == pytest.approx(-0.3, abs=0.02)
+    assert "A is better than B" in document
+    again, _ = reporting.compare(promoted.engine, ("study", "study"), ("5", "2"), here)
+    assert again["verdict"] == "worse"
+    assert not again["full_runs"]
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    first = make_records(20)
+    other = Records("other", first.spec, done=first.done, data_digest="another")
+    with pytest.raises(StudyError, match="one data digest to be compared"):
+        comparison.sides(first, None, other, None)
+    with pytest.raises(StudyError, match="must have one finished point 'zz'"):
+        comparison.sides(first, "zz", first, "1")
+    with pytest.raises(StudyError, match="must have a result, but has none"):
+        comparison.sides(make_records(0), None, first, None)
+
+
+def test_the_commands_write_pages(cli: Cli, storage: str, promoted: Database) -> None:
+    made = cli("report", "study", "--out", "r.html", "--json", WEIGHTSEARCH_STORAGE=storage)
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["study"] == "study"
+    compared = cli("compare", "study", "1", "0", WEIGHTSEARCH_STORAGE=storage)
+    assert compared.returncode == 0, compared.stderr
+    assert "A is better than B" in compared.stdout
+
+
+# In a browser
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("looking at a page needs Chromium, and there is none on the PATH")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+def test_a_report_opens_in_a_browser(browser: Any, promoted: Database, tmp_path: Path) -> None:
+    found = records.read(promoted.engine, "study")
+    shown = Picture(PNG, "A", "told", PNG, "B")
+    file = tmp_path / "report.html"
+    page.write(file, study.report(found, [shown]))
+    said: list[str] = []
+    asked: list[str] = []
+    tab = browser.new_page(viewport={"width": 1440, "height": 900})
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.route("**/*", lambda r: r.continue_() if r.request.url.startswith("file:") else r.abort())
+    tab.goto(file.as_uri())
+    tab.wait_for_selector("html[data-drawn]", state="attached")
+    plots = tab.evaluate("[...document.querySelectorAll('.plot')].map(p => p.data?.length ?? 0)")
+    assert len(plots) > 8
+    assert all(plots)
+    drawn = tab.evaluate("document.querySelectorAll('.plot .main-svg').length")
+    assert drawn >= len(plots)
+
+    tab.locator("input[type=range]").focus()
+    before = tab.evaluate("getComputedStyle(document.querySelector('.over')).clipPath")
+    tab.keyboard.press("Home")
+    after = tab.evaluate("getComputedStyle(document.querySelector('.over')).clipPath")
+    assert before != after == "inset(0px 0px 0px 0%)"
+
+    tab.set_viewport_size({"width": 390, "height": 800})
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    tab.emulate_media(media="print", color_scheme="dark")
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)

@@ -1,0 +1,1 @@
+"""Recorded trials as figures and as pages that open offline."""

@@ -1,0 +1,210 @@
+"""A comparison's page: two configurations, or the best of two studies, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from weightsearch import compare
+from weightsearch.errors import StudyError, did_you_mean
+from weightsearch.report import merit
+from weightsearch.report.page import Picture, Section, lines, page
+from weightsearch.report.records import Records, described, label
+from weightsearch.report.study import hours
+from weightsearch.space import Point
+from weightsearch.store.reading import Done
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: a configuration with its runs, ordered by seed."""
+
+    records: Records
+    point: Point
+    runs: Sequence[Done]
+    full: bool
+    """Whether these are the promotion's full runs; else the search's."""
+
+    def name(self) -> str:
+        return described(self.point)
+
+
+def sides(first: Records, a: str | None, second: Records, b: str | None) -> tuple[Side, Side]:
+    """The two to compare: the points named by number or id, or each study's best.
+
+    Full runs are taken where both have them with common seeds. Raises StudyError where a point is
+    unknown or has no result, or where the two were not measured on the same frames.
+    """
+    points = _point(first, a), _point(second, b)
+    for full in (True, False):
+        one, other = _runs(first, points[0], full), _runs(second, points[1], full)
+        seeds = sorted(one.keys() & other.keys())
+        if seeds:
+            found = (
+                Side(first, points[0], [one[s] for s in seeds], full),
+                Side(second, points[1], [other[s] for s in seeds], full),
+            )
+            _check(*found)
+            return found
+    raise StudyError(
+        f"both must have a result of one seed, but {described(points[0])} and"
+        f" {described(points[1])} have none in common; run the studies with one train.seed."
+    )
+
+
+def _point(records: Records, name: str | None) -> Point:
+    if name is None:
+        if records.promoted:
+            wanted = records.promoted["point"]
+            return next(d.point for d in records.full if d.point.id() == wanted)
+        if not records.rows:
+            raise StudyError(f"study '{records.study}' must have a result, but has none.")
+        name = records.rows[0]["point"]
+    known = {d.point.id(): d.point for d in (*records.done, *records.full) if not d.diverged()}
+    numbers = {str(d.number): d.point for d in records.done if not d.diverged()}
+    found = [point for known_id, point in known.items() if known_id.startswith(name)]
+    if name in numbers:
+        return numbers[name]
+    if len(found) != 1:
+        raise StudyError(
+            f"study '{records.study}' must have one finished point '{name}' (a number or an id of"
+            f" `weightsearch best`), but has {len(found)}; {did_you_mean(name, known)}"
+        )
+    return found[0]
+
+
+def _runs(records: Records, point: Point, full: bool) -> dict[int, Done]:
+    pool = records.full if full else records.done
+    return {d.seed: d for d in pool if d.point.key() == point.key() and not d.diverged()}
+
+
+def _check(a: Side, b: Side) -> None:
+    """Raises StudyError unless numbers of the two may be compared at all."""
+    for what, one, other in (
+        ("metric", a.records.metric, b.records.metric),
+        ("protocol", a.records.spec.evaluate.protocol, b.records.spec.evaluate.protocol),
+        ("data digest", a.records.data_digest, b.records.data_digest),
+        ("validation frames", a.runs[0].result["groups"], b.runs[0].result["groups"]),
+        ("number of images", a.runs[0].result["images"], b.runs[0].result["images"]),
+    ):
+        if one != other:
+            said = f"'{one}' and '{other}'" if isinstance(one, str) else "two different ones"
+            raise StudyError(f"both must have one {what} to be compared, but have {said}.")
+
+
+def compared(a: Side, b: Side) -> dict[str, Any]:
+    """The verdict on A by each metric, JSON-ready; the deciding one comes first."""
+    tests = {}
+    for metric in a.records.metrics:
+        samples = [[run.result["samples"].get(metric) for run in side.runs] for side in (a, b)]
+        if all(all(one) for one in samples):
+            groups = a.runs[0].result["groups"]
+            smaller = not metric.startswith("delta")
+            if metric == a.records.metric:
+                smaller = a.records.smaller
+            tests[metric] = asdict(compare.paired(samples[0], samples[1], groups, smaller))
+    first = a.records.metric
+    return {
+        "metric": first,
+        "verdict": tests[first]["verdict"] if first in tests else "not distinguishable",
+        "a": _about(a),
+        "b": _about(b),
+        "tests": tests,
+        "measured": a.records.measured(),
+        "full_runs": a.full,
+    }
+
+
+def _about(side: Side) -> dict[str, Any]:
+    metrics = side.records.metrics
+    return {
+        "study": side.records.study,
+        "point": side.point.id(),
+        "name": side.name(),
+        "seeds": [run.seed for run in side.runs],
+        "seconds": sum(run.result["seconds"] for run in side.runs),
+        **{m: _mean([run.result["metrics"].get(m) for run in side.runs]) for m in metrics},
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [v for v in values if v is not None]
+    return sum(there) / len(there) if there else None
+
+
+def sentence(found: dict[str, Any]) -> str:
+    """Two sentences: which is better, by how much, how sure; what it rests on and cost."""
+    metric, a, b = found["metric"], found["a"], found["b"]
+    test = found["tests"].get(metric)
+    if test is None:
+        said = "A and B have no values per image, so they cannot be told apart"
+    else:
+        span = "no interval, for want of two scenes"
+        if test["low"] is not None:
+            span = f"{100 * test['level']:g} % interval {test['low']:+.4g} to {test['high']:+.4g}"
+        by = {"better": "A is better than B", "worse": "A is worse than B"}
+        said = by.get(test["verdict"], "A and B cannot be told apart")
+        said += f": {label(metric)} differs by {test['difference']:+.4g} ({span})"
+    runs = "full runs" if found["full_runs"] else "runs of the search"
+    spent = hours(a["seconds"] + b["seconds"])
+    return (
+        f"A is {a['name']} ({a['study']}), B is {b['name']} ({b['study']}): {said}. It rests on"
+        f" {len(a['seeds'])} {runs} of each with the same seeds, {found['measured']}, and took"
+        f" {spent} of device time."
+    )
+
+
+def report(
+    a: Side, b: Side, found: dict[str, Any], pictures: Sequence[Picture], about_pictures: str
+) -> str:
+    """The page."""
+    sections = [
+        Section(
+            "Paired differences",
+            "Scenes are the sample, not images; where there are several seeds, seeds are one too.",
+            merit.differences(a.runs, b.runs, a.records.metrics),
+            _table(found),
+        ),
+        Section("Pictures", about_pictures, pictures=pictures),
+    ]
+    same = a.records.study == b.records.study
+    asked = f"{a.records.study} {a.point.id()} {b.point.id()}"
+    if not same:
+        asked = f"{a.records.study} {b.records.study}"
+    repeat = [
+        *lines(
+            {
+                "A": f"{a.records.study}, point {a.point.id()}",
+                "B": f"{b.records.study}, point {b.point.id()}",
+                "digest of the settings": f"{a.records.spec.digest()}, {b.records.spec.digest()}",
+                "digest of the data": a.records.data_digest or "none: no data",
+                "commit": ", ".join(
+                    sorted({str(d.result.get("commit")) for d in (*a.runs, *b.runs)})
+                ),
+            }
+        ),
+        "",
+        f"weightsearch compare {asked} --out compare.html",
+    ]
+    return page(f"Comparison: {a.name()} and {b.name()}", sentence(found), sections, repeat)
+
+
+def _table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for metric, test in found["tests"].items():
+        span = ""
+        if test["low"] is not None:
+            span = f"{test['low']:+.5f} to {test['high']:+.5f}"
+        rows.append(
+            [
+                label(metric),
+                f"{found['a'][metric]:.4f}",
+                f"{found['b'][metric]:.4f}",
+                f"{test['difference']:+.5f}",
+                span,
+                f"A is {test['verdict']}" if "dist" not in test["verdict"] else test["verdict"],
+                f"{test['images']} in {test['groups']}",
+            ]
+        )
+    return ["metric", "A", "B", "A - B", "95 % interval", "verdict", "images in scenes"], rows

@@ -1,0 +1,29 @@
+"""All figures of a study, by name: each a function from its records to a plotly figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import plotly.graph_objects as go
+
+from weightsearch.report import causes, course, merit
+from weightsearch.report.nights import Night, history
+from weightsearch.report.records import Records
+from weightsearch.report.ternary import ternaries, ternary
+
+FIGURES: dict[str, Callable[[Records], go.Figure]] = {
+    "ranking": merit.ranking,
+    "noise": merit.noise,
+    "cost": merit.cost,
+    "by_depth": merit.by_depth,
+    "ablation": causes.ablation,
+    "interaction": causes.interaction,
+    "importance": causes.importance,
+    "parallel": causes.parallel,
+    "best_so_far": course.best_so_far,
+    "learning_curves": course.learning_curves,
+    "loss_shares": course.loss_shares,
+    "timeline": course.timeline,
+}
+
+__all__ = ["FIGURES", "Night", "history", "ternaries", "ternary"]

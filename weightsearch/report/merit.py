@@ -1,0 +1,243 @@
+"""How good the points are: the ranking, what accuracy costs, where the error lies, and the noise
+below which no difference counts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from weightsearch.report.records import Records, described, encoder, label
+from weightsearch.report.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    colours,
+    figure,
+    nothing,
+    short,
+    symbols,
+    text,
+)
+from weightsearch.report.ternary import pairs
+from weightsearch.store.reading import Done
+
+SHOWN = 30
+"""Rows of a ranking that can be read at once."""
+COSTS = {"latency_ms": "latency (ms)", "parameters": "parameters"}
+"""What a result may say of what it costs to use; the first that is there is shown."""
+EMPTY = "No point has a result yet."
+
+
+def ranking(records: Records) -> go.Figure:
+    """The best points with 95 % intervals; open symbols cannot be told from the best."""
+    title = f"Best points by {text(records.label())}"
+    rows = records.rows[:SHOWN]
+    if not rows:
+        return nothing(title, EMPTY)
+    colour, symbol = colours(records.encoders), symbols(records.encoders)
+    traces = []
+    for name in records.encoders:
+        mine = [row for row in rows if str(row["encoder"] or "") == name]
+        if not mine:
+            continue
+        values = [row[records.metric] for row in mine]
+        bounds = [row["interval"] or (v, v) for row, v in zip(mine, values, strict=True)]
+        traces.append(
+            go.Scatter(
+                x=short(values),
+                y=[row["rank"] for row in mine],
+                error_x={
+                    "array": short(b[1] - v for b, v in zip(bounds, values, strict=True)),
+                    "arrayminus": short(v - b[0] for b, v in zip(bounds, values, strict=True)),
+                    "thickness": 1.5,
+                    "width": 3,
+                },
+                mode="markers",
+                name=text(name or "points"),
+                marker={
+                    "size": 9,
+                    "color": colour[name],
+                    "symbol": [symbol[name] + ("-open" if _is_equal(row) else "") for row in mine],
+                    "line": {"width": 2, "color": colour[name]},
+                },
+                text=[text(f"point {row['number']}: {_weights(row)} {name}") for row in mine],
+                hovertemplate="%{text}<br>%{x:.4g}<extra></extra>",
+            )
+        )
+    equal = sum(map(_is_equal, records.rows))
+    told = (
+        f"The best {len(rows)} of {len(records.rows)} points with 95 % intervals over scenes;"
+        f" {records.measured()}, one seed. Open symbols: the best, and the {equal - 1} that these"
+        " images do not tell from it in a paired test (intervals may overlap and the pairs still"
+        " differ)."
+    )
+    made = figure(traces, title, told, text(records.label()), "rank", 120 + 20 * len(rows))
+    made.update_yaxes(range=[len(rows) + 0.7, 0.3], tickvals=[1, *range(5, len(rows) + 1, 5)])
+    return made
+
+
+def _is_equal(row: dict[str, Any]) -> bool:
+    """Ties are told by a paired test where there are values per image; without, nothing is."""
+    return row["rank"] == 1 or row["against_best"] in ("better", "not distinguishable")
+
+
+def _weights(row: dict[str, Any]) -> str:
+    return " ".join(f"{term}={weight:.3g}" for term, weight in row["weights"].items())
+
+
+def cost(records: Records) -> go.Figure:
+    """Accuracy against latency or, where that was not measured, the number of parameters."""
+    title = f"{text(records.label())} against what the network costs"
+    found = [d for d in records.done if not d.diverged()]
+    name = next((c for c in COSTS if any(c in d.result["metrics"] for d in found)), None)
+    if name is None:
+        why = "No result says what its network costs." if found else EMPTY
+        return nothing(title, why)
+    traces = _by_encoder(
+        records,
+        [d for d in found if name in d.result["metrics"]],
+        lambda d: d.result["metrics"][name],
+        lambda d: d.result["metrics"][records.metric],
+    )
+    told = (
+        f"Each point's {records.label()} against its {COSTS[name]}; {records.measured()}, one seed."
+        + ("" if name == "latency_ms" else " Latency was not recorded.")
+    )
+    return figure(traces, title, told, text(COSTS[name]), text(records.label()))
+
+
+def by_depth(records: Records) -> go.Figure:
+    """RMSE in bins of true depth, of the promoted network's test frames."""
+    title = "Error by depth"
+    found = [d for d in (*records.full, *records.done) if bins(d)]
+    if not found:
+        return nothing(title, "No result has its error by depth (evaluate --details gives it).")
+    colour = colours(records.encoders)
+    traces = []
+    for done in found[:6]:
+        rows = [row for row in bins(done) if row.get("rmse") is not None]
+        traces.append(
+            go.Scatter(
+                x=[(row["from"] + row["to"]) / 2 for row in rows],
+                y=short(row["rmse"] for row in rows),
+                mode="lines+markers",
+                name=text(f"{described(done.point)} seed {done.seed}"),
+                line={"color": colour[encoder(done.point)]},
+            )
+        )
+    told = f"RMSE of the pixels of each bin of true depth, all images pooled; {records.measured()}."
+    return figure(traces, title, told, "true depth (m)", "RMSE (m)")
+
+
+def bins(done: Done) -> Sequence[dict[str, Any]]:
+    """What depth/details.py says of the bins of depth; empty where it was not asked."""
+    test = done.result.get("test") or {}
+    found = test.get("by_depth_m") or done.result.get("by_depth_m") or ()
+    return [row for row in found if row.get("to") is not None]
+
+
+def noise(records: Records) -> go.Figure:
+    """Differences between runs that should agree: weights that differ by a factor, other seeds."""
+    title = f"Noise floor: how far equal configurations differ in {text(records.label())}"
+    metric = records.metric
+    same = pairs([d for d in records.done if not d.diverged()])
+    by_point: dict[str, list[Done]] = {}
+    for run in records.full:
+        if not run.diverged():
+            by_point.setdefault(run.point.key(), []).append(run)
+    seeds = [p for runs in by_point.values() for p in itertools.combinations(runs, 2)]
+    if not same and not seeds:
+        return nothing(title, _no_noise(records))
+
+    def trace(found: Sequence[tuple[Done, Done]], name: str, colour: str) -> go.Box:
+        return go.Box(
+            x=short(abs(_value(a, metric) - _value(b, metric)) for a, b in found),
+            name=f"{name} (n = {len(found)})",
+            boxpoints="all",
+            pointpos=0,
+            jitter=0.6,
+            marker={"color": colour, "size": 6},
+            text=[text(f"{described(a.point)}: seeds {a.seed}, {b.seed}") for a, b in found],
+        )
+
+    traces = []
+    if same:
+        traces.append(trace(same, "same direction", BLUE))
+    if seeds:
+        traces.append(trace(seeds, "another seed", ORANGE))
+    ordered = [row[metric] for row in records.rows]
+    gap = abs(ordered[1] - ordered[0]) if len(ordered) > 1 else None
+    told = (
+        "Absolute differences between runs of one configuration: weights that differ by a common"
+        f" factor ({len(same)} pairs), and other seeds of the promotion's full runs"
+        f" ({len(seeds)} pairs). A gap in the ranking below these is noise"
+        + (f"; that between the first two is {gap:.3g}." if gap is not None else ".")
+    )
+    made = figure(traces, title, told, f"|difference| in {text(records.label())}", height=300)
+    made.update_layout(showlegend=False)
+    if gap is not None:
+        made.add_vline(x=gap, line={"dash": "dot", "color": GREY})
+        made.add_annotation(
+            x=gap, y=1, yref="paper", yanchor="bottom", text="gap of the first two", showarrow=False
+        )
+    return made
+
+
+def _no_noise(records: Records) -> str:
+    if records.equivalent_left_out:
+        return f"{records.equivalent_left_out} equivalent points were left out; no run is repeated."
+    return "No two runs are of one configuration."
+
+
+def _value(done: Done, metric: str) -> float:
+    return float(done.result["metrics"][metric])
+
+
+def _by_encoder(records: Records, found: Sequence[Done], x: Any, y: Any) -> list[go.Scatter]:
+    colour, symbol = colours(records.encoders), symbols(records.encoders)
+    return [
+        go.Scatter(
+            x=short(x(d) for d in mine),
+            y=short(y(d) for d in mine),
+            mode="markers",
+            name=text(name or "points"),
+            marker={"color": colour[name], "symbol": symbol[name], "size": 8, "opacity": 0.8},
+            text=[text(f"point {d.number}: {described(d.point)}") for d in mine],
+            hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
+        )
+        for name in records.encoders
+        if (mine := [d for d in found if encoder(d.point) == name])
+    ]
+
+
+def differences(a: Sequence[Done], b: Sequence[Done], metrics: Sequence[str]) -> go.Figure:
+    """Paired differences a - b per image, one box for each metric, of the seeds that both have."""
+    title = "Differences per image, A - B"
+    traces = []
+    for metric in metrics:
+        values = [
+            x - y
+            for one, other in zip(a, b, strict=True)
+            for x, y in zip(
+                one.result["samples"].get(metric, ()),
+                other.result["samples"].get(metric, ()),
+                strict=False,
+            )
+        ]
+        if values:
+            traces.append(
+                go.Box(x=short(values), name=text(label(metric)), boxpoints=False, boxmean=True)
+            )
+    if not traces:
+        return nothing(title, "The results have no values per image.")
+    told = (
+        "Each image's value under A minus that under B; left of 0, A is better for errors. The"
+        " dashed line in a box is the mean."
+    )
+    made = figure(traces, title, told, "A - B", height=120 + 70 * len(traces))
+    made.update_layout(showlegend=False)
+    made.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+    return made

@@ -1,0 +1,74 @@
+"""The nightly history: each night's difference, or value, with its band and verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from weightsearch.report.style import BLUE, GREEN, GREY, RED, figure, nothing, short, text
+
+MARKS = {"better": (GREEN, "triangle-up"), "worse": (RED, "triangle-down")}
+
+
+@dataclass(frozen=True)
+class Night:
+    """One."""
+
+    date: str
+    """ISO."""
+    value: float
+    low: float | None
+    """The band within which a value tells nothing."""
+    high: float | None
+    verdict: str
+    """better, worse, not distinguishable, or what else is to be said."""
+    commit: str = ""
+
+
+def history(nights: Sequence[Night], label: str) -> go.Figure:
+    """Values over the nights, the band behind them; worse and better nights are marked."""
+    title = f"Night by night: {text(label)}"
+    if not nights:
+        return nothing(title, "No night was recorded yet.")
+    dates = [night.date for night in nights]
+    banded = [n for n in nights if n.low is not None and n.high is not None]
+    traces = []
+    if banded:
+        x = [n.date for n in banded]
+        traces.append(
+            go.Scatter(
+                x=[*x, *reversed(x)],
+                y=short([*(n.high for n in banded), *(n.low for n in reversed(banded))]),
+                fill="toself",
+                fillcolor="rgba(0,114,178,0.15)",
+                line={"width": 0},
+                hoverinfo="skip",
+                name="band",
+                mode="lines",
+            )
+        )
+    styles = [MARKS.get(night.verdict, (BLUE, "circle")) for night in nights]
+    traces.append(
+        go.Scatter(
+            x=dates,
+            y=short(n.value for n in nights),
+            mode="lines+markers",
+            name="nights",
+            line={"color": GREY, "width": 1},
+            marker={
+                "size": 10,
+                "color": [colour for colour, _ in styles],
+                "symbol": [symbol for _, symbol in styles],
+            },
+            text=[text(f"{n.verdict} {n.commit[:10]}") for n in nights],
+            hovertemplate="%{x}<br>%{y:.4g}<br>%{text}<extra></extra>",
+        )
+    )
+    worse = sum(n.verdict == "worse" for n in nights)
+    told = (
+        f"{len(nights)} nights, {worse} of them worse (triangles down). The band is that of"
+        " replicates over seeds: within it, a night tells nothing."
+    )
+    return figure(traces, title, told, "night", text(label))

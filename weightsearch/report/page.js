@@ -1,0 +1,70 @@
+"use strict";
+// Sliders, then the figures: plotly is unpacked, runs because the page's policy names its digest,
+// and draws one figure after the other, so that the page can be read meanwhile.
+for (const pair of document.querySelectorAll(".pair")) {
+  const slider = pair.nextElementSibling;
+  const show = () => pair.style.setProperty("--at", slider.value + "%");
+  slider.addEventListener("input", show);
+  show();
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+function template(isDark) {
+  const ink = isDark ? "#e8eaed" : "#1f2430";
+  const grid = isDark ? "#3a3f4b" : "#e3e6ea";
+  const axis = { gridcolor: grid, linecolor: grid, zerolinecolor: grid, automargin: true };
+  return {
+    layout: {
+      font: { color: ink, family: "system-ui, sans-serif", size: 13 },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      xaxis: axis, yaxis: axis,
+      hoverlabel: { bgcolor: isDark ? "#22262f" : "#ffffff", font: { color: ink } },
+    },
+  };
+}
+
+function draw(plot, isDark) {
+  const { data, layout } = JSON.parse(plot.nextElementSibling.textContent);
+  const width = plot.clientWidth;
+  layout.template = template(isDark);
+  layout.autosize = true;
+  layout.dragmode = matchMedia("(pointer: fine)").matches ? "zoom" : false;
+  layout.margin = { ...layout.margin, t: 20 };  // the title stands above, where it can wrap
+  if (width < 500) {
+    layout.legend = { ...layout.legend, orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
+    layout.margin = { ...layout.margin, l: 48, r: 12 };
+    layout.font = { size: 11 };
+  }
+  return Plotly.react(plot, data, layout, { displayModeBar: false, responsive: false });
+}
+
+async function drawAll() {
+  const packed = document.getElementById("plotly");
+  if (!packed) return;
+  const bytes = Uint8Array.from(atob(packed.textContent), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(stream).text();
+  document.head.append(script);
+  const plots = [...document.querySelectorAll(".plot")];
+  for (const plot of plots) {
+    await draw(plot, dark.matches);
+    await new Promise((next) => setTimeout(next));
+  }
+  const again = (isDark) => plots.forEach((plot) => draw(plot, isDark));
+  let waiting = 0;
+  addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => again(dark.matches), 200);
+  });
+  dark.addEventListener("change", () => again(dark.matches));
+  addEventListener("beforeprint", () => again(false));
+  addEventListener("afterprint", () => again(dark.matches));
+  document.documentElement.dataset.drawn = String(plots.length);
+}
+
+drawAll().catch((error) => {
+  document.documentElement.classList.add("undrawn");
+  console.error(error);
+});

@@ -1,0 +1,203 @@
+"""What figures and pages are made of: a study's recorded attempts and results as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+
+from weightsearch import space
+from weightsearch.config import StudySpec
+from weightsearch.ranking import measured, ranking
+from weightsearch.space import Point
+from weightsearch.store import ledger, reading
+from weightsearch.store.ledger import PROMOTION, SEARCH
+from weightsearch.store.reading import Done
+from weightsearch.store.schema import attempts, points
+
+UNITS = {"rmse": "m", "sq_rel": "m", "seconds": "s"}
+"""Of metrics that have one."""
+NAMES = {"rmse": "RMSE", "rel": "REL", "log10": "log10", "sq_rel": "SqRel", "silog": "SILog"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One go of one worker at a point."""
+
+    number: int
+    """The point's place in the plan."""
+    rung: int
+    seed: int
+    attempt: int
+    point: Point
+    worker: str
+    device: str
+    began_s: float
+    """Since the study's first attempt began."""
+    ended_s: float
+    """The same; of one that runs, when the records were read."""
+    outcome: str | None
+    """None while it runs; done, diverged, failed, lost, given back."""
+    reason: str | None = None
+    epochs: Sequence[Mapping[str, float]] = ()
+    """The metrics after each epoch."""
+
+    def seconds(self) -> float:
+        return max(0.0, self.ended_s - self.began_s)
+
+
+@dataclass(frozen=True)
+class Records:
+    """One study."""
+
+    study: str
+    spec: StudySpec
+    attempts: Sequence[Attempt] = ()
+    """In the order in which they began; of the search and of the promotion."""
+    done: Sequence[Done] = ()
+    """The search's results."""
+    full: Sequence[Done] = ()
+    """The promotion's."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """The search's points by state, and `total`."""
+    promoted: Mapping[str, Any] | None = None
+    data_digest: str | None = None
+    equivalent_left_out: int = 0
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The ranking: best first, with intervals, and verdicts against the best."""
+        return ranking(self.spec, self.done)
+
+    @property
+    def metric(self) -> str:
+        return self.spec.objective.metric
+
+    @property
+    def smaller(self) -> bool:
+        """Whether a smaller metric is better."""
+        return self.spec.objective.direction == "minimize"
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """The deciding one, then the guards."""
+        return list(dict.fromkeys((self.metric, *self.spec.objective.guards)))
+
+    @cached_property
+    def encoders(self) -> list[str]:
+        """All that the study has, tried or not; one nameless where it has no encoder."""
+        found = [str(e) for e in space.choices(self.spec).get("encoder", ())]
+        tried = {encoder(one.point) for one in self.done}
+        tried |= {encoder(one.point) for one in self.attempts}
+        return list(dict.fromkeys([*found, *sorted(tried)])) or [""]
+
+    @cached_property
+    def searched(self) -> list[str]:
+        """The choices that have more than one option."""
+        return [name for name, options in space.choices(self.spec).items() if len(options) > 1]
+
+    @cached_property
+    def terms(self) -> list[str]:
+        return list(self.spec.loss.terms)
+
+    @cached_property
+    def device_seconds(self) -> float:
+        """What all attempts took together, promotion and losses among them."""
+        return sum(attempt.seconds() for attempt in self.attempts)
+
+    def images(self) -> int | None:
+        return next((row["images"] for row in self.rows), None)
+
+    def measured(self) -> str:
+        """By which protocol, on which split, over how many images: what stands beside numbers."""
+        said = measured(self.spec)
+        images = self.images()
+        split = {"val": "validation"}.get(said["split"], said["split"])
+        parts = [f"{split} split"] + ([f"n = {images} images"] if images else [])
+        return ", ".join([f"protocol {said['protocol']}", *parts] if said["protocol"] else parts)
+
+    def label(self, metric: str | None = None) -> str:
+        """`RMSE (m)`."""
+        return label(metric or self.metric)
+
+
+def label(metric: str) -> str:
+    unit = UNITS.get(metric)
+    return NAMES.get(metric, metric) + (f" ({unit})" if unit else "")
+
+
+def amount(metric: str, value: float) -> str:
+    """`RMSE 0.4701 m`."""
+    unit = UNITS.get(metric)
+    return f"{NAMES.get(metric, metric)} {value:.4g}" + (f" {unit}" if unit else "")
+
+
+def encoder(point: Point) -> str:
+    """The encoder's name; empty where the study has none."""
+    return str(point.params.get("encoder", ""))
+
+
+def described(point: Point) -> str:
+    """`0.6 mae + 0.4 ssim, densenet121`: terms of weight 0 are left out."""
+    weights = space.decimals(point.weights, 3)
+    terms = " + ".join(f"{w:g} {t}" for t, w in weights.items() if w)
+    rest = [str(v) for v in point.params.values()]
+    return ", ".join([terms, *rest])
+
+
+def directions(point: Point) -> tuple[Fraction, ...]:
+    """The weights as shares of their sum, exact: equal where Adam sees no difference."""
+    total = sum(point.weights.values(), Fraction(0))
+    return tuple(weight / total for weight in point.weights.values())
+
+
+def read(engine: Engine, name: str | None) -> Records:
+    """The study's records as they are now; raises StudyError where there is none."""
+    study = ledger.find(engine, name)
+    return Records(
+        study=study.name,
+        spec=study.spec,
+        attempts=_attempts(engine, study.id),
+        done=reading.done(engine, study, SEARCH),
+        full=reading.done(engine, study, PROMOTION),
+        counts=reading.counts(engine, study),
+        promoted=study.promoted,
+        data_digest=study.data_digest,
+        equivalent_left_out=study.equivalent_left_out,
+    )
+
+
+def _attempts(engine: Engine, study: int) -> list[Attempt]:
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(attempts, points.c.number, points.c.rung, points.c.seed)
+            .add_columns(points.c.weights, points.c.params, func.now().label("now"))
+            .join(points, points.c.id == attempts.c.point_id)
+            .where(points.c.study_id == study, points.c.weights.is_not(None))
+            .order_by(attempts.c.started_at, points.c.number, attempts.c.attempt)
+        ).all()
+    if not rows:
+        return []
+    start: datetime = rows[0].started_at
+    return [
+        Attempt(
+            number=row.number,
+            rung=row.rung,
+            seed=row.seed,
+            attempt=row.attempt,
+            point=Point(space.decode(row.weights), row.params),
+            worker=row.worker,
+            device=row.device or "",
+            began_s=(row.started_at - start).total_seconds(),
+            ended_s=((row.ended_at or row.now) - start).total_seconds(),
+            outcome=row.outcome,
+            reason=row.reason,
+            epochs=row.epochs,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,299 @@
+"""A study's page: the answer in two sentences, the evidence, how to repeat it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from weightsearch import compare
+from weightsearch.report.figures import FIGURES, ternary
+from weightsearch.report.page import Picture, Section, lines, page
+from weightsearch.report.records import Records, amount, described, encoder, label
+from weightsearch.report.style import is_nothing
+
+MOST_ROWS = 50
+"""Of a table that people read; the figures and `best --json` have all."""
+EVIDENCE = {
+    "interaction": "Does the best direction depend on the encoder?",
+    "ablation": "What each term contributes",
+    "importance": "What matters",
+    "parallel": "All points",
+    "noise": "How much is noise",
+    "cost": "Accuracy and cost",
+    "by_depth": "Where the error lies",
+}
+COURSE = {
+    "best_so_far": "The course of the search",
+    "learning_curves": "Learning curves",
+    "loss_shares": "Shares of the loss",
+    "timeline": "Workers",
+}
+NO_PICTURES = "No checkpoint of this study lies on this machine, so there are no pictures."
+
+
+def report(records: Records, pictures: Sequence[Picture] = (), about_pictures: str = "") -> str:
+    """The page of a study; `about_pictures` says by which rule the pictures were chosen, or why
+    there are none."""
+    drawn = {name: make(records) for name, make in FIGURES.items()}
+    empty = [
+        [str(made.layout.title.text), str(made.layout.meta)]
+        for made in drawn.values()
+        if is_nothing(made)
+    ]
+
+    def some(headings: Mapping[str, str]) -> list[Section]:
+        there = {name: h for name, h in headings.items() if not is_nothing(drawn[name])}
+        return [Section(heading, figure=drawn[name]) for name, heading in there.items()]
+
+    found = _promotion(records)
+    if records.rows:
+        text = _ranking_text(records)
+        found.append(Section("Ranking", text, drawn["ranking"], ranking_table(records)))
+    found += [*_maps(records), *some(EVIDENCE)]
+    found.append(Section("Pictures", about_pictures or NO_PICTURES, pictures=pictures))
+    found += some(COURSE)
+    troubles = troubles_table(records)
+    if troubles:
+        found.append(Section("Attempts without a result", _troubles_text(records), table=troubles))
+    if empty:
+        found.append(Section("Not shown", table=(["figure", "why"], empty)))
+    found.append(Section("Settings", records.spec.goal, table=_settings(records)))
+    return page(f"Study {records.study}", answer(records), found, repeat(records))
+
+
+def answer(records: Records) -> str:
+    """Two sentences: what won, by how much and how sure; what it cost."""
+    return f"{_won(records)} {_costs(records)}"
+
+
+def _won(records: Records) -> str:
+    rows, promoted = records.rows, records.promoted
+    if promoted:
+        return _promoted(records, promoted)
+    if not rows:
+        failed = records.counts.get("failed", 0)
+        why = f": {failed} points failed" if failed else " yet"
+        return f"Nothing has won{why}."
+    best, metric = rows[0], records.metric
+    value = f"{amount(metric, best[metric])}{_interval(best['interval'])}"
+    said = f"{_who(records, best)} leads with {value}"
+    if len(rows) == 1:
+        return f"{said}; it is the only result."
+    second = rows[1]
+    gap = abs(second[metric] - best[metric])
+    equal = sum(row["against_best"] != "worse" for row in rows[1:])
+    sure = (
+        "it is better than every other point on these images"
+        if equal == 0
+        else f"{equal} of the other {len(rows) - 1} points cannot be told from it"
+    )
+    return (
+        f"{said}, {gap:.3g} ahead of {_who(records, second)}; {sure} ({records.measured()}, one"
+        " seed, not promoted)."
+    )
+
+
+def _promoted(records: Records, promoted: Mapping[str, Any]) -> str:
+    metric, finalists = promoted["metric"], promoted["finalists"]
+    mine = next((f for f in finalists if f["point"] == promoted["point"]), finalists[0])
+    said = (
+        f"{_who(records, promoted)} was promoted: {amount(metric, mine['validation'][metric])} on"
+        f" the validation frames, mean of {mine['seeds']} fresh seeds"
+    )
+    if "test" in mine and metric in mine["test"]:
+        span = _interval(mine.get("test_interval"))
+        said += f", and {mine['test'][metric]:.4g}{span} on the test frames"
+    tests = promoted["comparisons"]
+    if promoted["verdict"] == "winner" and tests:
+        nearest = min(tests, key=lambda t: abs(t["difference"]))
+        gap, level = abs(nearest["difference"]), nearest["level"]
+        span = f"{abs(nearest['high']):.3g} to {abs(nearest['low']):.3g}"
+        return (
+            f"{said}; it beats every other finalist, the nearest by {gap:.3g}"
+            f" ({100 * level:.3g} % interval {span})."
+        )
+    if promoted["verdict"] == "no difference shown":
+        gap = max((abs(t["difference"]) for t in tests), default=0.0)
+        return (
+            f"{said}; the finalists, at most {gap:.3g} apart, cannot be told from each other, and"
+            " it is the simplest of them."
+        )
+    return f"{said}; it was the only finalist."
+
+
+def _costs(records: Records) -> str:
+    total, done = records.counts.get("total", 0), records.counts.get("done", 0)
+    lost = sum(a.outcome in ("lost", "failed") for a in records.attempts)
+    spent = hours(records.device_seconds)
+    more = f", {lost} of them lost or failed" if lost else ""
+    return (
+        f"It took {len(records.attempts)} attempts{more} and {spent} of device time; {done} of"
+        f" {total} planned points are done."
+    )
+
+
+def hours(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _who(records: Records, row: Mapping[str, Any]) -> str:
+    """The weights and what else was searched: `resnet18 with 0.6 mae + 0.4 ssim`."""
+    terms = " + ".join(f"{w:.3g} {t}" for t, w in row["weights"].items() if w)
+    rest = ", ".join(str(row["params"][n]) for n in records.searched if n in row["params"])
+    return f"{rest} with {terms}" if rest else terms
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    if not bounds:
+        return ""
+    return f" ({100 * compare.LEVEL:g} % interval {bounds[0]:.4g} to {bounds[1]:.4g})"
+
+
+def _maps(records: Records) -> list[Section]:
+    if len(records.terms) != 3:
+        return [Section("Map of the weights", "", ternary(records, "", records.metric))]
+    return [
+        Section(
+            f"Map of the weights: {name}" if name else "Map of the weights",
+            "Each corner is one term alone; dark is low. Ringed points cannot be told from the"
+            " best one.",
+            figures=[ternary(records, name, metric) for metric in records.metrics],
+        )
+        for name in records.encoders
+        if not name or any(encoder(d.point) == name for d in records.done)
+    ]
+
+
+def _ranking_text(records: Records) -> str:
+    left = len(records.rows) - MOST_ROWS
+    more = f" The first {MOST_ROWS} of {len(records.rows)} are in the table." if left > 0 else ""
+    return (
+        f"{records.measured()}; one seed each, so a verdict here is about these images and not"
+        f" about what another seed would give.{more}"
+    )
+
+
+def ranking_table(records: Records) -> tuple[list[str], list[list[str]]]:
+    shown = [m for m in records.metrics if any(row.get(m) is not None for row in records.rows)]
+    heads = ["#", "point", "id", *records.spec.loss.terms]
+    params = records.searched
+    heads += [*params, *map(label, shown), "95 % interval", "against # 1"]
+    rows = []
+    for row in records.rows[:MOST_ROWS]:
+        bounds = row["interval"]
+        rows.append(
+            [
+                str(row["rank"]),
+                str(row["number"]),
+                row["point"],
+                *(f"{row['weights'].get(t, 0):.3f}" for t in records.spec.loss.terms),
+                *(str(row["params"].get(n, "")) for n in params),
+                *(f"{row[m]:.4f}" if row.get(m) is not None else "" for m in shown),
+                f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else "",
+                row["against_best"] or "",
+            ]
+        )
+    return heads, rows
+
+
+def _promotion(records: Records) -> list[Section]:
+    promoted = records.promoted
+    if not promoted:
+        return []
+    metric = promoted["metric"]
+    tested = [
+        m for m in records.metrics if all(m in f.get("test", {}) for f in promoted["finalists"])
+    ]
+    heads = ["finalist", f"validation {label(metric)}", *(f"test {label(m)}" for m in tested)]
+    heads += ["seeds", "parameters", "against"]
+    verdicts = {t["against"]: t for t in promoted["comparisons"]}
+    rows = []
+    for finalist in promoted["finalists"]:
+        test = verdicts.get(finalist["point"])
+        rows.append(
+            [
+                _who(records, finalist)
+                + (" (promoted)" if finalist["point"] == promoted["point"] else ""),
+                f"{finalist['validation'][metric]:.4f}",
+                *(f"{finalist['test'][m]:.4f}" for m in tested),
+                str(finalist["seeds"]),
+                f"{finalist['parameters']:,.0f}" if finalist.get("parameters") else "",
+                _test(test) if test else "the best",
+            ]
+        )
+    text = (
+        f"Verdict: {promoted['verdict']}, decided at {promoted['decided_at']}. The choice is made"
+        " by a paired test on the validation frames, with fresh seeds; the test split decides"
+        f" nothing. Protocol of the test: {promoted['protocol'] or 'none'}."
+    )
+    return [Section("The promotion", text, table=(heads, rows))]
+
+
+def _test(test: Mapping[str, Any]) -> str:
+    if test["low"] is None:
+        return f"{test['difference']:+.4f}: {test['verdict']}"
+    return (
+        f"{test['difference']:+.4f} ({test['low']:+.4f} to {test['high']:+.4f}): {test['verdict']}"
+    )
+
+
+def _troubles_text(records: Records) -> str:
+    count = sum(a.outcome not in (None, "done") for a in records.attempts)
+    more = f"; the first {MOST_ROWS} of them" if count > MOST_ROWS else ""
+    return f"{count} attempts{more}. A point that was lost is tried again in its place."
+
+
+def troubles_table(records: Records) -> tuple[list[str], list[list[str]]] | None:
+    """Attempts that brought no result."""
+    found = [a for a in records.attempts if a.outcome not in (None, "done")]
+    rows = [
+        [
+            str(a.number),
+            str(a.attempt),
+            a.worker,
+            a.outcome or "",
+            a.reason or "",
+            described(a.point),
+        ]
+        for a in found[:MOST_ROWS]
+    ]
+    heads = ["point", "attempt", "worker", "outcome", "reason", "configuration"]
+    return (heads, rows) if rows else None
+
+
+def _settings(records: Records) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for part, value in records.spec.resolved().items():
+        if isinstance(value, dict):
+            rows += [[f"{part}.{key}", json.dumps(one)] for key, one in value.items()]
+        elif value is not None and part != "goal":
+            rows.append([part, json.dumps(value)])
+    return ["setting", "value"], rows
+
+
+def repeat(records: Records) -> list[str]:
+    """What names the study, its code and its data; the commands."""
+    results = [d.result for d in (*records.done, *records.full)]
+    commits = sorted({str(r["commit"]) for r in results if r.get("commit")})
+    versions: Mapping[str, str] = next(
+        (r["versions"] for r in reversed(results) if r.get("versions")), {}
+    )
+    facts = {
+        "study": records.study,
+        "digest of the settings": records.spec.digest(),
+        "digest of the data": records.data_digest or "none: no data",
+        "commit": ", ".join(commits) or "unknown: not run from a checkout",
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items())
+        or "unknown",
+    }
+    return [
+        *lines(facts),
+        "",
+        f"weightsearch verify {records.study}",
+        f"weightsearch best {records.study}",
+        f"weightsearch report {records.study} --out report.html",
+        f"weightsearch launch STUDY.toml --name {records.study}    # with the settings above",
+    ]

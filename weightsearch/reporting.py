@@ -1,0 +1,158 @@
+"""The pages that commands write: records from the database, pictures from checkpoints here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine
+
+from weightsearch.config import DEPTH_OBJECTIVE
+from weightsearch.errors import WeightsearchError
+from weightsearch.launch import devices
+from weightsearch.report import comparison, page, publish, study
+from weightsearch.report import records as recorded
+from weightsearch.report.comparison import Side
+from weightsearch.report.page import Picture
+from weightsearch.report.records import Records
+from weightsearch.store import ledger, reading
+from weightsearch.store.database import Database
+from weightsearch.whole import write_whole
+
+if TYPE_CHECKING:
+    from weightsearch.depth.panels import FramePanel
+
+log = logging.getLogger(__name__)
+
+RULE = (
+    "Validation frames chosen by a rule: of all of them in the order of {metric} per image, the"
+    " first (best), the middle one (median) and the last (worst). Depth has one colour scale within"
+    " a panel, that of the ground truth; the error's goes from -1 m (blue, too near) to 1 m (red)."
+)
+
+
+@dataclass(frozen=True)
+class Here:
+    """What this machine has."""
+
+    home: Path
+    data: Path | None
+    device: str
+
+
+def report(engine: Engine, name: str | None, out: Path, here: Here) -> dict[str, Any]:
+    """Writes a study's page; what it answers. Raises StudyError, OSError."""
+    records = recorded.read(engine, name)
+    pictures, about = _pictures(records, here)
+    page.write(out, study.report(records, pictures, about))
+    return {
+        "study": records.study,
+        "file": str(out),
+        "bytes": out.stat().st_size,
+        "answer": study.answer(records),
+        "pictures": len(pictures),
+    }
+
+
+def compare(
+    engine: Engine, studies: tuple[str, str], points: tuple[str | None, str | None], here: Here
+) -> tuple[dict[str, Any], str]:
+    """Two configurations: the verdict, and the page. Raises StudyError."""
+    first = recorded.read(engine, studies[0])
+    second = first if studies[0] == studies[1] else recorded.read(engine, studies[1])
+    a, b = comparison.sides(first, points[0], second, points[1])
+    found = comparison.compared(a, b)
+    pictures, about = _pairs(a, b, here)
+    document = comparison.report(a, b, found, pictures, about)
+    return found | {"answer": comparison.sentence(found)}, document
+
+
+def show_pictures(database: Database, name: str, here: Here) -> int:
+    """Attaches the promoted network's panels to its trial in the Optuna study, as PNG; how many.
+
+    They are a convenience: what goes wrong is logged, and nothing fails for it.
+    """
+    study = ledger.find(database.engine, name)
+    records = recorded.read(database.engine, name)
+    if not study.promoted or study.spec.objective.run != DEPTH_OBJECTIVE:
+        return 0
+    checkpoint = Path(study.promoted["checkpoint"])
+    found, why = _panels(records, checkpoint, here)
+    trial = reading.trial(database.engine, study, study.promoted)
+    if found is None or trial is None:
+        log.info("no pictures for the dashboard: %s", why or "the Optuna study is behind")
+        return 0
+    files = []
+    for panel in found:
+        file = checkpoint / "panels" / f"{panel.kind}.png"
+        file.parent.mkdir(exist_ok=True)
+        write_whole(file, panel.png)
+        files.append(file)
+    return publish.attach(database, here.home / "artifacts", trial, files)
+
+
+def _pictures(records: Records, here: Here) -> tuple[list[Picture], str]:
+    """Panels of the promoted checkpoint, where it lies here; else why there are none."""
+    if not records.promoted:
+        return [], "Nothing was promoted, so there are no pictures."
+    found, why = _panels(records, Path(records.promoted["checkpoint"]), here)
+    if found is None:
+        return [], why
+    return [
+        Picture(p.png, _alt(p, "the promoted network"), _caption(p, records)) for p in found
+    ], RULE.format(metric=records.label())
+
+
+def _pairs(a: Side, b: Side, here: Here) -> tuple[list[Picture], str]:
+    """The same frames under both, with a slider."""
+    if not a.full:
+        return [], "Only full runs keep their checkpoints, so there are no pictures."
+    ours, why = _panels(a.records, Path(a.runs[0].result["folder"]), here)
+    if ours is None:
+        return [], why
+    frames = [panel.index for panel in ours]
+    theirs, why = _panels(b.records, Path(b.runs[0].result["folder"]), here, frames)
+    if theirs is None:
+        return [], why
+    pictures = [
+        Picture(
+            p.png,
+            _alt(p, "A"),
+            f"{_caption(p, a.records)} under A, {q.value:.4g} under B. Left of the slider is A,"
+            " right of it B.",
+            q.png,
+            _alt(q, "B"),
+        )
+        for p, q in zip(ours, theirs, strict=True)
+    ]
+    return pictures, RULE.format(metric=a.records.label()) + " The rule is applied to A."
+
+
+def _panels(
+    records: Records, checkpoint: Path, here: Here, frames: Sequence[int] = ()
+) -> tuple[list[FramePanel] | None, str]:
+    if records.spec.objective.run != DEPTH_OBJECTIVE:
+        return None, "The objective is not the depth one, so there are no pictures."
+    if not checkpoint.is_dir():
+        return None, study.NO_PICTURES
+    from weightsearch.depth.panels import panels  # imports torch
+
+    device = devices.pick(here.device, 1)[0]
+    try:
+        return panels(checkpoint, records.spec, here.data, here.home, device, frames), ""
+    except WeightsearchError as error:
+        return None, f"There are no pictures: {error}"
+
+
+def _alt(panel: FramePanel, whose: str) -> str:
+    return (
+        f"Frame {panel.name} under {whose}: picture, ground truth, prediction and error side by"
+        " side, and depth along the middle row"
+    )
+
+
+def _caption(panel: FramePanel, records: Records) -> str:
+    return f"{panel.kind}: {panel.name}, {records.label()} {panel.value:.4g}"
