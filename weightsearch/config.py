@@ -13,31 +13,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from weightsearch import presets, problems
+from weightsearch.canaries import NightlySpec
 from weightsearch.errors import ConfigError, did_you_mean
+from weightsearch.parts import Count, Part, Positive, Seed
+from weightsearch.parts import Value as Value
+from weightsearch.parts import Weights as Weights
 
 DEPTH_OBJECTIVE = "weightsearch.depth.objective:run"
-
-Value = str | int | float | bool
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class Part(BaseModel):
-    """A table of a study file: frozen, and no key but the stated ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ObjectiveSpec(Part):
@@ -78,7 +63,7 @@ class DataSpec(Part):
     max_depth_m: Positive = 10.0
     limit: Count | None = None
     """At most this many frames for training and validation, whole blocks evenly spread."""
-    options: dict[str, Value] = {}
+    options: dict[str, Value] = Field(default_factory=dict)
     """Options of the reader; they are part of the pack's identity."""
 
     @model_validator(mode="after")
@@ -127,9 +112,6 @@ class Simplex(Part):
 
     grid: Literal["simplex"]
     steps: Count
-
-
-Weights = dict[str, Annotated[float, Field(ge=0)]]
 
 
 class LossSpec(Part):
@@ -250,12 +232,16 @@ class StudySpec(Part):
     model: ModelSpec | None = None
     loss: LossSpec
     train: TrainSpec = TrainSpec()
-    params: dict[str, Value | Annotated[tuple[Value, ...], Field(min_length=1)]] = {}
+    params: dict[str, Value | Annotated[tuple[Value, ...], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
     """Other parameters for the objective; a list is searched, a value is fixed."""
     sampler: SamplerSpec = SamplerSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     promote: PromoteSpec | None = PromoteSpec()
     retry: RetrySpec = RetrySpec()
+    nightly: NightlySpec | None = None
+    """What `weightsearch nightly` repeats; no part of a launched study's identity."""
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -292,6 +278,8 @@ class StudySpec(Part):
                 f"promote.seeds must be fresh, but {self.train.seed} is the search's seed"
                 " (train.seed)."
             )
+        if self.nightly is not None:
+            self.nightly.check(self.loss.terms)
         if self.sampler.kind != "grid" and self.sampler.trials is None and not self.loss.vectors():
             raise ValueError(
                 f"sampler '{self.sampler.kind}' needs a number of trials; set sampler.trials or"
@@ -310,7 +298,7 @@ class StudySpec(Part):
 
     def digest(self) -> str:
         """Twelve hex digits that change whenever anything does that a result depends on."""
-        facts = {k: v for k, v in self.resolved().items() if k not in ("goal", "retry")}
+        facts = {k: v for k, v in self.resolved().items() if k not in ("goal", "retry", "nightly")}
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 
-from weightsearch import space
+from weightsearch import presets, space
+from weightsearch.canaries import CanarySpec
 from weightsearch.config import StudySpec
-from weightsearch.errors import ConfigError
+from weightsearch.errors import ConfigError, did_you_mean
 from weightsearch.space import Point
 
 STARTUP = 10
@@ -30,6 +31,8 @@ class Plan:
     """None: a place that is filled at claim time."""
     equivalent_left_out: int
     """Points that would have repeated another's direction."""
+    seeds: tuple[int, ...] | None = None
+    """One for each point, where they are not all trained with the study's."""
 
 
 def plan(spec: StudySpec) -> Plan:
@@ -38,6 +41,47 @@ def plan(spec: StudySpec) -> Plan:
     if not drawn.points:
         raise ConfigError("a study must have at least one point, but its grid is empty.")
     return drawn
+
+
+def canary(spec: StudySpec, asked: CanarySpec) -> Point:
+    """The configuration of a canary.
+
+    Raises ConfigError where it is none that the study could try.
+    """
+    options, where = space.choices(spec), f"canary '{asked.name}'"
+    for name, value in asked.params.items():
+        if name not in options:
+            raise ConfigError(f"{where}: unknown parameter '{name}'; {did_you_mean(name, options)}")
+        if value not in options[name]:
+            raise ConfigError(
+                f"{where}: {name} must be one of the study's, {list(options[name])}, but is"
+                f" {value!r}."
+            )
+    params = {n: values[0] for n, values in options.items() if len(values) == 1} | asked.params
+    if lacking := options.keys() - params.keys():
+        raise ConfigError(
+            f"{where}: its params must say which {' and '.join(sorted(lacking))}, as the study has"
+            " several."
+        )
+    written = presets.tables(asked.weights, spec.loss.terms)
+    weights = {term: space.exact(float(written.get(term, 0.0))) for term in spec.loss.terms}
+    return Point(
+        space.canonical(weights, space.are_directions(spec.loss, spec.train)),
+        {name: params[name] for name in options},
+    )
+
+
+def canaries(spec: StudySpec) -> Plan:
+    """Every canary of the study with every seed. Raises ConfigError."""
+    assert spec.nightly is not None
+    found: dict[str, str] = {}
+    pairs = []
+    for asked in spec.nightly.canaries:
+        point = canary(spec, asked)
+        if (other := found.setdefault(point.key(), asked.name)) != asked.name:
+            raise ConfigError(f"canaries must differ, but '{other}' and '{asked.name}' are one.")
+        pairs += [(point, seed) for seed in spec.nightly.seeds]
+    return Plan(tuple(p for p, _ in pairs), 0, tuple(seed for _, seed in pairs))
 
 
 def _grid(spec: StudySpec) -> Plan:

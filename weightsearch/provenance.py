@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from functools import cache
@@ -12,24 +13,43 @@ PACKAGES = ("weightsearch", "torch", "timm", "optuna", "numpy", "h5py")
 
 
 @cache
-def commit() -> str | None:
-    """The commit of this checkout, with `-dirty` where files differ; None outside of one."""
-    folder = Path(__file__).parent
+def commit(file: Path = Path(__file__)) -> str | None:
+    """The commit of the checkout that holds a file, this program's without one; with `-dirty` where
+    files differ from it; None outside of one."""
+    head = _git(file, "rev-parse", "HEAD") if _is_tracked(file) else None
+    return head and head + ("-dirty" if _git(file, "status", "--porcelain", "-uno") else "")
 
-    def git(*arguments: str) -> str | None:
-        try:
-            asked = subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return asked.stdout.strip()
 
+def state(file: Path) -> str:
+    """A short name for the code at work: the commit, and a digest of what differs from it.
+
+    Of the checkout that holds the file, else of this program's, else this program's version.
+    """
+    found = next((f for f in (file, Path(__file__)) if _is_tracked(f)), None)
+    if found is None:
+        return f"v{metadata.version('weightsearch')}"
+    head, changed = _git(found, "rev-parse", "HEAD"), _git(found, "diff", "HEAD")
+    digest = hashlib.sha256((changed or "").encode()).hexdigest()[:6]
+    return str(head)[:10] + (f"-{digest}" if changed else "")
+
+
+def _is_tracked(file: Path) -> bool:
     # A package that lies in somebody else's repository (a virtual environment) has no commit.
-    if git("ls-files", "--error-unmatch", str(Path(__file__))) is None:
+    return _git(file, "ls-files", "--error-unmatch", str(file.resolve())) is not None
+
+
+def _git(file: Path, *arguments: str) -> str | None:
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(file.resolve().parent), *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
         return None
-    head = git("rev-parse", "HEAD")
-    return head and head + ("-dirty" if git("status", "--porcelain", "-uno") else "")
+    return asked.stdout.strip()
 
 
 @cache

@@ -55,12 +55,9 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
     Raises WeightsearchError for whatever the user can put right; KeyboardInterrupt leaves a state
     that the same launch continues.
     """
-    placed = PLACED[request.on](request.device, request.workers)
-    # What another machine has cannot be found out here.
-    here = placed[0] if request.on == "local" else "cpu"
-    study = _prepare(database, spec, request, here)
+    study = prepare(database, spec, request)
     failpoints.reach("after-plan")
-    _work(database, study, SEARCH, "search", placed, request)
+    work(database, study, SEARCH, "search", request)
     failpoints.reach("after-search")
     rows = ranking(spec, reading.done(database.engine, study))
     if not rows:
@@ -71,7 +68,7 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
     verdict = None
     if request.promote and spec.promote is not None:
         verdict = promote_study(database, study, request)
-    _mirror(database, study)
+    mirror(database, study)
     return {
         "study": study.name,
         "points": reading.counts(database.engine, study),
@@ -90,19 +87,26 @@ def promote_study(database: Database, study: Study, request: Request) -> dict[st
         ledger.record_data(database.engine, study, _pack(study.spec, request)[1])
     promote.plan(database.engine, study)
     failpoints.reach("after-promotion-plan")
-    placed = PLACED[request.on](request.device, request.workers)
-    _work(database, study, PROMOTION, "promotion", placed, request)
+    work(database, study, PROMOTION, "promotion", request)
     failpoints.reach("after-promotion-runs")
     return promote.decide(database.engine, study)
 
 
-def _prepare(database: Database, spec: StudySpec, request: Request, device: str) -> Study:
-    """The study, planned; its data packed. Nothing is planned before everything was checked."""
+def prepare(
+    database: Database, spec: StudySpec, request: Request, planned: plan.Plan | None = None
+) -> Study:
+    """The study, planned (as its sampler says, without `planned`); its data packed.
+
+    Nothing is planned before everything was checked. Raises WeightsearchError.
+    """
+    placed = PLACED[request.on](request.device, request.workers)
+    # What another machine has cannot be found out here.
+    device = placed[0] if request.on == "local" else "cpu"
     known = _known(database, request.name)
     packed, digest = _pack(spec, request) if spec.data is not None else (None, None)
     if not known:
         preflight.check(spec, device, packed, request.path)
-    study = ledger.create(database.engine, request.name, spec, plan.plan(spec))
+    study = ledger.create(database.engine, request.name, spec, planned or plan.plan(spec))
     if digest is not None:
         ledger.record_data(database.engine, study, digest)
     control.set_budget(database.engine, study, request.budget)
@@ -146,20 +150,17 @@ def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
         return whole, opened.digest
 
 
-def _work(
-    database: Database,
-    study: Study,
-    rung: int,
-    title: str,
-    placed: Sequence[str],
-    request: Request,
-) -> None:
-    """Runs workers until the rung is done; shows how far it is."""
+def work(database: Database, study: Study, rung: int, title: str, request: Request) -> None:
+    """Runs workers until the rung is done, or the budget used up; shows how far it is.
+
+    Raises WeightsearchError where neither can be reached.
+    """
     engine = database.engine
     counts = reading.counts(engine, study, rung)
     open_points = counts["waiting"] + counts["leased"] + counts["paused"]
     if not open_points:
         return
+    placed = PLACED[request.on](request.device, request.workers)
     command = Command(
         study=study.name,
         data=request.data,
@@ -221,7 +222,7 @@ def _environment(database: Database, request: Request) -> dict[str, str]:
     return found
 
 
-def _mirror(database: Database, study: Study) -> None:
+def mirror(database: Database, study: Study) -> None:
     """The last look, so that the Optuna study is whole when the launch ends; what is seen beside it
     is a convenience, and no reason to fail."""
     from weightsearch.report.publish import publish

@@ -79,7 +79,11 @@ def create(engine: Engine, name: str, spec: StudySpec, plan: Plan) -> Study:
 
     Two processes may ask at once. Raises StudyError where another study has the name.
     """
-    rows = [_row(0, n, point, spec.train.seed, SEARCH) for n, point in enumerate(plan.points)]
+    seeds = plan.seeds or (spec.train.seed,) * len(plan.points)
+    rows = [
+        _row(0, number, point, seed, SEARCH)
+        for number, (point, seed) in enumerate(zip(plan.points, seeds, strict=True))
+    ]
     with engine.begin() as connection:
         made = connection.execute(
             upsert(studies)

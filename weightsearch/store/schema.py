@@ -1,6 +1,7 @@
 """The tables of the ledger, and the one place that creates and upgrades them.
 
 ws_studies ──< ws_points ──< ws_attempts        ws_workers       ws_meta (schema version)
+ws_nights ──< ws_baselines                      (nights of a sweep that is repeated)
 
 A point is waiting → leased → done | failed; a leased point goes back to waiting when it is given
 up, or stays paused where a checkpoint waits for it. `attempt` only ever grows: together with the
@@ -35,7 +36,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from weightsearch.errors import StorageError
 
-VERSION = 2
+VERSION = 3
 OLDEST_SERVER = 14  # major version of PostgreSQL
 MIGRATION_LOCK = 0x77656967  # an advisory lock's key: "weig"
 
@@ -142,6 +143,35 @@ workers = Table(
     Column("stopped_at", DateTime(timezone=True)),
 )
 
+nights = Table(
+    "ws_nights",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("sweep", Text, nullable=False),  # what is repeated: the study file's name
+    Column("night", Text, nullable=False),  # date and commit
+    Column("digest", Text, nullable=False),  # of the study with its canaries and seeds
+    Column("commit", Text, nullable=False),
+    Column("began_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("verdict", JSONB(none_as_null=True)),
+    Column("final", Boolean, nullable=False, server_default="false"),  # nothing may replace it
+    UniqueConstraint("sweep", "night", name="ws_night_once"),
+)
+
+baselines = Table(
+    "ws_baselines",  # rows are only ever added: the newest of a sweep counts
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("sweep", Text, nullable=False),
+    Column("night_id", ForeignKey("ws_nights.id"), nullable=False),  # where its values are from
+    Column("digest", Text, nullable=False),  # of what the canaries' values depend on
+    Column("measured", JSONB, nullable=False),
+    Column("accepted_by", Text, nullable=False),
+    Column("accepted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("why", Text, nullable=False),
+    Column("previous_id", ForeignKey("ws_baselines.id")),
+    Index("ws_baseline_newest", "sweep", "id"),
+)
+
 MIGRATIONS = {
     1: (
         "ALTER TABLE ws_studies ADD state TEXT NOT NULL DEFAULT 'running', ADD state_reason TEXT,"
@@ -150,6 +180,18 @@ MIGRATIONS = {
         "CREATE INDEX ws_point_leased ON ws_points (study_id, lease_until) WHERE state = 'leased'",
         "UPDATE ws_attempts SET trial_id = NULL WHERE trial_id = -1",
         "CREATE INDEX ws_attempt_unshown ON ws_attempts (point_id) WHERE NOT mirrored_end",
+    ),
+    2: (
+        "CREATE TABLE ws_nights (id BIGSERIAL PRIMARY KEY, sweep TEXT NOT NULL,"
+        " night TEXT NOT NULL, digest TEXT NOT NULL, commit TEXT NOT NULL,"
+        " began_at TIMESTAMPTZ NOT NULL DEFAULT now(), verdict JSONB,"
+        " final BOOLEAN NOT NULL DEFAULT false, CONSTRAINT ws_night_once UNIQUE (sweep, night))",
+        "CREATE TABLE ws_baselines (id BIGSERIAL PRIMARY KEY, sweep TEXT NOT NULL,"
+        " night_id BIGINT NOT NULL REFERENCES ws_nights (id), digest TEXT NOT NULL,"
+        " measured JSONB NOT NULL, accepted_by TEXT NOT NULL,"
+        " accepted_at TIMESTAMPTZ NOT NULL DEFAULT now(), why TEXT NOT NULL,"
+        " previous_id BIGINT REFERENCES ws_baselines (id))",
+        "CREATE INDEX ws_baseline_newest ON ws_baselines (sweep, id)",
     ),
 }
 """By the version they start from: what makes the next one of it."""

@@ -1,0 +1,189 @@
+"""Commands about a sweep that is repeated every night."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from weightsearch import config
+from weightsearch.cli_common import (
+    Data,
+    Device,
+    Json,
+    On,
+    Storage,
+    check_on,
+    interrupt_on_sigterm,
+    open_storage,
+    print_answer,
+)
+from weightsearch.errors import ConfigError
+from weightsearch.whole import write_whole
+
+HISTORY = 90  # nights on a page
+
+
+class RunByDefault(TyperGroup):
+    """`nightly STUDY` is `nightly run STUDY`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=RunByDefault,
+    no_args_is_help=True,
+    help="A sweep that is repeated every night and judged: `nightly STUDY` is `nightly run STUDY`.",
+)
+
+Sweep = Annotated[
+    str | None, typer.Argument(help="The sweep: its study file's name; that of the newest night.")
+]
+
+
+@app.command()
+def run(
+    study: Annotated[
+        str, typer.Argument(help="A file with a table [nightly], or the name of one in studies/.")
+    ],
+    budget: Annotated[
+        str | None, typer.Option(help="Wall-clock time, like 5h; a night that needs more exits 4.")
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option(help="YYYY-MM-DD, to go on with that night; today's without it.")
+    ] = None,
+    commit: Annotated[
+        str | None, typer.Option(help="Names the code; the study file's git checkout without it.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The sweep's name; the study file's without it.")
+    ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="Write the verdict there; else to $GITHUB_STEP_SUMMARY, where set."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the verdict there as a page that opens offline.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; one per GPU, or one on the CPU.")
+    ] = None,
+    device: Device = "auto",
+    data: Data = None,
+    storage: Storage = None,
+    on: On = "local",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run tonight's canaries and search, or go on with them, and compare with the baseline.
+
+    Exit 0: no regression; 3: a metric got worse; 4: not enough was done to judge.
+
+    Example: weightsearch nightly run nightly-cpu --budget 1h
+    """
+    from weightsearch import budget as budgets
+    from weightsearch import night_text, nightly, provenance
+    from weightsearch.launch.session import Request
+
+    check_on(on)
+    file = config.study_file(study)
+    spec = config.load(file)
+    limit = budgets.parse([budget] if budget else ())
+    if limit is not None and limit.seconds is None:
+        raise ConfigError(f"--budget of a night must be a time, like 5h, but got '{budget}'.")
+    if date is not None and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
+        raise ConfigError(f"--date must be YYYY-MM-DD, but got '{date}'.")
+    for option, text in (("name", name), ("commit", commit)):
+        if text is not None and not re.fullmatch(r"[\w][\w.+-]*", text):
+            raise ConfigError(f"--{option} must be letters, digits and . _ + -, but got '{text}'.")
+    asked = nightly.Asked(
+        sweep=name or file.stem,
+        commit=commit[:40] if commit else provenance.state(file),
+        date=date,
+        request=Request(
+            name="",
+            home=config.home(),
+            data=Path(os.path.realpath(data)) if data else None,
+            device=device,
+            workers=workers,
+            on=on,
+            budget=limit,
+            promote=False,
+            quiet=quiet,
+            path=(str(Path.cwd()), str(file.resolve().parent)),
+        ),
+    )
+    interrupt_on_sigterm()
+    database = open_storage(storage)
+    found = nightly.run(database, spec, asked)
+    _publish(night_text.markdown(found), markdown)
+    if html is not None:
+        from weightsearch import night_page  # imports plotly
+
+        nights = nightly.history(database.engine, asked.sweep, HISTORY)["nights"]
+        write_whole(html, night_page.document(found, nights).encode())
+    print_answer(found, as_json, night_text.told)
+    sys.exit(nightly.EXIT[found["verdict"]])
+
+
+def _publish(text: str, markdown: Path | None) -> None:
+    """Into the named file; else at the end of the CI job's summary, where there is one."""
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if markdown is not None:
+        write_whole(markdown, text.encode())
+    elif summary:
+        with Path(summary).open("a", encoding="utf-8") as page:
+            page.write(text)
+
+
+@app.command()
+def accept(
+    why: Annotated[str, typer.Option(help="Why these values are good; kept with them.")],
+    sweep: Sweep = None,
+    night: Annotated[
+        str | None, typer.Option(help="As `nightly history` names it; the newest without it.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Who accepts; $GITHUB_ACTOR or this user without it.")
+    ] = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Make a night's values the baseline that later nights are judged by.
+
+    Example: weightsearch nightly accept nightly-cpu --why "first night, values as in the paper"
+    """
+    from weightsearch import night_text, nightly
+
+    if not why.strip():
+        raise ConfigError("--why must say why these values are good, but is empty.")
+    who = by or os.environ.get("GITHUB_ACTOR") or f"{getpass.getuser()}@{platform.node()}"
+    answer = nightly.accept(open_storage(storage).engine, sweep, night, who, why.strip())
+    print_answer(answer, as_json, night_text.accepted)
+
+
+@app.command()
+def history(
+    sweep: Sweep = None,
+    last: Annotated[int, typer.Option(min=1, help="So many nights.")] = 30,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Nights with their verdicts, and baselines with who accepted them and why.
+
+    Example: weightsearch nightly history nightly-cpu
+    """
+    from weightsearch import night_text, nightly
+
+    answer: dict[str, Any] = nightly.history(open_storage(storage).engine, sweep, last)
+    print_answer(answer, as_json, night_text.history)

@@ -1,0 +1,163 @@
+"""Whether a night is worse than its baseline: the statistics of `weightsearch nightly`.
+
+A canary is trained with the same n seeds every night. The same code on the same machine repeats its
+values to the last bit, which is evidence of nothing; after a harmless change (another order of
+additions, another card) they are new draws, more or less like the old ones. A metric is worse
+where its mean has left one of two bands, which both come from replicates over seeds:
+
+- t sqrt(2 / n) s, where s is the spread of the baseline's seeds. It holds when tonight's runs have
+  nothing in common with the baseline's. Tonight's spread has no part in it: a fault that scatters
+  the runs must not widen it.
+- t s_d / sqrt(n), where s_d is the spread of the paired differences, seed by seed: a fault that
+  makes every seed worse by about as much is found though it is smaller. Never narrower than
+  sqrt(2 / n) s, one standard error of the difference between two sets of new seeds: less than that
+  is not worth a night's alarm, and other hardware shifts everything by a little.
+
+t is Student's quantile with n - 1 degrees of freedom. All of a night's tests together keep the
+level (Bonferroni; whether any of them rejects is the same under Holm, and the first band stays
+where it is from night to night). Only worse raises.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean as mean
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import stdtrit
+
+LEVEL = 0.98
+"""Of a whole night, one-sided."""
+
+LARGER_IS_BETTER = ("delta1", "delta2", "delta3")
+"""Guards that do not go the metric's way."""
+
+Moved = Literal["worse", "better", "within the band", "no spread"]
+Measured = Mapping[str, Any]
+"""What is kept of a night: `{"canaries": {name: {"seeds": {"1": {metric: value}}}}, "best": ...}`;
+a seed of which the loss was no number has no metrics."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one canary, or of the search's best (`canary` is None)."""
+
+    canary: str | None
+    metric: str
+    baseline: float
+    tonight: float | None
+    """None where the loss was no number."""
+    difference: float | None
+    band: float
+    """How far the mean may lie from the baseline's, whatever the seeds."""
+    paired_band: float | None
+    """How far, where every seed moved by about as much; None of a single run."""
+    seeds: int
+    worse_seeds: int
+    moved: Moved
+
+
+def smaller_is_better(metric: str, objective: str, minimize: bool) -> bool:
+    """The objective's metric goes as the study says, and so do its guards, where not known."""
+    return minimize if metric == objective else metric not in LARGER_IS_BETTER and minimize
+
+
+def compare(
+    baseline: Measured, tonight: Measured, metrics: Mapping[str, bool], level: float = LEVEL
+) -> list[Row]:
+    """A row per canary of tonight and metric, then one for the search's best.
+
+    `metrics` says of each whether smaller is better; the first is the objective's.
+    """
+    # As many as there can be, so that a night that is cut short has the same band.
+    tests = 2 * len(baseline["canaries"]) * len(metrics) + bool(baseline.get("best"))
+    rows = []
+    for name, now in tonight["canaries"].items():
+        before = baseline["canaries"][name]
+        t = _quantile(len(before["seeds"]), tests, level)
+        for metric, smaller in metrics.items():
+            old = [run[metric] for run in before["seeds"].values()]
+            new = [now["seeds"][seed].get(metric) for seed in before["seeds"]]
+            rows.append(_canary(name, metric, old, new, smaller, t))
+    if baseline.get("best") and tonight.get("best"):
+        metric, smaller = next(iter(metrics.items()))
+        seeds = min(len(canary["seeds"]) for canary in baseline["canaries"].values())
+        rows.append(_best(baseline, tonight, metric, smaller, _quantile(seeds, tests, level)))
+    return rows
+
+
+def limit(row: Row) -> float:
+    """The narrower band: what decides."""
+    return row.band if row.paired_band is None else min(row.band, row.paired_band)
+
+
+def _quantile(seeds: int, tests: int, level: float) -> float:
+    return float(stdtrit(seeds - 1, 1 - (1 - level) / tests))
+
+
+def _canary(
+    name: str,
+    metric: str,
+    old: Sequence[float],
+    new: Sequence[float | None],
+    smaller: bool,
+    t: float,
+) -> Row:
+    """A canary's runs, seed by seed, old and new."""
+    seeds, spread, error = len(old), _spread(old), math.sqrt(2 / len(old))
+    width = t * error * spread
+    behind = sum(b is None or (b > a if smaller else b < a) for a, b in zip(old, new, strict=True))
+    numbers = [value for value in new if value is not None]
+    if len(numbers) < seeds:
+        return Row(name, metric, mean(old), None, None, width, None, seeds, behind, "worse")
+    apart = [b - a for a, b in zip(old, numbers, strict=True)]
+    paired = max(t * _spread(apart) / math.sqrt(seeds), error * spread)
+    difference = mean(apart)
+    moved = _moved(difference, min(width, paired), smaller)
+    return Row(
+        name, metric, mean(old), mean(numbers), difference, width, paired, seeds, behind, moved
+    )
+
+
+def _best(baseline: Measured, tonight: Measured, metric: str, smaller: bool, t: float) -> Row:
+    """One run each: a single run varies as the canaries' do, on average."""
+    spreads = [
+        _spread([run[metric] for run in canary["seeds"].values()])
+        for canary in baseline["canaries"].values()
+    ]
+    width = t * math.sqrt(2 * mean(s**2 for s in spreads))
+    old, new = baseline["best"]["value"], tonight["best"]["value"]
+    moved = _moved(new - old, width, smaller)
+    behind = int(new > old if smaller else new < old)
+    return Row(None, metric, old, new, new - old, width, None, 1, behind, moved)
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Their standard deviation; exactly 0 where all are one."""
+    return 0.0 if min(values) == max(values) else float(np.std(values, ddof=1))
+
+
+def _moved(difference: float, width: float, smaller: bool) -> Moved:
+    if width == 0:
+        return "no spread"
+    if abs(difference) <= width:
+        return "within the band"
+    return "worse" if (difference > 0) == smaller else "better"
+
+
+def scenes(
+    before: Sequence[Sequence[float]],
+    now: Sequence[Sequence[float]],
+    groups: Sequence[str],
+    smaller: bool,
+) -> list[tuple[str, float]]:
+    """How much each scene moved, (seeds, images) against (seeds, images), the worst first."""
+    by_scene: dict[str, list[float]] = {}
+    for old, new in zip(before, now, strict=True):
+        for a, b, group in zip(old, new, groups, strict=True):
+            by_scene.setdefault(group, []).append(b - a)
+    moved = [(group, mean(values)) for group, values in by_scene.items()]
+    return sorted(moved, key=lambda row: row[1], reverse=smaller)

@@ -1,0 +1,295 @@
+"""What a night has brought, and the verdict on it.
+
+A night is two ordinary studies, named after it: its canaries, each with every seed, and its search.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+
+from weightsearch import compare, drift, plan, presets
+from weightsearch.config import SamplerSpec, StudySpec
+from weightsearch.drift import Row
+from weightsearch.space import decimals
+from weightsearch.store import ledger, nights, reading
+from weightsearch.store.ledger import Study
+from weightsearch.store.nights import Baseline, Night
+
+OK, REGRESSION, NOT_JUDGED = "ok", "regression", "not judged"
+CANARIES, SEARCH = "canaries", "search"
+MOST_MOVED = 3  # scenes that are named
+
+
+def study_name(night: Night, part: str) -> str:
+    return f"{night.sweep}-{night.night}-{part}"
+
+
+def canary_study(spec: StudySpec) -> StudySpec:
+    """The canaries as a study of its own."""
+    assert spec.nightly is not None
+    written = tuple(presets.tables(c.weights, spec.loss.terms) for c in spec.nightly.canaries)
+    loss = spec.loss.model_copy(update={"weights": written})
+    return spec.model_copy(update={"loss": loss, "sampler": SamplerSpec(), "promote": None})
+
+
+def search_study(spec: StudySpec) -> StudySpec | None:
+    """What is searched every night; None where nothing is."""
+    assert spec.nightly is not None
+    if not spec.nightly.trials:
+        return None
+    sampler = spec.sampler.model_copy(update={"trials": spec.nightly.trials})
+    return spec.model_copy(update={"sampler": sampler, "promote": None, "nightly": None})
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a night's studies have brought so far."""
+
+    spec: StudySpec
+    """Of the canaries."""
+    digest: str
+    """Of all that the canaries' values depend on, but the code."""
+    measured: dict[str, Any]
+    """As `drift.Measured`, of the canaries with every seed done; values per image beside it."""
+    lacking: list[str]
+    """What is not done, and why."""
+
+
+def measure(engine: Engine, night: Night) -> Found:
+    """Reads the night's studies. Raises StudyError where they were deleted."""
+    study = ledger.find(engine, study_name(night, CANARIES))
+    spec = study.spec
+    assert spec.nightly is not None
+    kept = (spec.objective.metric, *spec.objective.guards)
+    runs = reading.done(engine, study)
+    values: dict[str, Any] = {}
+    lacking = []
+    for asked in spec.nightly.canaries:
+        point = plan.canary(spec, asked)
+        mine = {r.seed: r.result for r in runs if r.point.key() == point.key()}
+        if len(mine) < len(spec.nightly.seeds):
+            lacking.append(
+                f"canary {asked.name} has {len(mine)} of {len(spec.nightly.seeds)} seeds done"
+            )
+            continue
+        seeds = {str(seed): mine[seed] for seed in spec.nightly.seeds}
+        values[asked.name] = {
+            "point": point.id(),
+            "seeds": {s: _only(kept, result["metrics"]) for s, result in seeds.items()},
+            "samples": {s: _only(kept, r.get("samples", {})) for s, r in seeds.items()},
+            "groups": next((r["groups"] for r in seeds.values() if r.get("groups")), []),
+        }
+    lacking += sorted({str(row["reason"]) for row in reading.failed(engine, study)})
+    measured = {"canaries": values, "search": None, "best": None}
+    measured |= _circumstances([run.result for run in runs])
+    if spec.nightly.trials:
+        measured |= _searched(engine, night, lacking)
+    return Found(spec, _settings(study), measured, lacking)
+
+
+def _only(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
+
+
+def _circumstances(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """On what it was measured: where that differs from the baseline's, the verdict says so."""
+    return {
+        "devices": sorted({r["device"].partition(":")[0] for r in results if r.get("device")}),
+        "hosts": sorted({r["host"] for r in results if r.get("host")}),
+        "versions": dict(results[0].get("versions") or {}) if results else {},
+    }
+
+
+def _searched(engine: Engine, night: Night, lacking: list[str]) -> dict[str, Any]:
+    """The best of the search, once that has come to its end; `lacking` gets what is not done."""
+    study = ledger.find(engine, study_name(night, SEARCH))
+    counts = reading.counts(engine, study)
+    leader = reading.leader(engine, study)
+    if counts["done"] + counts["failed"] < counts["total"] or leader is None:
+        lacking.append(f"the search has {counts['done']} of {counts['total']} points done")
+        return {}
+    point, value = leader
+    best = {"value": value, "weights": decimals(point.weights), "params": dict(point.params)}
+    return {"best": best, "search": study.spec.digest()}
+
+
+def digest(spec: StudySpec) -> str:
+    """Twelve hex digits of all that a night depends on: the study with its canaries and seeds."""
+    assert spec.nightly is not None
+    return _digest({"study": spec.digest(), "nightly": spec.nightly.model_dump(mode="json")})
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _settings(study: Study) -> str:
+    """Of what the canaries' values depend on, whatever is searched around them."""
+    assert study.spec.nightly is not None
+    facts = study.spec.resolved()
+    kept = {name: facts[name] for name in ("objective", "data", "train", "evaluate")}
+    kept["model"] = facts["model"] and facts["model"] | {"encoder": None, "decoder": None}
+    kept["seeds"] = facts["nightly"]["seeds"]
+    kept["canaries"] = {
+        canary.name: plan.canary(study.spec, canary).key() for canary in study.spec.nightly.canaries
+    }
+    return _digest(kept | {"data_digest": study.data_digest})
+
+
+def verdict(engine: Engine, night: Night, cut: Sequence[str] = ()) -> dict[str, Any]:
+    """Whether the night is worse than the baseline, in which metrics, and whether the code or the
+    search moved; `cut` says why it ended early."""
+    found, baseline = measure(engine, night), nights.baseline(engine, night.sweep)
+    reasons = [*found.lacking, *cut]
+    rows: list[Row] = []
+    notes: list[str] = []
+    if baseline is None:
+        reasons.append(
+            "there is no baseline; once the values are good, `weightsearch nightly accept"
+            f" {night.sweep} --why TEXT` makes one of them"
+        )
+    elif baseline.digest != found.digest:
+        reasons.append(
+            f"the baseline of {baseline.night} was accepted for other canaries, settings or data;"
+            f" `weightsearch nightly accept {night.sweep} --why TEXT` makes another"
+        )
+    else:
+        rows, notes = _rows(found, baseline)
+        reasons += [
+            f"the seeds of {row.canary} all gave one {row.metric}, so there is no band"
+            for row in rows
+            if row.moved == "no spread" and row.metric == found.spec.objective.metric
+        ]
+    worse = [row for row in rows if row.moved == "worse"]
+    word = REGRESSION if worse else NOT_JUDGED if reasons else OK
+    return {
+        "sweep": night.sweep,
+        "night": night.night,
+        "commit": night.commit,
+        "began_at": night.began_at.isoformat(timespec="seconds"),
+        "verdict": word,
+        "answer": answer(word, rows, reasons),
+        "moved": _moved(rows),
+        "metric": found.spec.objective.metric,
+        "level": drift.LEVEL,
+        "rows": [asdict(row) | _evidence(row, found, baseline) for row in rows],
+        "reasons": reasons,
+        "notes": notes,
+        "baseline": baseline.shown() if baseline is not None else None,
+        "measured": means_only(found.measured),
+        "studies": [study_name(night, part) for part in (CANARIES, SEARCH)[: 1 + _searches(found)]],
+    }
+
+
+def _searches(found: Found) -> bool:
+    assert found.spec.nightly is not None
+    return found.spec.nightly.trials > 0
+
+
+def _rows(found: Found, baseline: Baseline) -> tuple[list[Row], list[str]]:
+    """The comparisons, and what else is not as it was."""
+    goal = found.spec.objective
+    minimize = goal.direction == "minimize"
+    common = set.intersection(
+        *(
+            set(run)
+            for canary in baseline.measured["canaries"].values()
+            for run in canary["seeds"].values()
+        )
+    )
+    metrics = {
+        name: drift.smaller_is_better(name, goal.metric, minimize)
+        for name in dict.fromkeys((goal.metric, *goal.guards))
+        if name in common
+    }
+    before, now = dict(baseline.measured), dict(found.measured)
+    notes = []
+    if before["search"] and now["search"] and before["search"] != now["search"]:
+        before["best"] = None
+        notes.append("the search has other settings than the baseline's: its best is not compared")
+    for name in ("devices", "versions"):
+        if now[name] and before[name] != now[name]:
+            notes.append(f"{name}: {_difference(before[name], now[name])}")
+    return drift.compare(before, now, metrics), notes
+
+
+def _difference(before: Any, now: Any) -> str:
+    if isinstance(before, dict):
+        changed = [n for n in {**before, **now} if before.get(n) != now.get(n)]
+        return ", ".join(f"{n} {before.get(n, '-')} before, {now.get(n, '-')} now" for n in changed)
+    return f"{' '.join(before)} before, {' '.join(now)} now"
+
+
+def _moved(rows: Sequence[Row]) -> str:
+    """Whose doing it is: canaries move with the code, the best also with the search."""
+    moved = [row for row in rows if row.moved in ("worse", "better")]
+    code = any(row.canary is not None for row in moved)
+    search = any(row.canary is None for row in moved)
+    return {(1, 1): "code and search", (1, 0): "code", (0, 1): "search"}.get(
+        (code, search), "nothing"
+    )
+
+
+def answer(word: str, rows: Sequence[Row], reasons: Sequence[str]) -> str:
+    """The verdict in one or two sentences."""
+    worse = [row for row in rows if row.moved == "worse"]
+    if word == REGRESSION:
+        said = "; ".join(map(described, worse))
+        by_code = any(row.canary is not None for row in worse)
+        why = (
+            "The canaries moved, so it is the code, the data or the machine, not the search."
+            if by_code
+            else "No canary got worse, so it is the search that changed."
+        )
+        return f"Worse than the baseline: {said}. {why}"
+    if word == NOT_JUDGED:
+        return f"Not enough was done to judge: {'; '.join(reasons)}."
+    better = [row for row in rows if row.moved == "better"]
+    said = f"No regression: of {len(rows)} comparisons with the baseline none is worse."
+    return f"{said} Better: {'; '.join(map(described, better))}." if better else said
+
+
+def described(row: Row) -> str:
+    """`rmse of canary equal 0.9120 against 0.8061 (+0.1059, band 0.0810, worse with 8 of 8 seeds)`,
+    the band being the one that decides."""
+    what = f"{row.metric} of {f'canary {row.canary}' if row.canary else 'the best of the search'}"
+    if row.tonight is None or row.difference is None:
+        return f"{what} is no number ({row.baseline:.4f} before)"
+    seeds = f", worse with {row.worse_seeds} of {row.seeds} seeds" if row.canary else ""
+    return (
+        f"{what} {row.tonight:.4f} against {row.baseline:.4f}"
+        f" ({row.difference:+.4f}, band {drift.limit(row):.4f}{seeds})"
+    )
+
+
+def _evidence(row: Row, found: Found, baseline: Baseline | None) -> dict[str, Any]:
+    """Of a canary with values per image: the paired interval, and the scenes that moved most."""
+    if row.canary is None or row.tonight is None or baseline is None:
+        return {"paired": None, "scenes": []}
+    before, now = baseline.measured["canaries"][row.canary], found.measured["canaries"][row.canary]
+    old = [before["samples"][seed].get(row.metric, []) for seed in before["seeds"]]
+    new = [now["samples"][seed].get(row.metric, []) for seed in before["seeds"]]
+    if not all(old) or not all(new) or before["groups"] != now["groups"]:
+        return {"paired": None, "scenes": []}
+    goal = found.spec.objective
+    smaller = drift.smaller_is_better(row.metric, goal.metric, goal.direction == "minimize")
+    pair = compare.paired(new, old, now["groups"], smaller)
+    named = drift.scenes(old, new, now["groups"], smaller)[:MOST_MOVED] if now["groups"] else []
+    span = None if pair.low is None else [pair.low, pair.high]
+    return {"paired": span, "scenes": [list(scene) for scene in named]}
+
+
+def means_only(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the values per image, which stay in the night's studies and in the baseline."""
+    canaries = {
+        name: {"point": canary["point"], "seeds": canary["seeds"]}
+        for name, canary in measured["canaries"].items()
+    }
+    return {**measured, "canaries": canaries}

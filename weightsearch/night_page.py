@@ -1,0 +1,60 @@
+"""A night as a page of evidence: the verdict, each comparison, and the nights before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from weightsearch.night_text import HEADINGS, cells
+from weightsearch.report.nights import Night, history
+from weightsearch.report.page import Section, page
+
+WORDS = {"within the band": "not distinguishable"}
+
+
+def document(verdict: Mapping[str, Any], nights: Sequence[Mapping[str, Any]]) -> str:
+    """The page of a night; `nights` are the verdicts of its sweep, the newest first."""
+    notes = [*verdict["notes"]]
+    if baseline := verdict["baseline"]:
+        notes.append(
+            f"Baseline: night {baseline['night']}, accepted by {baseline['accepted_by']} on"
+            f" {baseline['accepted_at']}: {baseline['why']}"
+        )
+    sections = [
+        Section(
+            "Compared with the baseline",
+            "\n\n".join([f"All together hold at {100 * verdict['level']:g} %.", *notes]),
+            table=(HEADINGS, [cells(row) for row in verdict["rows"]]),
+        ),
+        *(
+            Section(f"{verdict['metric']} of {name}", figure=_history(name, verdict, nights))
+            for name in verdict["measured"]["canaries"]
+        ),
+    ]
+    repeat = [
+        f"commit {verdict['commit']}",
+        *(f"weightsearch best {study}" for study in verdict["studies"]),
+        f"weightsearch nightly history {verdict['sweep']}",
+    ]
+    return page(
+        f"Night {verdict['night']} of {verdict['sweep']}", verdict["answer"], sections, repeat
+    )
+
+
+def _history(canary: str, verdict: Mapping[str, Any], nights: Sequence[Mapping[str, Any]]) -> Any:
+    """The canary's metric over the nights, with the baseline's fixed band."""
+    points = []
+    for night in reversed(nights):
+        for row in night.get("rows", ()):
+            if (row["canary"], row["metric"]) == (canary, verdict["metric"]) and row["tonight"]:
+                points.append(
+                    Night(
+                        date=night["began_at"],
+                        value=row["tonight"],
+                        low=row["baseline"] - row["band"],
+                        high=row["baseline"] + row["band"],
+                        verdict=WORDS.get(row["moved"], row["moved"]),
+                        commit=night["commit"],
+                    )
+                )
+    return history(points, f"{verdict['metric']} of canary {canary}, mean over seeds")

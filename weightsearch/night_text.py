@@ -1,0 +1,132 @@
+"""A night's verdict for people: on a terminal, and as Markdown for the page of a CI job."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from weightsearch.presentable import presentable
+from weightsearch.show import columns, console
+
+MARKS = {"ok": "No regression", "regression": "Regression", "not judged": "Not judged"}
+HEADINGS = ("what", "metric", "baseline", "tonight", "difference", "band", "seeds worse", "moved")
+
+
+def told(verdict: Mapping[str, Any]) -> None:
+    """A verdict on a terminal."""
+    table = columns(f"night {verdict['night']} of {verdict['sweep']}", HEADINGS)
+    for row in verdict["rows"]:
+        table.add_row(*cells(row))
+    if verdict["rows"]:
+        console.print(table)
+        console.print()
+    for note in verdict["notes"]:
+        console.print(f"note: {note}")
+    console.print(verdict["answer"], soft_wrap=False)
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A comparison as text, in the order of HEADINGS; the band is the one that decides."""
+    bands = [b for b in (row["band"], row["paired_band"]) if b is not None]
+    return [
+        row["canary"] or "best of the search",
+        row["metric"],
+        f"{row['baseline']:.4f}",
+        "no number" if row["tonight"] is None else f"{row['tonight']:.4f}",
+        "" if row["difference"] is None else f"{row['difference']:+.4f}",
+        f"{min(bands):.4f}",
+        f"{row['worse_seeds']} of {row['seeds']}" if row["canary"] else "",
+        row["moved"],
+    ]
+
+
+def markdown(verdict: Mapping[str, Any]) -> str:
+    """A verdict as Markdown; whatever stands in names and reasons is shown, not obeyed."""
+    baseline = verdict["baseline"]
+    lines = [
+        f"## {MARKS[verdict['verdict']]}: {_plain(verdict['sweep'])}, {_plain(verdict['night'])}",
+        "",
+        _plain(verdict["answer"]),
+        "",
+    ]
+    if verdict["rows"]:
+        lines += _table(HEADINGS, [cells(row) for row in verdict["rows"]])
+        lines += ["", f"All comparisons together hold at {100 * verdict['level']:g} %.", ""]
+    for row in verdict["rows"]:
+        if row["moved"] == "worse" and row["scenes"]:
+            named = ", ".join(f"{scene} ({change:+.4f})" for scene, change in row["scenes"])
+            lines.append(f"- {row['metric']} of {_plain(row['canary'])} by scene: {_plain(named)}")
+    lines += [f"- {_plain(note)}" for note in verdict["notes"]]
+    if baseline is not None:
+        lines.append(
+            f"- baseline: night {_plain(baseline['night'])}, accepted by"
+            f" {_plain(baseline['accepted_by'])} on {baseline['accepted_at']}:"
+            f" {_plain(baseline['why'])}"
+        )
+        if verdict["verdict"] == "regression":
+            before, now = _commit(baseline["night"]), _commit(verdict["night"])
+            if before != now:
+                lines.append(f"- what changed: `git log {_code(before)}..{_code(now)}`")
+    lines.append(f"- commit {_plain(verdict['commit'])}, began {verdict['began_at']}")
+    return "\n".join(lines) + "\n"
+
+
+def accepted(answer: Mapping[str, Any]) -> None:
+    """What `nightly accept` did."""
+    before = answer["before"]
+    instead = f", instead of that of {before['night']}" if before else ""
+    console.print(
+        f"baseline of {answer['sweep']}: night {answer['night']}{instead}, accepted by"
+        f" {answer['accepted_by']}: {answer['why']}"
+    )
+
+
+def history(answer: Mapping[str, Any]) -> None:
+    """Nights and baselines, the newest first."""
+    metric = next((n["metric"] for n in answer["nights"] if n.get("metric")), "")
+    table = columns(f"sweep {answer['sweep']}", ("night", "verdict", "moved", f"worst {metric}"))
+    for night in answer["nights"]:
+        worst = _furthest(night)
+        table.add_row(night["night"], night["verdict"] or "begun", night.get("moved", ""), worst)
+    console.print(table)
+    console.print()
+    for row in answer["baselines"]:
+        console.print(
+            f"baseline since {row['accepted_at'][:10]}: night {row['night']}, accepted by"
+            f" {row['accepted_by']}: {row['why']}"
+        )
+
+
+def _furthest(night: Mapping[str, Any]) -> str:
+    """The canary whose metric is the furthest from the baseline, in bands."""
+    rows = [
+        row
+        for row in night.get("rows", ())
+        if row["metric"] == night["metric"] and row["difference"] is not None and row["canary"]
+    ]
+    if not rows:
+        return ""
+    row = max(rows, key=lambda r: abs(r["difference"]) / (r["band"] or 1.0))
+    return f"{row['difference']:+.4f} ({row['canary']})"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    def line(values: Sequence[str]) -> str:
+        return f"| {' | '.join(map(_plain, values))} |"
+
+    return [line(headings), "|" + " --- |" * len(headings), *map(line, rows)]
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing is Markdown or HTML."""
+    return re.sub(r"([\\`*_{}\[\]()<>#!|&~])", r"\\\1", presentable(text))
+
+
+def _code(text: str) -> str:
+    return re.sub(r"[^\w.+-]", "", text)
+
+
+def _commit(night: str) -> str:
+    """Of `2026-11-25-5cfad25abc-1a2b3c`: the commit alone."""
+    return "-".join(night.split("-")[3:4])

@@ -1,0 +1,145 @@
+"""A sweep that is repeated every night: run, judged against an accepted baseline, remembered.
+
+The route of a night: `run` finds or makes the night (store/nights.py) → its canaries and its search
+are two ordinary studies (launch/session.py), so whoever starts it late, again or twice at once goes
+on with the same points → `night.verdict` reads what came of them and compares (night.py, drift.py)
+→ the verdict is recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Engine
+
+from weightsearch import night as nightly
+from weightsearch import plan
+from weightsearch.config import StudySpec
+from weightsearch.errors import ConfigError, StudyError, WeightsearchError
+from weightsearch.launch import session
+from weightsearch.launch.session import Request
+from weightsearch.store import ledger, nights
+from weightsearch.store.database import Database
+from weightsearch.store.ledger import Study
+from weightsearch.store.nights import Night
+
+EXIT = {nightly.OK: 0, nightly.REGRESSION: 3, nightly.NOT_JUDGED: 4}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which night, beside what a launch is asked for."""
+
+    sweep: str
+    commit: str
+    date: str | None
+    """YYYY-MM-DD; without it, the night that goes on or begins now."""
+    request: Request
+
+
+def run(database: Database, spec: StudySpec, asked: Asked) -> dict[str, Any]:
+    """Runs a night, or goes on with it; the verdict. One that was judged is only told.
+
+    Cut short by its budget, an interrupt, a stop or an error of the workers, it is judged by what
+    there is. Raises WeightsearchError where it cannot begin.
+    """
+    if spec.nightly is None:
+        raise ConfigError("a study that is repeated must have a table [nightly] with canaries.")
+    canaries, search = nightly.canary_study(spec), nightly.search_study(spec)
+    planned = plan.canaries(canaries)
+    begun = nights.begin(
+        database.engine, asked.sweep, asked.date, asked.commit, nightly.digest(spec)
+    )
+    if begun.final and begun.verdict is not None:
+        log.info("night %s of %s was judged before", begun.night, begun.sweep)
+        return dict(begun.verdict)
+    log.info("night %s of %s", begun.night, begun.sweep)
+    parts = [_prepare(database, canaries, begun, nightly.CANARIES, asked.request, planned)]
+    if search is not None:
+        parts.append(_prepare(database, search, begun, nightly.SEARCH, asked.request))
+    cut: list[str] = []
+    try:
+        for study, title, request in parts:
+            session.work(database, study, ledger.SEARCH, title, request)
+    except KeyboardInterrupt:
+        cut.append("it was interrupted, and the same command goes on")
+    except WeightsearchError as error:
+        cut.append(str(error).rstrip("."))
+    for study, _, _ in parts:
+        session.mirror(database, study)
+    found = nightly.verdict(database.engine, begun, cut)
+    nights.judge(database.engine, begun, found, final=not found["reasons"])
+    return found
+
+
+def _prepare(
+    database: Database,
+    spec: StudySpec,
+    begun: Night,
+    part: str,
+    request: Request,
+    planned: plan.Plan | None = None,
+) -> tuple[Study, str, Request]:
+    named = replace(request, name=nightly.study_name(begun, part))
+    return session.prepare(database, spec, named, planned), part, named
+
+
+def accept(
+    engine: Engine, sweep: str | None, night: str | None, by: str, why: str
+) -> dict[str, Any]:
+    """Makes a night's canaries and best the baseline: the newest night's, or the named one's.
+
+    Raises StudyError where not all of it is done, or a run gave no number.
+    """
+    name = nights.newest(engine, sweep)
+    known = nights.history(engine, name)
+    chosen = next((n for n in known if night in (None, n.night)), None)
+    if chosen is None:
+        raise StudyError(
+            f"sweep '{name}' has no night '{night}'; see `weightsearch nightly history`."
+        )
+    found = nightly.measure(engine, chosen)
+    if found.lacking:
+        raise StudyError(
+            f"night {chosen.night} must be done to become the baseline, but"
+            f" {'; '.join(found.lacking)}; run it to its end, or name another with --night."
+        )
+    for canary, runs in found.measured["canaries"].items():
+        for seed, metrics in runs["seeds"].items():
+            if found.spec.objective.metric not in metrics:
+                raise StudyError(
+                    f"every run of a baseline must have ended with a number, but canary {canary}"
+                    f" has none with seed {seed}; name another night with --night."
+                )
+    before = nights.baseline(engine, name)
+    made = nights.accept(engine, chosen, found.digest, found.measured, by, why)
+    return {
+        "sweep": name,
+        **made.shown(),
+        "before": before.shown() if before is not None else None,
+        "measured": nightly.means_only(found.measured),
+    }
+
+
+def history(engine: Engine, sweep: str | None, last: int | None = None) -> dict[str, Any]:
+    """Nights with their verdicts and baselines with their reasons, the newest first."""
+    name = nights.newest(engine, sweep)
+    return {
+        "sweep": name,
+        "nights": [
+            dict(n.verdict)
+            if n.verdict is not None
+            else {
+                "night": n.night,
+                "commit": n.commit,
+                "began_at": n.began_at.isoformat(timespec="seconds"),
+                "verdict": None,
+            }
+            for n in nights.history(engine, name, last)
+        ],
+        "baselines": [b.shown() for b in nights.accepted(engine, name)],
+    }
