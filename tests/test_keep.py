@@ -24,6 +24,7 @@ from weightsearch import keep, plan
 from weightsearch import worker as service
 from weightsearch.data import pack
 from weightsearch.errors import StorageError, StudyError
+from weightsearch.report import publish
 from weightsearch.store import connect, deleting, ledger, migration, reading, referred, spool
 from weightsearch.store.database import Database, open_database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
@@ -434,6 +435,38 @@ def test_a_pack_that_goes_while_it_is_read_is_read_to_the_end(
     assert path.exists()
 
 
+def test_gc_removes_pictures_of_trials_that_are_gone_and_no_other(
+    opened: Database, tmp_path: Path
+) -> None:
+    study = create(opened)
+    run(opened, study, tmp_path)
+    show(opened, study)
+    with opened.engine.connect() as connection:
+        number = connection.execute(select(func.min(deleting.OPTUNA["trials"].c.trial_id))).scalar()
+    picture = write(tmp_path / "best.png")
+    assert publish.attach(opened, tmp_path / "artifacts", number, [picture]) == 1
+    (kept,) = (tmp_path / "artifacts").iterdir()
+    lost = write(tmp_path / "artifacts" / "0b0f0c0d-1111-2222-3333-444455556666")
+    mine = write(tmp_path / "artifacts" / "holiday.png")
+    aged(tmp_path / "artifacts")
+    found = keep.gc(tmp_path, opened)
+    assert [row["path"] for row in found["removed"] if "artifacts" in row["path"]] == [str(lost)]
+    assert (kept.exists(), lost.exists(), mine.exists()) == (True, False, True)
+    deleting.delete_study(opened.engine, study)
+    keep.gc(tmp_path, opened)
+    assert (kept.exists(), mine.exists()) == (False, True)
+
+
+def test_gc_keeps_the_copies_of_every_searched_size(opened: Database) -> None:
+    from depth_factory import depth_spec
+
+    spec = depth_spec(params={"size": ["32x64", "48x64"]})
+    study = ledger.create(opened.engine, "sizes", spec, plan.plan(spec))
+    ledger.record_data(opened.engine, study, "d")
+    with referred.referred(opened.engine, hold=False) as known:
+        assert known.data == {("d", (32, 64)), ("d", (48, 64))}
+
+
 def test_gc_removes_what_a_killed_packer_left_and_not_what_one_writes(
     opened: Database, tmp_path: Path
 ) -> None:
@@ -538,6 +571,6 @@ def test_disk_counts_bytes_by_what_they_are_of(opened: Database, tmp_path: Path)
         write(home / kind / "a" / "b", "x" * number)
         write(home / kind / "c", "x" * number)
     found = keep.disk(home, opened.engine)
-    assert [found[kind] for kind in keep.KINDS] == [2, 4, 6, 8]
+    assert [found[kind] for kind in keep.KINDS] == [2, 4, 6, 8, 10]
     assert found["database"] > 1_000_000
     assert 0 < found["free"] <= shutil.disk_usage(tmp_path).total

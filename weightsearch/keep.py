@@ -36,13 +36,14 @@ from weightsearch.store.ledger import Study
 from weightsearch.store.referred import Referred, referred
 from weightsearch.store.schema import meta
 
-KINDS = ("packs", "checkpoints", "logs", "spool")
+KINDS = ("packs", "checkpoints", "artifacts", "logs", "spool")
 
 UNUSED_S = 3600.0  # what was written or used since then may belong to a launch that is starting
 LOGS_KEPT_S = 30 * 86400.0
 
 POINT = re.compile(r"[0-9a-f]+-s-?\d+(-full)?")
 PACK = re.compile(r"\w+-[0-9a-f]{12}(-\d+x\d+)?\.h5")
+ARTIFACT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a UUID, as Optuna names them
 GONE, PARTIAL = ".gone", ".partial"
 LEFTOVER = re.compile(r"\..+\.(tmp|gone)|.+\.partial")
 
@@ -170,6 +171,17 @@ def _unreferred(home: Path, known: Referred, others: list[str]) -> Iterator[Item
     yield from _packs(home, known, others)
     yield from _results(home, known)
     yield from _logs(home, known, others)
+    yield from _artifacts(home, known, others)
+
+
+def _artifacts(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
+    for path in _entries(home / "artifacts"):
+        if not ARTIFACT.fullmatch(path.name) or path.name in known.artifacts:
+            continue
+        if others:
+            yield Item(path, _foreign(others), kept=True)
+        else:
+            yield Item(path, "no trial has this picture")
 
 
 def _other_databases(home: Path, known: Referred) -> list[str]:

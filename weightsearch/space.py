@@ -176,6 +176,16 @@ def draw(spec: StudySpec, k: int, again: int = 0) -> Point:
     return at(spec, [source.random() for _ in range(dimensions(spec))])
 
 
+def sizes(spec: StudySpec) -> list[tuple[int, int]]:
+    """The input sizes (height, width) that are trained at: `data.size`, or those of `params.size`.
+
+    Raises ConfigError for one that is none.
+    """
+    assert spec.data is not None
+    searched = choices(spec).get("size", ())
+    return [picture_size(str(size)) for size in searched] or [spec.data.size]
+
+
 def picture_size(given: str) -> tuple[int, int]:
     """`240x320` as (height, width); raises ConfigError."""
     height, _, width = given.partition("x")

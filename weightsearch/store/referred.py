@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, inspect, select, text
 
 from weightsearch import space
 from weightsearch.space import Point
@@ -29,6 +29,8 @@ class Referred:
     """Readers of studies that have not yet said which data they are about."""
     undone: frozenset[int]
     """Points without a result."""
+    artifacts: frozenset[str]
+    """Files that Optuna's studies and trials note as theirs."""
 
 
 def checkpoint_folder(point: Point, seed: int, rung: int) -> str:
@@ -57,10 +59,30 @@ def _referred(engine: Engine) -> Referred:
     return Referred(
         identity=identity,
         checkpoints={study.name: _checkpoints(engine, study) for study in known},
-        data=frozenset((digest, spec.size) for spec, digest in sources if digest),
+        data=frozenset(
+            (study.data_digest, size)
+            for study in known
+            if study.spec.data and study.data_digest
+            for size in space.sizes(study.spec)
+        ),
         undecided=frozenset(spec.source for spec, digest in sources if not digest),
         undone=undone_points,
+        artifacts=_artifacts(engine),
     )
+
+
+def _artifacts(engine: Engine) -> frozenset[str]:
+    """The last part of the attributes that note them, whoever wrote those."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("studies"):  # Optuna's
+            return frozenset()
+        keys = connection.execute(
+            text(
+                "SELECT key FROM study_system_attributes WHERE key LIKE '%artifacts:%'"
+                " UNION SELECT key FROM trial_system_attributes WHERE key LIKE '%artifacts:%'"
+            )
+        ).scalars()
+        return frozenset(key.rpartition(":")[2] for key in keys)
 
 
 def _checkpoints(engine: Engine, study: ledger.Study) -> frozenset[str]:
