@@ -171,3 +171,11 @@ def test_p_is_students() -> None:
     found = compare.paired([values.tolist()], [[0.0] * 50])
     assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=0.02)
     assert compare.paired([[1.0, 1.0]], [[1.0, 1.0]]).p == 1
+
+
+def test_a_metric_of_which_more_is_better_is_read_so() -> None:
+    assert compare.smaller_is_better("rel", "rmse", True)
+    assert not compare.smaller_is_better("delta1", "rmse", True)
+    assert not compare.smaller_is_better("accuracy", "accuracy", False)
+    assert compare.smaller_is_better("rmse", "delta1", False)  # whatever the objective's way
+    assert not compare.smaller_is_better("recall", "accuracy", False)  # not known: its way

@@ -110,12 +110,6 @@ def test_better_canaries_do_not_raise() -> None:
     assert worse(night(values), night(values - 0.5)) == []
 
 
-def test_a_metric_of_which_more_is_better_is_read_so() -> None:
-    assert drift.smaller_is_better("rel", "rmse", True)
-    assert not drift.smaller_is_better("delta1", "rmse", True)
-    assert not drift.smaller_is_better("accuracy", "accuracy", False)
-
-
 def test_a_run_without_a_number_is_worse() -> None:
     values = runs(np.random.default_rng(7))
     now = night(values)

@@ -44,6 +44,8 @@ class Comparison:
 
 
 MOST_SEEDS = 100
+LARGER_IS_BETTER = ("delta1", "delta2", "delta3")
+SMALLER_IS_BETTER = ("rmse", "rmse_pooled", "rel", "log10", "sq_rel", "rmse_log", "silog", "mae")
 CAUTION = 3.0
 """So many times the seeds' part counts in the degrees of freedom. Three to five seeds that happen
 to lie near each other narrow the interval and raise its degrees of freedom at once: without this,
@@ -149,6 +151,14 @@ def _verdict(mean: float, settled: bool, smaller_is_better: bool) -> Verdict:
     if not settled:
         return "not distinguishable"
     return "better" if (mean < 0) == smaller_is_better else "worse"
+
+
+def smaller_is_better(metric: str, objective: str, minimize: bool) -> bool:
+    """The objective's metric goes as its study says; metrics of depth go as they are known to; what
+    is not known goes the objective's way."""
+    if metric == objective or metric not in (*LARGER_IS_BETTER, *SMALLER_IS_BETTER):
+        return minimize
+    return metric in SMALLER_IS_BETTER
 
 
 def holm(found: Mapping[str, Comparison], smaller: Mapping[str, bool]) -> dict[str, Comparison]:

@@ -32,9 +32,6 @@ from scipy.special import stdtrit
 LEVEL = 0.98
 """Of a whole night, one-sided."""
 
-LARGER_IS_BETTER = ("delta1", "delta2", "delta3")
-"""Guards that do not go the metric's way."""
-
 Moved = Literal["worse", "better", "within the band", "no spread"]
 Measured = Mapping[str, Any]
 """What is kept of a night: `{"canaries": {name: {"seeds": {"1": {metric: value}}}}, "best": ...}`;
@@ -58,11 +55,6 @@ class Row:
     seeds: int
     worse_seeds: int
     moved: Moved
-
-
-def smaller_is_better(metric: str, objective: str, minimize: bool) -> bool:
-    """The objective's metric goes as the study says, and so do its guards, where not known."""
-    return minimize if metric == objective else metric not in LARGER_IS_BETTER and minimize
 
 
 def compare(

@@ -205,7 +205,7 @@ def _rows(found: Found, baseline: Baseline) -> tuple[list[Row], list[str]]:
         )
     )
     metrics = {
-        name: drift.smaller_is_better(name, goal.metric, minimize)
+        name: compare.smaller_is_better(name, goal.metric, minimize)
         for name in dict.fromkeys((goal.metric, *goal.guards))
         if name in common
     }
@@ -279,7 +279,7 @@ def _evidence(row: Row, found: Found, baseline: Baseline | None) -> dict[str, An
     if not all(old) or not all(new) or before["groups"] != now["groups"]:
         return {"paired": None, "scenes": []}
     goal = found.spec.objective
-    smaller = drift.smaller_is_better(row.metric, goal.metric, goal.direction == "minimize")
+    smaller = compare.smaller_is_better(row.metric, goal.metric, goal.direction == "minimize")
     pair = compare.paired(new, old, now["groups"], smaller)
     named = drift.scenes(old, new, now["groups"], smaller)[:MOST_MOVED] if now["groups"] else []
     span = None if pair.low is None else [pair.low, pair.high]

@@ -22,8 +22,6 @@ from weightsearch.store import control, ledger, reading
 from weightsearch.store.ledger import PROMOTION, Study
 from weightsearch.store.reading import Done
 
-LARGER_IS_BETTER = ("delta1", "delta2", "delta3")
-
 
 def plan(engine: Engine, study: Study) -> list[Point]:
     """Plans the full runs of the best points, once; the finalists.
@@ -151,8 +149,10 @@ def _test(best: Finalist, other: Finalist, study: Study, level: float) -> dict[s
     """The paired test of the best against another, by images where there are any, else by seeds;
     with the guards, whose harm makes a better metric no improvement."""
     goal = study.spec.objective
-    smaller = {goal.metric: goal.direction == "minimize"}
-    smaller |= {name: name not in LARGER_IS_BETTER for name in (*goal.guards, "delta1")}
+    smaller = {
+        name: compare.smaller_is_better(name, goal.metric, goal.direction == "minimize")
+        for name in (goal.metric, *goal.guards, "delta1")
+    }
     found = {goal.metric: _compared(best, other, goal.metric, smaller[goal.metric], level)}
     for guard in [name for name in smaller if name != goal.metric]:
         if all(best.samples(guard)) and all(other.samples(guard)):

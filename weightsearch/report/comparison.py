@@ -95,22 +95,27 @@ def _check(a: Side, b: Side) -> None:
 
 def compared(a: Side, b: Side) -> dict[str, Any]:
     """The verdict on A by each metric, JSON-ready; the deciding one comes first."""
-    tests = {}
+    first, tests = a.records.metric, {}
+    smaller = {
+        metric: compare.smaller_is_better(metric, first, a.records.smaller)
+        for metric in a.records.metrics
+    }
     for metric in a.records.metrics:
         samples = [[run.result["samples"].get(metric) for run in side.runs] for side in (a, b)]
         if all(all(one) for one in samples):
             groups = a.runs[0].result["groups"]
-            smaller = not metric.startswith("delta")
-            if metric == a.records.metric:
-                smaller = a.records.smaller
-            tests[metric] = asdict(compare.paired(samples[0], samples[1], groups, smaller))
-    first = a.records.metric
+            tests[metric] = compare.paired(samples[0], samples[1], groups, smaller[metric])
+    verdict: compare.Verdict = "not distinguishable"
+    harmed: list[str] = []
+    if first in tests:
+        verdict, harmed = compare.judge(tests, smaller, first)
     return {
         "metric": first,
-        "verdict": tests[first]["verdict"] if first in tests else "not distinguishable",
+        "verdict": verdict,
+        "harmed": harmed,
         "a": _about(a),
         "b": _about(b),
-        "tests": tests,
+        "tests": {name: asdict(test) for name, test in compare.holm(tests, smaller).items()},
         "measured": a.records.measured(),
         "full_runs": a.full,
     }
@@ -144,8 +149,12 @@ def sentence(found: dict[str, Any]) -> str:
         if test["low"] is not None:
             span = f"{100 * test['level']:g} % interval {test['low']:+.4g} to {test['high']:+.4g}"
         by = {"better": "A is better than B", "worse": "A is worse than B"}
-        said = by.get(test["verdict"], "A and B cannot be told apart")
+        said = by.get(found["verdict"], "A and B cannot be told apart")
         said += f": {label(metric)} differs by {test['difference']:+.4g} ({span})"
+        if found["harmed"]:
+            said += f", but A is worse by {' and '.join(label(name) for name in found['harmed'])}"
+        if test["seeds_needed"]:
+            said += f"; about {test['seeds_needed']} seeds would tell"
     runs = "full runs" if found["full_runs"] else "runs of the search"
     spent = hours(a["seconds"] + b["seconds"])
     return (
@@ -162,7 +171,8 @@ def report(
     sections = [
         Section(
             "Paired differences",
-            "Scenes are the sample, not images; where there are several seeds, seeds are one too.",
+            "Scenes are the sample, not images; where there are several seeds, seeds are one too."
+            " Intervals are each metric's own; verdicts hold for all metrics together (Holm).",
             merit.differences(a.runs, b.runs, a.records.metrics),
             _table(found),
         ),
