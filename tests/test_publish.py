@@ -18,7 +18,7 @@ from report_factory import make_records
 from sqlalchemy import func, select
 from test_promote import leases, result
 
-from weightsearch import plan
+from weightsearch import plan, upkeep
 from weightsearch.report import publish
 from weightsearch.store import connect, ledger
 from weightsearch.store.database import Database
@@ -133,7 +133,7 @@ def test_the_thread_publishes_while_the_block_runs(
         raise RuntimeError("once")
 
     monkeypatch.setattr(publish, "publish", note)
-    with publish.publishing(opened, "study", 0.01):
+    with upkeep.publishing(opened, study, 0.01):
         assert published.wait(30)
 
 

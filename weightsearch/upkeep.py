@@ -1,4 +1,5 @@
-"""What goes on beside the training, in threads: the lease is renewed, the Optuna study follows."""
+"""What goes on beside the training, in threads: the lease is renewed, the Optuna study follows, and
+with it the figures that a dashboard shows."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from weightsearch.store.outage import patiently
 from weightsearch.store.schema import RUNNING
 
 MIRROR_S = 4.0  # between looks for what the Optuna study does not show yet
+PUBLISH_S = 60.0  # between drawings of the dashboard's figures
 HUNG_S = 10.0  # for a process that hangs to write down that it does
 
 log = logging.getLogger(__name__)
@@ -62,12 +64,12 @@ def renewing(
     at a training that hangs. The thread is joined before the next claim: one that outlived its
     lease would renew, or give up, the next point.
     """
-    hold, over = Hold(), threading.Event()
+    hold = Hold()
 
     def left_s() -> float:
         return float("inf") if limit_s is None else hold.epoch_began + limit_s - time.monotonic()
 
-    def renew() -> None:
+    def renew(over: threading.Event) -> None:
         while not over.wait(max(0.0, min(lease_s / 4, left_s()))):
             if left_s() <= 0:
                 _end_process(hung)
@@ -83,10 +85,18 @@ def renewing(
             if hold.lost.is_set():
                 return
 
-    thread = threading.Thread(target=renew, name="renew", daemon=True)
+    with _beside("renew", renew):
+        yield hold
+
+
+@contextlib.contextmanager
+def _beside(name: str, go_on: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Runs `go_on` in a thread while the block runs; at its end sets the event, and waits."""
+    over = threading.Event()
+    thread = threading.Thread(target=go_on, args=(over,), name=name, daemon=True)
     thread.start()
     try:
-        yield hold
+        yield
     finally:
         over.set()
         thread.join()
@@ -105,9 +115,8 @@ def mirroring(database: Database, study: Study, worker: str) -> Iterator[None]:
 
     The last look waits for any other process that is at it, so that nothing stays unshown.
     """
-    over = threading.Event()
 
-    def mirror() -> None:
+    def mirror(over: threading.Event) -> None:
         opened: object = None
         told = False
         while True:
@@ -129,10 +138,27 @@ def mirroring(database: Database, study: Study, worker: str) -> Iterator[None]:
                 break
             over.wait(MIRROR_S)
 
-    thread = threading.Thread(target=mirror, name="mirror", daemon=True)
-    thread.start()
-    try:
+    with _beside("mirror", mirror):
         yield
-    finally:
-        over.set()
-        thread.join()
+
+
+@contextlib.contextmanager
+def publishing(database: Database, study: Study, every_s: float = PUBLISH_S) -> Iterator[None]:
+    """Redraws the dashboard's figures every so often while the block runs; what is left at its end
+    is the caller's."""
+
+    def publish(over: threading.Event) -> None:
+        told = False
+        while not over.wait(every_s):
+            try:
+                from weightsearch.report import publish  # imports optuna and plotly: a second
+
+                publish.publish(database, study.name)
+                told = False
+            except Exception as error:  # the next time, or the launch's end, makes up for it
+                if not told:
+                    log.warning("the dashboard's figures are behind: %s", type(error).__name__)
+                told = True
+
+    with _beside("publish", publish):
+        yield

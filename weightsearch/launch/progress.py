@@ -17,7 +17,7 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from weightsearch import space
-from weightsearch.launch.triangle import triangle
+from weightsearch.launch.triangle import CORNERS, triangle
 from weightsearch.store import reading
 from weightsearch.store.ledger import SEARCH, Study
 
@@ -72,15 +72,23 @@ def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
         seconds_a_point=each,
         seconds_left=None if each is None else each * remaining / max(1, workers),
         images_per_second=reading.images_per_second(engine, study),
-        picture=picture(engine, study) if rung == SEARCH and sys.stderr.isatty() else (),
+        picture=_picture(engine, study, leader, counts["total"])
+        if rung == SEARCH and sys.stderr.isatty()
+        else (),
     )
 
 
 def picture(engine: Engine, study: Study) -> list[str]:
     """The triangle of a search of three terms that has at most `DRAWN` points."""
-    if reading.counts(engine, study)["total"] > DRAWN:
+    counts = reading.counts(engine, study)
+    return _picture(engine, study, reading.leader(engine, study), counts["total"])
+
+
+def _picture(
+    engine: Engine, study: Study, leader: tuple[space.Point, float] | None, total: int
+) -> list[str]:
+    if total > DRAWN or len(study.spec.loss.terms) != CORNERS:
         return []
-    leader = reading.leader(engine, study)
     best = [(leader[0].weights, "best")] if leader is not None else []
     shares = [
         ({term: float(weight) for term, weight in weights.items()}, state)

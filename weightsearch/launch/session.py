@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightsearch import failpoints, plan, preflight, promote
+from weightsearch import failpoints, plan, preflight, promote, space
 from weightsearch.budget import Budget
 from weightsearch.config import StudySpec
 from weightsearch.errors import StudyError
@@ -26,6 +26,7 @@ from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
 from weightsearch.store.outage import patiently
 from weightsearch.store.schema import RUNNING, STOPPED
+from weightsearch.upkeep import publishing
 
 LOOK_EVERY_S = 0.5
 
@@ -135,7 +136,7 @@ def _known(database: Database, name: str) -> bool:
 
 
 def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
-    """The pack, made with its training copy where that was not done before, and its digest."""
+    """The pack, made with its training copies where that was not done before, and its digest."""
     from weightsearch.data import pack
 
     assert spec.data is not None
@@ -145,7 +146,8 @@ def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
             shown.count(done, total, "frames")
 
         whole = pack.ensure(spec.data.source, request.data, spec.data.options, request.home, step)
-        pack.training_copy(whole, spec.data.size, request.home, step)
+        for size in space.sizes(spec):
+            pack.training_copy(whole, size, request.home, step)
     with pack.Pack(whole) as opened:
         return whole, opened.digest
 
@@ -170,11 +172,9 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
     )
     used = placed[:open_points]
     check: Callable[[int], bool]
-    from weightsearch.report.publish import publishing  # imports optuna and plotly
-
     with (
         display(title, request.quiet) as shown,
-        publishing(database, study.name),
+        publishing(database, study),
         LAUNCHERS[request.on](command, used, GRACE_S + 15) as check,
     ):
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+CORNERS = 3
 ROWS = 9
 MARKS = {"waiting": ".", "paused": ".", "leased": "+", "failed": "x", "done": "o", "best": "@"}
 """A later one covers an earlier one at the same place."""
@@ -16,9 +17,9 @@ def triangle(terms: Sequence[str], places: Iterable[Place], rows: int = ROWS) ->
     """Lines of a triangle with the first term on top, the second at the left, the third at the
     right, and a line that explains the marks; none unless there are three terms.
 
-    Every third of a row is a place, so nearby directions may share one.
+    Row n, from 0, has n + 1 places, so nearby directions may share one.
     """
-    if len(terms) != 3:
+    if len(terms) != CORNERS:
         return []
     order = list(MARKS)
     marks: dict[tuple[int, int], str] = {}
@@ -29,7 +30,7 @@ def triangle(terms: Sequence[str], places: Iterable[Place], rows: int = ROWS) ->
             continue
         top, _, right = (share / total for share in shares)
         row = round((1 - top) * (rows - 1))
-        # A row has as many places as its number; the right one's share of what is left of the top.
+        # The right term's share of what the top one leaves.
         column = round(right / (1 - top) * row) if row else 0
         held = marks.get((row, column))
         if held is None or order.index(state) >= order.index(held):

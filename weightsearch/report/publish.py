@@ -9,14 +9,12 @@ the others go on; nothing waits for it.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import logging
 import re
-import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +33,6 @@ from weightsearch.report.records import Records
 from weightsearch.report.style import is_nothing
 from weightsearch.store.database import Database
 
-EVERY_S = 60.0
 PUBLISH_LOCK = 0x7075626C  # with the study's number, the advisory lock's key: "publ"
 SIGNATURE = "*Written by weightsearch, until somebody writes a note of their own.*"
 PLOTS, NOTES = "dashboard:plot_data:", "dashboard:note_"
@@ -115,31 +112,6 @@ def _write(connection: Connection, study: int, wanted: Mapping[str, Any]) -> Non
                 set_={"value_json": statement.excluded.value_json},
             )
         )
-
-
-@contextlib.contextmanager
-def publishing(database: Database, name: str, every_s: float = EVERY_S) -> Iterator[None]:
-    """Publishes in a thread while the block runs; nobody waits but for what it has begun."""
-    over = threading.Event()
-
-    def go_on() -> None:
-        told = False
-        while not over.wait(every_s):
-            try:
-                publish(database, name)
-                told = False
-            except Exception as error:  # the next time, or the launch's end, makes up for it
-                if not told:
-                    log.warning("the dashboard's figures are behind: %s", type(error).__name__)
-                told = True
-
-    thread = threading.Thread(target=go_on, name="publish", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def attach(database: Database, folder: Path, trial_id: int, pictures: Sequence[Path]) -> int:
