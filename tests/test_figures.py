@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -15,7 +16,7 @@ from weightsearch.report import ternary as ternaries
 from weightsearch.report.course import MOST_WORKERS
 from weightsearch.report.figures import FIGURES, Night, history, ternary
 from weightsearch.report.records import Records
-from weightsearch.report.style import ORDER, colours
+from weightsearch.report.style import ORDER, colours, is_nothing
 
 CASES = {
     "none": make_records(0),
@@ -179,3 +180,18 @@ def test_the_nightly_history_marks_the_verdicts() -> None:
     assert list(drawn.data[0].y) == [0.6, 0.6, 0.4, 0.4]
     assert "&lt;i&gt;" in drawn.data[1].text[1]
     assert not any(math.isnan(v) for v in drawn.data[1].y)
+
+
+def test_error_by_depth_is_that_of_the_full_runs_on_the_test_split() -> None:
+    bare = make_records(3)
+    assert is_nothing(EVERYTHING["by_depth"](bare))
+    bins = [
+        {"from": 0.0, "to": 2.0, "pixels": 9, "rmse": 0.5, "abs_rel": 0.1, "bias": 0.0},
+        {"from": 2.0, "to": 4.0, "pixels": 0, "rmse": None, "abs_rel": None, "bias": None},
+        {"from": 4.0, "to": None, "pixels": 3, "rmse": 1.5, "abs_rel": 0.2, "bias": 0.1},
+    ]
+    run = bare.done[0]
+    tested = run.result | {"test": {"images": 7, "about": {"by_depth_m": bins}}}
+    records = dataclasses.replace(bare, full=[dataclasses.replace(run, result=tested)])
+    (trace,) = EVERYTHING["by_depth"](records).data
+    assert (list(trace.x), list(trace.y)) == ([1.0], [0.5])

@@ -141,6 +141,11 @@ class Stopping:
 def test_a_promotion_is_resumed_wherever_it_was_cut(tmp_path: Path) -> None:
     spec = depth_spec()
     expected, test = whole(context(spec, tmp_path / "whole", final=True))
+    bins = summarise(test).about["by_depth_m"]
+    assert sum(row["pixels"] for row in bins) > 0
+    pooled = math.fsum(row["pixels"] * (row["rmse"] or 0) ** 2 for row in bins)
+    pooled /= sum(row["pixels"] for row in bins)
+    assert math.sqrt(pooled) == pytest.approx(test["rmse_pooled"])
     for at in (3, 7, 12, 17):  # in an epoch, its validation, the next one, the test split
         there = context(spec, tmp_path / str(at), final=True, grace_s=Stopping(at))
         with pytest.raises(Interrupted):

@@ -4,7 +4,8 @@ An objective is a generator function `run(weights, params, context)`. It trains 
 and yields, after each epoch, a mapping from names to values. A value is a number, or a sequence of
 numbers with one per validation sample: of a sequence the service records the mean as the metric
 and keeps the rest for intervals and paired comparisons. `groups`, where given, names the scene or
-block of each sample: samples of a group are correlated. Where `context.final` is true (a
+block of each sample: samples of a group are correlated. `about`, where given, is any JSON and kept
+as it is, beside the metrics of the best epoch or of the test. Where `context.final` is true (a
 promotion) the generator may *return* such a mapping too, measured on a test split.
 
 Early stopping is the objective's own: it ends by returning. A loss that is no longer a number is
@@ -30,7 +31,7 @@ LAST = "last"
 """Within a context's folder: what a later attempt goes on from. Of a point of the search it is
 removed once the result is committed."""
 
-Epoch = Mapping[str, float | Sequence[float] | Sequence[str]]
+Epoch = Mapping[str, float | Sequence[float] | Sequence[str] | Mapping[str, Any]]
 Run = Generator[Epoch, None, Epoch | None]
 
 
@@ -106,6 +107,7 @@ class Summary:
     """Per metric one value per sample, for intervals and paired tests."""
     groups: list[str]
     images: int | None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def summarise(epoch: Epoch) -> Summary:
@@ -118,7 +120,7 @@ def summarise(epoch: Epoch) -> Summary:
     samples: dict[str, list[float]] = {}
     groups = [str(g) for g in epoch.get("groups", ())]  # type: ignore[union-attr]
     for name, value in epoch.items():
-        if name == "groups":
+        if name in ("groups", "about"):
             continue
         try:
             if isinstance(value, int | float):
@@ -136,4 +138,7 @@ def summarise(epoch: Epoch) -> Summary:
         raise ObjectiveError(
             f"what an objective yields per sample must have one length, but got {sorted(lengths)}."
         )
-    return Summary(metrics, samples, groups, lengths.pop() if samples else None)
+    about = epoch.get("about", {})
+    if not isinstance(about, Mapping):
+        raise ObjectiveError(f"what an objective says in 'about' must be a mapping, not {about!r}.")
+    return Summary(metrics, samples, groups, lengths.pop() if samples else None, about)

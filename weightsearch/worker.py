@@ -318,6 +318,7 @@ def _facts(summary: Summary, kept: tuple[str, ...]) -> dict[str, Any]:
         "samples": {n: v for n, v in samples.items() if all(map(math.isfinite, v))},
         "groups": summary.groups,
         "images": summary.images,
+        **({"about": dict(summary.about)} if summary.about else {}),
     }
 
 

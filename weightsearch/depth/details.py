@@ -23,6 +23,8 @@ class Details:
     """What is gathered, batch by batch, from the pixels that count."""
 
     max_m: float
+    with_edges: bool = True
+    """Edges take most of the time."""
     images: list[int] = field(default_factory=list)
     """The indices of the images, in their order."""
     edges: dict[str, list[float]] = field(default_factory=dict)
@@ -32,13 +34,15 @@ class Details:
     def add(self, pred_m: Tensor, gt_m: Tensor, counts: Tensor, images: Sequence[int]) -> None:
         """(b, h, w) each: what a protocol compares."""
         self.images += images
+        true_m = gt_m[counts].double()
+        error_m = pred_m[counts].double() - true_m
+        self._sort("by_depth", true_m, self.depth_bins(), error_m, true_m)
+        if not self.with_edges:
+            return
         for name, values in per_image(pred_m, gt_m, counts, edge_metrics(self.max_m)).items():
             if name != "pixels":
                 self.edges.setdefault(name, []).extend(values.tolist())
         away_px = distance_from_edges(gt_m, counts)[counts]
-        true_m = gt_m[counts].double()
-        error_m = pred_m[counts].double() - true_m
-        self._sort("by_depth", true_m, self.depth_bins(), error_m, true_m)
         self._sort("by_edge", away_px, FROM_EDGE_PX, error_m, true_m)
 
     def depth_bins(self) -> Sequence[float]:
@@ -61,14 +65,17 @@ class Details:
         self._sums[name] = self._sums.get(name, torch.zeros_like(sums)) + sums
 
     def answer(self) -> dict[str, Any]:
-        """JSON-ready: the edge metrics' means over the images that have them, and the bins.
+        """JSON-ready: the bins, and with edges their metrics' means over the images that have them.
 
         Bins pool the pixels of all images; `from` is part of a bin and `to` is not.
         """
+        bins = {"by_depth_m": self._rows("by_depth", self.depth_bins())}
+        if not self.with_edges:
+            return bins
         return {
-            "edges": {name: _mean(values) for name, values in self.edges.items()},
-            "by_depth_m": self._rows("by_depth", self.depth_bins()),
+            **bins,
             "by_edge_px": self._rows("by_edge", FROM_EDGE_PX),
+            "edges": {name: _mean(values) for name, values in self.edges.items()},
         }
 
     def _rows(self, name: str, bins: Sequence[float]) -> list[Mapping[str, float | int | None]]:

@@ -29,6 +29,7 @@ from weightsearch.objective import LAST, Context, Run, summarise
 
 if TYPE_CHECKING:
     from weightsearch.data.pack import Pack
+    from weightsearch.depth.details import Details
     from weightsearch.depth.evaluate import Predict, Scores
     from weightsearch.depth.lanes import Lane
     from weightsearch.depth.trainer import Epoch, Trainer
@@ -131,8 +132,7 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
                 for shape in set(native.depth_sizes):
                     PROTOCOLS[part.protocol].check_shape(shape)
     chosen = space.choices(spec)
-    sizes = [space.picture_size(str(s)) for s in chosen.get("size", ())] or [spec.data.size]
-    for encoder, decoder, size in product(chosen["encoder"], chosen["decoder"], sizes):
+    for encoder, decoder, size in product(chosen["encoder"], chosen["decoder"], space.sizes(spec)):
         one = spec.model.model_copy(update={"encoder": encoder, "decoder": decoder})
         DepthNet(one, spec.data.model_copy(update={"size": size})).check_size()
 
@@ -302,15 +302,21 @@ def _start(
 
 
 def _score(
-    predict: Predict, native: Pack, frames: Sequence[int], protocol: str, trainer: Trainer
+    predict: Predict,
+    native: Pack,
+    frames: Sequence[int],
+    protocol: str,
+    trainer: Trainer,
+    details: Details | None = None,
 ) -> Scores:
     from weightsearch.depth.evaluate import score
     from weightsearch.depth.protocols import PROTOCOLS
 
     spec = trainer.spec
     assert spec.data is not None
+    size, batch = spec.data.size, spec.train.batch
     known = PROTOCOLS[protocol]
-    return score(predict, native, frames, known, spec.data.size, trainer.device, spec.train.batch)
+    return score(predict, native, frames, known, size, trainer.device, batch, details=details)
 
 
 def _shown(epoch: Epoch, trainer: Trainer, lane: Lane) -> dict[str, Any]:
@@ -356,6 +362,7 @@ def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[
     """
     from weightsearch.data import pack, readers
     from weightsearch.depth import checkpoint
+    from weightsearch.depth.details import Details
     from weightsearch.depth.protocols import PROTOCOLS
 
     spec = context.spec
@@ -370,4 +377,8 @@ def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[
     source = spec.data.source
     options = readers.judging(source, spec.data.options, PROTOCOLS[protocol].ground_truth)
     with pack.Pack(pack.ensure(source, context.data, options, context.home)) as judged:
-        return _metrics(_score(predict, judged, judged.indices("test"), protocol, trainer))
+        far_m = PROTOCOLS[protocol].range_m(judged.max_depth_m)[1]
+        details = Details(far_m, with_edges=False)
+        frames = judged.indices("test")
+        scores = _score(predict, judged, frames, protocol, trainer, details)
+        return {**_metrics(scores), "about": details.answer()}

@@ -110,11 +110,11 @@ def cost(records: Records) -> go.Figure:
 
 
 def by_depth(records: Records) -> go.Figure:
-    """RMSE in bins of true depth, of the promoted network's test frames."""
+    """RMSE in bins of true depth, of the full runs' test frames."""
     title = "Error by depth"
-    found = [d for d in (*records.full, *records.done) if bins(d)]
+    found = [d for d in records.full if bins(d)]
     if not found:
-        return nothing(title, "No result has its error by depth (evaluate --details gives it).")
+        return nothing(title, "No full run was judged on a test split of depth maps.")
     colour = colours(records.encoders)
     traces = []
     for done in found[:6]:
@@ -128,14 +128,19 @@ def by_depth(records: Records) -> go.Figure:
                 line={"color": colour[encoder(done.point)]},
             )
         )
-    told = f"RMSE of the pixels of each bin of true depth, all images pooled; {records.measured()}."
+    promotion = records.spec.promote
+    protocol = f"protocol {promotion.protocol}, " if promotion else ""
+    told = (
+        f"RMSE of the pixels of each bin of true depth, all images pooled; {protocol}test split,"
+        f" n = {found[0].result['test']['images']} images."
+    )
     return figure(traces, title, told, "true depth (m)", "RMSE (m)")
 
 
 def bins(done: Done) -> Sequence[dict[str, Any]]:
-    """What depth/details.py says of the bins of depth; empty where it was not asked."""
+    """What depth/details.py says of the test split by bins of depth; empty without them."""
     test = done.result.get("test") or {}
-    found = test.get("by_depth_m") or done.result.get("by_depth_m") or ()
+    found = test.get("about", {}).get("by_depth_m", ())
     return [row for row in found if row.get("to") is not None]
 
 
