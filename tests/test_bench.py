@@ -21,6 +21,7 @@ from weightsearch.depth.bench import MODES, Cost
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.store import ledger
 from weightsearch.store.database import Database
+from weightsearch.using import How
 
 SIZE = (64, 96)
 MODEL = ModelSpec(encoder="test_resnet", pretrained=False, width=0.5)
@@ -175,7 +176,7 @@ def test_a_study_has_its_best_points_beside_their_latency(
         ]
 
     monkeypatch.setattr(bench, "_costs", costs)
-    found = using.front(opened.engine, "tiny", [], "cpu", 5, ["onnx"], [4], True)
+    found = using.front(opened.engine, "tiny", How([], "cpu", 5, ["onnx"], [4], True))
     assert {c["mode"] for c in found["costs"]} == {"float32", "onnx"}
     assert [n["size"] for n in found["networks"]] == [(48, 64)] * 2
     rows = {row["encoder"]: row for row in found["front"]}
@@ -191,12 +192,14 @@ def test_a_study_has_its_best_points_beside_their_latency(
     own = make_spec()
     ledger.create(opened.engine, "own", own, plan.plan(own))
     with pytest.raises(StudyError, match=r"must have \[data\] and \[model\] tables"):
-        using.front(opened.engine, "own", [], "cpu", 5, [], [], True)
+        using.front(opened.engine, "own", How([], "cpu", 5, [], [], True))
 
 
 def test_encoders_are_needed_and_answers_are_plain(no_memory: None) -> None:
     with pytest.raises(ConfigError, match="needs timm names of encoders, or --study NAME"):
-        using.bench([], "densedepth", [], "cpu", 5, [], [], True)
-    found = using.bench(["test_resnet"], "densedepth", [SIZE], "cpu", 1, ["float32"], [1], True)
+        using.bench([], "densedepth", How([], "cpu", 5, [], [], True))
+    found = using.bench(
+        ["test_resnet"], "densedepth", How([SIZE], "cpu", 1, ["float32"], [1], True)
+    )
     assert found["networks"][0]["encoder"] == "test_resnet"
     assert found["costs"][0].keys() == asdict(Cost("", "", SIZE, 1, "", 0, 0, 0, 0, 0, None)).keys()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import time
 from pathlib import Path
@@ -40,12 +39,14 @@ from weightsearch.cli_common import (
     Name,
     On,
     Storage,
+    Workers,
+    check_name,
     check_on,
     interrupt_on_sigterm,
     open_storage,
     print_answer,
 )
-from weightsearch.errors import ConfigError, WeightsearchError
+from weightsearch.errors import WeightsearchError
 from weightsearch.failures import REPLACE_ME
 
 if TYPE_CHECKING:
@@ -106,9 +107,7 @@ def launch(
     sampler: Annotated[str | None, typer.Option(help="grid, random, qmc or tpe.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many points.")] = None,
     seed: Annotated[int | None, typer.Option(help="The sampler's seed.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; one per GPU, or one on the CPU.")
-    ] = None,
+    workers: Workers = None,
     device: Device = "auto",
     data: Data = None,
     storage: Storage = None,
@@ -131,8 +130,7 @@ def launch(
     from weightsearch.launch import session
 
     check_on(on)
-    if name is not None and not re.fullmatch(r"[\w][\w.+-]*", name):
-        raise ConfigError(f"--name must be letters, digits and . _ + -, but got '{name}'.")
+    check_name("name", name)
     file = config.study_file(study)
     spec = config.load(
         file,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,9 @@ Reader = Annotated[str | None, typer.Option(help="The data's reader; else found 
 Option = Annotated[list[str] | None, typer.Option(help="Reader option KEY=VALUE.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
 On = Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes; one per GPU, or one on the CPU.")
+]
 Name = Annotated[str | None, typer.Argument(help="A study's name; the newest without it.")]
 
 
@@ -82,13 +86,7 @@ def reader_options(given: list[str] | None) -> dict[str, config.Value]:
     return found
 
 
-def picture_size(given: str | None) -> tuple[int, int] | None:
-    """`240x320` as (height, width)."""
-    if given is None:
-        return None
-    height, _, width = given.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) >= 32 and int(width) >= 32):
-        raise ConfigError(
-            f"a size must read HxW, height and width of at least 32 pixels, but got '{given}'."
-        )
-    return int(height), int(width)
+def check_name(option: str, text: str | None) -> None:
+    """Raises ConfigError for a name that could not be part of a path, a URL and a command."""
+    if text is not None and not re.fullmatch(r"[\w][\w.+-]*", text):
+        raise ConfigError(f"--{option} must be letters, digits and . _ + -, but got '{text}'.")

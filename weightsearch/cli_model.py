@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from weightsearch import space
 from weightsearch.cli_common import (
     Data,
     Device,
@@ -16,7 +17,6 @@ from weightsearch.cli_common import (
     Reader,
     Storage,
     open_storage,
-    picture_size,
     print_answer,
     reader_options,
 )
@@ -152,18 +152,14 @@ def bench(
     """
     from weightsearch import show_model, using
 
-    sizes = [found for text in size or () if (found := picture_size(text))]
+    sizes = [space.picture_size(text) for text in size or ()]
+    how = using.How(sizes, device, repeats, mode or (), batch or (), quiet=as_json)
     if study is None:
-        answer = using.bench(
-            encoders or (), decoder, sizes, device, repeats, mode or (), batch or (), as_json
-        )
+        answer = using.bench(encoders or (), decoder, how)
     elif encoders:
         raise ConfigError("`bench` needs either encoders or --study, not both.")
     else:
-        engine = open_storage(storage).engine
-        answer = using.front(
-            engine, study, sizes, device, repeats, mode or (), batch or (), as_json
-        )
+        answer = using.front(open_storage(storage).engine, study, how)
     print_answer(answer, as_json, show_model.benched)
 
 

@@ -20,6 +20,8 @@ from weightsearch.cli_common import (
     Json,
     On,
     Storage,
+    Workers,
+    check_name,
     check_on,
     interrupt_on_sigterm,
     open_storage,
@@ -75,9 +77,7 @@ def run(
     html: Annotated[
         Path | None, typer.Option(help="Write the verdict there as a page that opens offline.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; one per GPU, or one on the CPU.")
-    ] = None,
+    workers: Workers = None,
     device: Device = "auto",
     data: Data = None,
     storage: Storage = None,
@@ -103,9 +103,8 @@ def run(
         raise ConfigError(f"--budget of a night must be a time, like 5h, but got '{budget}'.")
     if date is not None and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
         raise ConfigError(f"--date must be YYYY-MM-DD, but got '{date}'.")
-    for option, text in (("name", name), ("commit", commit)):
-        if text is not None and not re.fullmatch(r"[\w][\w.+-]*", text):
-            raise ConfigError(f"--{option} must be letters, digits and . _ + -, but got '{text}'.")
+    check_name("name", name)
+    check_name("commit", commit)
     asked = nightly.Asked(
         sweep=name or file.stem,
         commit=commit[:40] if commit else provenance.state(file),

@@ -4,7 +4,7 @@ for people."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,39 +60,33 @@ FRONT = "float32"
 """The way of running whose latency, one picture at a time, stands beside a study's accuracy."""
 
 
-def bench(
-    encoders: Sequence[str],
-    decoder: str,
-    sizes: Sequence[Size],
-    device: str,
-    repeats: int,
-    modes: Sequence[str],
-    batches: Sequence[int],
-    quiet: bool,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class How:
+    """How networks are measured; what is left empty is chosen."""
+
+    sizes: Sequence[Size]
+    device: str
+    repeats: int
+    modes: Sequence[str]
+    batches: Sequence[int]
+    quiet: bool
+
+
+def bench(encoders: Sequence[str], decoder: str, how: How) -> dict[str, Any]:
     """What the networks of these encoders cost. Raises ConfigError and DeviceError."""
     if not encoders:
         raise ConfigError("`bench` needs timm names of encoders, or --study NAME.")
     names.check("decoder", decoder)
     models = [config.ModelSpec(encoder=e, decoder=decoder, pretrained=False) for e in encoders]
-    return _bench(models, sizes or [DEFAULT_SIZE], device, repeats, modes, batches, quiet)
+    return _bench(models, replace(how, sizes=how.sizes or [DEFAULT_SIZE]))
 
 
-def front(
-    engine: Engine,
-    study_name: str,
-    sizes: Sequence[Size],
-    device: str,
-    repeats: int,
-    modes: Sequence[str],
-    batches: Sequence[int],
-    quiet: bool,
-) -> dict[str, Any]:
+def front(engine: Engine, study_name: str, how: How) -> dict[str, Any]:
     """What each network of a study costs, beside the best that it reached, and which of them are on
     the front: no other is as accurate and as fast, and better in one of the two.
 
-    At the study's own size, unless `sizes` say otherwise (the front is that of the first). Raises
-    StudyError for a study without networks of ours, or without a finished point.
+    At the study's own size, unless `how.sizes` say otherwise (the front is that of the first).
+    Raises StudyError for a study without networks of ours, or without a finished point.
     """
     study = ledger.find(engine, study_name)
     spec = study.spec
@@ -108,9 +102,13 @@ def front(
     if not best:
         raise StudyError(f"study '{study.name}' must have a finished point, but has none.")
     models = [spec.model.model_copy(update={"encoder": e, "decoder": d}) for e, d in best]
-    asked = list(dict.fromkeys((FRONT, *modes))) if modes else ()
-    asked_batches = sorted({1, *batches}) if batches else ()
-    answer = _bench(models, sizes or [spec.data.size], device, repeats, asked, asked_batches, quiet)
+    with_front = replace(
+        how,
+        sizes=how.sizes or [spec.data.size],
+        modes=list(dict.fromkeys((FRONT, *how.modes))) if how.modes else (),
+        batches=sorted({1, *how.batches}) if how.batches else (),
+    )
+    answer = _bench(models, with_front)
     rows = []
     for (encoder, decoder), point in best.items():
         (cost,) = (
@@ -139,28 +137,20 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def _bench(
-    models: Sequence[config.ModelSpec],
-    sizes: Sequence[Size],
-    device: str,
-    repeats: int,
-    modes: Sequence[str],
-    batches: Sequence[int],
-    quiet: bool,
-) -> dict[str, Any]:
+def _bench(models: Sequence[config.ModelSpec], how: How) -> dict[str, Any]:
     from weightsearch.depth import bench as benching
     from weightsearch.launch import devices
     from weightsearch.launch.progress import display
 
-    placed = devices.pick(device, 1)[0]
-    with display("measuring", quiet) as shown:
+    placed = devices.pick(how.device, 1)[0]
+    with display("measuring", how.quiet) as shown:
         found = benching.bench(
             models,
-            sizes,
+            how.sizes,
             placed,
-            repeats,
-            modes,
-            batches or benching.BATCHES,
+            how.repeats,
+            how.modes,
+            how.batches or benching.BATCHES,
             lambda done, total: shown.count(done, total, "networks"),
         )
     return found | {name: [asdict(one) for one in found[name]] for name in ("networks", "costs")}

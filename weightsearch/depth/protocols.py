@@ -8,7 +8,7 @@ protocol, and with how its scale was aligned.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -230,31 +230,44 @@ def _twice_as_wide(size: Size) -> Cut:
 
 KB: Size = (352, 1216)
 
-PROTOCOLS: dict[str, Protocol] = {
-    "bts": Protocol(
-        name="bts",
-        description=(
-            "raw ground truth, 1e-3 < gt < 10 m, rows 45:471 and columns 41:601, bilinear resize"
-            " with aligned corners, clamp to [1e-3, 10] m, mean over images"
-        ),
-        min_m=1e-3,
-        max_m=10.0,
-        masked=True,
-        ground_truth="raw",
-        crop=_fixed(45, 471, 41, 601),
-        shape=(480, 640),
-        align_corners=True,
+_BTS = Protocol(
+    name="bts",
+    description=(
+        "raw ground truth, 1e-3 < gt < 10 m, rows 45:471 and columns 41:601, bilinear resize"
+        " with aligned corners, clamp to [1e-3, 10] m, mean over images"
     ),
-    "zoe": Protocol(
+    min_m=1e-3,
+    max_m=10.0,
+    masked=True,
+    ground_truth="raw",
+    crop=_fixed(45, 471, 41, 601),
+    shape=(480, 640),
+    align_corners=True,
+)
+_KITTI = Protocol(
+    name="kitti_eigen_garg",
+    description=(
+        "1e-3 < gt < 80 m, Garg's crop of the whole image; the network is given the 352x1216"
+        " at the bottom; bilinear resize with aligned corners, clamp to [1e-3, 80] m, mean over"
+        " images (BTS's eval_with_pngs)"
+    ),
+    min_m=1e-3,
+    max_m=80.0,
+    masked=True,
+    ground_truth="raw",
+    smallest=KB,
+    sees=_kb,
+    covers=_kb,
+    crop=_garg,
+    align_corners=True,
+)
+
+PROTOCOLS: dict[str, Protocol] = {
+    "bts": _BTS,
+    "zoe": replace(
+        _BTS,
         name="zoe",
         description="as bts, after the average with the mirrored image (ZoeDepth)",
-        min_m=1e-3,
-        max_m=10.0,
-        masked=True,
-        ground_truth="raw",
-        crop=_fixed(45, 471, 41, 601),
-        shape=(480, 640),
-        align_corners=True,
         mirror=True,
     ),
     "densedepth": Protocol(
@@ -299,38 +312,15 @@ PROTOCOLS: dict[str, Protocol] = {
         max_m=None,
         masked=True,
     ),
-    "kitti_eigen_garg": Protocol(
-        name="kitti_eigen_garg",
-        description=(
-            "1e-3 < gt < 80 m, Garg's crop of the whole image; the network is given the 352x1216"
-            " at the bottom; bilinear resize with aligned corners, clamp to [1e-3, 80] m, mean over"
-            " images (BTS's eval_with_pngs)"
-        ),
-        min_m=1e-3,
-        max_m=80.0,
-        masked=True,
-        ground_truth="raw",
-        smallest=KB,
-        sees=_kb,
-        covers=_kb,
-        crop=_garg,
-        align_corners=True,
-    ),
-    "kitti_eigen_garg_kb": Protocol(
+    "kitti_eigen_garg": _KITTI,
+    "kitti_eigen_garg_kb": replace(
+        _KITTI,
         name="kitti_eigen_garg_kb",
         description=(
             "as kitti_eigen_garg, but Garg's fractions of the 352x1216 at the bottom (AdaBins,"
             " ZoeDepth, BTS while it trains): fewer rows at the top"
         ),
-        min_m=1e-3,
-        max_m=80.0,
-        masked=True,
-        ground_truth="raw",
-        smallest=KB,
-        sees=_kb,
-        covers=_kb,
         crop=_garg_in_kb,
-        align_corners=True,
     ),
     "make3d_c1": Protocol(
         name="make3d_c1",

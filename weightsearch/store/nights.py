@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, select, update
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.errors import StudyError, did_you_mean
@@ -89,7 +89,7 @@ def begin(engine: Engine, sweep: str, date: str | None, commit: str, digest: str
             f" {digest}); restore them, or name another night with --date or another sweep with"
             " --name."
         )
-    return _night(row)
+    return Night(**row._mapping)
 
 
 def judge(engine: Engine, night: Night, verdict: Mapping[str, Any], final: bool) -> None:
@@ -111,7 +111,7 @@ def history(engine: Engine, sweep: str, last: int | None = None) -> list[Night]:
             .order_by(nights.c.began_at.desc(), nights.c.id.desc())
             .limit(last)
         ).all()
-    return [_night(row) for row in rows]
+    return [Night(**row._mapping) for row in rows]
 
 
 def newest(engine: Engine, sweep: str | None) -> str:
@@ -159,36 +159,12 @@ def baseline(engine: Engine, sweep: str) -> Baseline | None:
 
 def accepted(engine: Engine, sweep: str) -> list[Baseline]:
     """Every baseline of a sweep, the newest first."""
+    wanted = [column for column in baselines.c if column.name not in ("sweep", "night_id")]
     with engine.connect() as connection:
         rows = connection.execute(
-            select(baselines, nights.c.night)
+            select(*wanted, nights.c.night)
             .join(nights, nights.c.id == baselines.c.night_id)
             .where(baselines.c.sweep == sweep)
             .order_by(baselines.c.id.desc())
         ).all()
-    return [
-        Baseline(
-            id=row.id,
-            night=row.night,
-            digest=row.digest,
-            measured=row.measured,
-            accepted_by=row.accepted_by,
-            accepted_at=row.accepted_at,
-            why=row.why,
-            previous_id=row.previous_id,
-        )
-        for row in rows
-    ]
-
-
-def _night(row: Row[Any]) -> Night:
-    return Night(
-        id=row.id,
-        sweep=row.sweep,
-        night=row.night,
-        commit=row.commit,
-        digest=row.digest,
-        began_at=row.began_at,
-        verdict=row.verdict,
-        final=row.final,
-    )
+    return [Baseline(**row._mapping) for row in rows]
