@@ -5,7 +5,8 @@
 A known difference of per-image errors; frames of one scene are alike (unequal scenes of 4 to 15
 frames), seeds shift whole runs, and each scene answers to each seed a little in its own way. The
 reference resamples scenes and seeds with replacement 400 times. Also: how often "better" or "worse"
-is said where there is no difference. Prints a table; exit code 1 where coverage leaves 93 to 97 %.
+is said where there is no difference. Prints a table; exit code 1 where coverage leaves 93 to 97 %,
+except with two seeds, whose interval is wider on purpose.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def main() -> int:
     print("| seeds | scenes | spread | covers | bootstrap covers | said without a difference |")
     print("|---|---|---|---|---|---|")
     outside = 0
-    for seeds in (3, 5, 10):
+    for seeds in (2, 3, 5, 10):
         for scenes in (11, 40):
             sizes = rng.integers(4, 16, scenes)
             index = np.repeat(np.arange(scenes), sizes)
@@ -80,7 +81,7 @@ def main() -> int:
                     none = compare.paired(noise.tolist(), (0 * noise).tolist(), names)
                     said += none.verdict != "not distinguishable"
                 shares = [n / asked.repetitions for n in (ours, theirs, said)]
-                outside += not 0.93 <= shares[0] <= 0.97
+                outside += seeds > 2 and not 0.93 <= shares[0] <= 0.97
                 cells = " | ".join(f"{share:.1%}" for share in shares)
                 print(f"| {seeds} | {scenes} | {name} | {cells} |", flush=True)
     return int(outside > 0)
