@@ -57,4 +57,5 @@ def _history(canary: str, verdict: Mapping[str, Any], nights: Sequence[Mapping[s
                         commit=night["commit"],
                     )
                 )
-    return history(points, f"{verdict['metric']} of canary {canary}, mean over seeds")
+    metric = verdict["metric"]
+    return history(points, f"{metric} of canary {canary}, mean over seeds", metric)

@@ -155,11 +155,12 @@ def sentence(found: dict[str, Any]) -> str:
             said += f", but A is worse by {' and '.join(label(name) for name in found['harmed'])}"
         if test["seeds_needed"]:
             said += f"; about {test['seeds_needed']} seeds would tell"
-    runs = "full runs" if found["full_runs"] else "runs of the search"
+    many = "s" if len(a["seeds"]) > 1 else ""
+    runs = f"full run{many}" if found["full_runs"] else f"run{many} of the search"
     spent = hours(a["seconds"] + b["seconds"])
     return (
         f"A is {a['name']} ({a['study']}), B is {b['name']} ({b['study']}): {said}. It rests on"
-        f" {len(a['seeds'])} {runs} of each with the same seeds, {found['measured']}, and took"
+        f" {len(a['seeds'])} {runs} of each with the same seed{many}, {found['measured']}, and took"
         f" {spent} of device time."
     )
 

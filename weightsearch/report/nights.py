@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import plotly.graph_objects as go
 
 from weightsearch.report.style import BLUE, GREEN, GREY, RED, figure, nothing, short, text
 
+ROUND = timedelta(hours=12)  # what is shown before the first night, and after the last
 MARKS = {"better": (GREEN, "triangle-up"), "worse": (RED, "triangle-down")}
 
 
@@ -27,8 +29,9 @@ class Night:
     commit: str = ""
 
 
-def history(nights: Sequence[Night], label: str) -> go.Figure:
-    """Values over the nights, the band behind them; worse and better nights are marked."""
+def history(nights: Sequence[Night], label: str, axis: str = "") -> go.Figure:
+    """Values over the nights, the band behind them; worse and better nights are marked. `axis` is
+    a shorter label for the values' axis."""
     title = f"Night by night: {text(label)}"
     if not nights:
         return nothing(title, "No night was recorded yet.")
@@ -43,7 +46,7 @@ def history(nights: Sequence[Night], label: str) -> go.Figure:
                 y=short([*(n.high for n in banded), *(n.low for n in reversed(banded))]),
                 fill="toself",
                 fillcolor="rgba(0,114,178,0.15)",
-                line={"width": 0},
+                line={"width": 6, "color": "rgba(0,114,178,0.15)"},  # one night is a line
                 hoverinfo="skip",
                 name="band",
                 mode="lines",
@@ -67,8 +70,12 @@ def history(nights: Sequence[Night], label: str) -> go.Figure:
         )
     )
     worse = sum(n.verdict == "worse" for n in nights)
+    number = "One night" if len(nights) == 1 else f"{len(nights)} nights"
     told = (
-        f"{len(nights)} nights, {worse} of them worse (triangles down). The band is that of"
+        f"{number}, {worse} of them worse (triangles down). The band is that of"
         " replicates over seeds: within it, a night tells nothing."
     )
-    return figure(traces, title, told, "night", text(label))
+    drawn = figure(traces, title, told, "night", text(axis or label))
+    moments = sorted(datetime.fromisoformat(date) for date in dates)
+    around = [(moments[0] - ROUND).isoformat(), (moments[-1] + ROUND).isoformat()]
+    return drawn.update_xaxes(range=around, tickformat="%Y-%m-%d")
