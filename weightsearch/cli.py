@@ -158,9 +158,9 @@ def launch(
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
+    print_answer(outcome, as_json, show.launched)
     if outcome["promoted"]:
         _show_pictures(database, request)
-    print_answer(outcome, as_json, show.launched)
 
 
 @app.command()
@@ -265,8 +265,8 @@ def promote(
     except KeyboardInterrupt:
         print("interrupted: the same command goes on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    _show_pictures(database, request)
     print_answer(verdict, as_json, show.promoted)
+    _show_pictures(database, request)
 
 
 @app.command()
@@ -301,7 +301,7 @@ def _show_pictures(database: Database, request: Request) -> None:
     """Pictures for the dashboard; a launch that went well does not fail for them."""
     from weightsearch import reporting
 
-    here = reporting.Here(request.home, request.data, "cpu")
+    here = reporting.Here(request.home, request.data, request.device)
     try:
         reporting.show_pictures(database, request.name, here)
     except Exception as error:

@@ -51,17 +51,14 @@ def status(
 def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
     """Shows the status until the study is over, or Ctrl-C."""
     from weightsearch import show
-    from weightsearch.launch import progress
-    from weightsearch.store import ledger
     from weightsearch.store.outage import patiently
 
     try:
         while True:
             answer = patiently(ask)
-            study = ledger.find(engine, answer["study"])
-            drawn = patiently(partial(progress.picture, engine, study))
+            drawn = patiently(partial(_drawn, engine, answer["study"]))
             with show.fresh_page():
-                show.status(answer, drawn if sys.stdout.isatty() else ())
+                show.status(answer, drawn)
             points, runs = answer["points"], answer["promotion"]
             left = [part[s] for part in (points, runs) for s in ("waiting", "leased", "paused")]
             if not any(left) and not answer["workers"]:
@@ -69,6 +66,14 @@ def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
             time.sleep(WATCH_EVERY_S)
     except KeyboardInterrupt:
         sys.exit(DONE)
+
+
+def _drawn(engine: Engine, name: str) -> list[str]:
+    """Where the search has been, for a terminal."""
+    from weightsearch.launch import progress
+    from weightsearch.store import ledger
+
+    return progress.picture(engine, ledger.find(engine, name)) if sys.stdout.isatty() else []
 
 
 @app.command()

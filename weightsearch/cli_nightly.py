@@ -125,13 +125,17 @@ def run(
     interrupt_on_sigterm()
     database = open_storage(storage)
     found = nightly.run(database, spec, asked)
-    _publish(night_text.markdown(found), markdown)
-    if html is not None:
-        from weightsearch import night_page  # imports plotly
-
-        nights = nightly.history(database.engine, asked.sweep, HISTORY)["nights"]
-        write_whole(html, night_page.document(found, nights).encode())
     print_answer(found, as_json, night_text.told)
+    try:
+        _publish(night_text.markdown(found), markdown)
+        if html is not None:
+            from weightsearch import night_page  # imports plotly
+            from weightsearch.report import page
+
+            nights = nightly.history(database.engine, asked.sweep, HISTORY)["nights"]
+            page.write(html, night_page.document(found, nights))
+    except OSError as error:  # the verdict is what the exit code is for
+        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
     sys.exit(nightly.EXIT[found["verdict"]])
 
 

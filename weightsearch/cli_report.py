@@ -54,15 +54,11 @@ def compare(
     Example: weightsearch compare quickstart-grid 8 5 --out compare.html
     """
     from weightsearch import reporting
-    from weightsearch.report import page
 
     here = reporting.Here(config.home(), data, device)
     studies = (name, a) if b is None else (name, name)
     points = (None, None) if b is None else (a, b)
-    found, document = reporting.compare(open_storage(storage).engine, studies, points, here)
-    if out is not None:
-        page.write(out, document)
-        found["file"] = str(out)
+    found = reporting.compare(open_storage(storage).engine, studies, points, out, here)
     print_answer(found, as_json, _compared)
 
 

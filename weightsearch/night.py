@@ -179,7 +179,10 @@ def verdict(engine: Engine, night: Night, cut: Sequence[str] = ()) -> dict[str, 
         "moved": _moved(rows),
         "metric": found.spec.objective.metric,
         "level": drift.LEVEL,
-        "rows": [asdict(row) | _evidence(row, found, baseline) for row in rows],
+        "rows": [
+            asdict(row) | {"limit": drift.limit(row)} | _evidence(row, found, baseline)
+            for row in rows
+        ],
         "reasons": reasons,
         "notes": notes,
         "baseline": baseline.shown() if baseline is not None else None,
@@ -214,7 +217,7 @@ def _rows(found: Found, baseline: Baseline) -> tuple[list[Row], list[str]]:
     if before["search"] and now["search"] and before["search"] != now["search"]:
         before["best"] = None
         notes.append("the search has other settings than the baseline's: its best is not compared")
-    for name in ("devices", "versions"):
+    for name in ("devices", "hosts", "versions"):
         if now[name] and before[name] != now[name]:
             notes.append(f"{name}: {_difference(before[name], now[name])}")
     return drift.compare(before, now, metrics), notes

@@ -42,7 +42,7 @@ def document(verdict: Mapping[str, Any], nights: Sequence[Mapping[str, Any]]) ->
 
 
 def _history(canary: str, verdict: Mapping[str, Any], nights: Sequence[Mapping[str, Any]]) -> Any:
-    """The canary's metric over the nights, with the baseline's fixed band."""
+    """The canary's metric over the nights, with the band that decided each."""
     points = []
     for night in reversed(nights):
         for row in night.get("rows", ()):
@@ -51,8 +51,8 @@ def _history(canary: str, verdict: Mapping[str, Any], nights: Sequence[Mapping[s
                     Night(
                         date=night["began_at"],
                         value=row["tonight"],
-                        low=row["baseline"] - row["band"],
-                        high=row["baseline"] + row["band"],
+                        low=row["baseline"] - row["limit"],
+                        high=row["baseline"] + row["limit"],
                         verdict=WORDS.get(row["moved"], row["moved"]),
                         commit=night["commit"],
                     )

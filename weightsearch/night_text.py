@@ -28,14 +28,13 @@ def told(verdict: Mapping[str, Any]) -> None:
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """A comparison as text, in the order of HEADINGS; the band is the one that decides."""
-    bands = [b for b in (row["band"], row["paired_band"]) if b is not None]
     return [
         row["canary"] or "best of the search",
         row["metric"],
         f"{row['baseline']:.4f}",
         "no number" if row["tonight"] is None else f"{row['tonight']:.4f}",
         "" if row["difference"] is None else f"{row['difference']:+.4f}",
-        f"{min(bands):.4f}",
+        f"{row['limit']:.4f}",
         f"{row['worse_seeds']} of {row['seeds']}" if row["canary"] else "",
         row["moved"],
     ]
@@ -56,7 +55,8 @@ def markdown(verdict: Mapping[str, Any]) -> str:
     for row in verdict["rows"]:
         if row["moved"] == "worse" and row["scenes"]:
             named = ", ".join(f"{scene} ({change:+.4f})" for scene, change in row["scenes"])
-            lines.append(f"- {row['metric']} of {_plain(row['canary'])} by scene: {_plain(named)}")
+            what = f"{_plain(row['metric'])} of {_plain(row['canary'])}"
+            lines.append(f"- {what} by scene: {_plain(named)}")
     lines += [f"- {_plain(note)}" for note in verdict["notes"]]
     if baseline is not None:
         lines.append(
@@ -85,7 +85,9 @@ def accepted(answer: Mapping[str, Any]) -> None:
 def history(answer: Mapping[str, Any]) -> None:
     """Nights and baselines, the newest first."""
     metric = next((n["metric"] for n in answer["nights"] if n.get("metric")), "")
-    table = columns(f"sweep {answer['sweep']}", ("night", "verdict", "moved", f"worst {metric}"))
+    table = columns(
+        f"sweep {answer['sweep']}", ("night", "verdict", "moved", f"{metric}, furthest")
+    )
     for night in answer["nights"]:
         worst = _furthest(night)
         table.add_row(night["night"], night["verdict"] or "begun", night.get("moved", ""), worst)
@@ -99,15 +101,16 @@ def history(answer: Mapping[str, Any]) -> None:
 
 
 def _furthest(night: Mapping[str, Any]) -> str:
-    """The canary whose metric is the furthest from the baseline, in bands."""
+    """The canary whose metric is the furthest from the baseline, in bands; first one without a
+    number, which is farther than any."""
     rows = [
-        row
-        for row in night.get("rows", ())
-        if row["metric"] == night["metric"] and row["difference"] is not None and row["canary"]
+        row for row in night.get("rows", ()) if row["metric"] == night["metric"] and row["canary"]
     ]
     if not rows:
         return ""
-    row = max(rows, key=lambda r: abs(r["difference"]) / (r["band"] or 1.0))
+    if gone := next((row for row in rows if row["difference"] is None), None):
+        return f"no number ({gone['canary']})"
+    row = max(rows, key=lambda r: abs(r["difference"]) / (r["limit"] or 1.0))
     return f"{row['difference']:+.4f} ({row['canary']})"
 
 

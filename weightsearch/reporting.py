@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from weightsearch.config import DEPTH_OBJECTIVE
 from weightsearch.errors import WeightsearchError
 from weightsearch.launch import devices
-from weightsearch.report import comparison, page, publish, study
+from weightsearch.report import comparison, page, study
 from weightsearch.report import records as recorded
 from weightsearch.report.comparison import Side
 from weightsearch.report.page import Picture
@@ -58,16 +58,23 @@ def report(engine: Engine, name: str | None, out: Path, here: Here) -> dict[str,
 
 
 def compare(
-    engine: Engine, studies: tuple[str, str], points: tuple[str | None, str | None], here: Here
-) -> tuple[dict[str, Any], str]:
-    """Two configurations: the verdict, and the page. Raises StudyError."""
+    engine: Engine,
+    studies: tuple[str, str],
+    points: tuple[str | None, str | None],
+    out: Path | None,
+    here: Here,
+) -> dict[str, Any]:
+    """Two configurations: the verdict; with `out`, its page is written too. Raises StudyError."""
     first = recorded.read(engine, studies[0])
     second = first if studies[0] == studies[1] else recorded.read(engine, studies[1])
     a, b = comparison.sides(first, points[0], second, points[1])
     found = comparison.compared(a, b)
+    found |= {"answer": comparison.sentence(found)}
+    if out is None:
+        return found
     pictures, about = _pairs(a, b, here)
-    document = comparison.report(a, b, found, pictures, about)
-    return found | {"answer": comparison.sentence(found)}, document
+    page.write(out, comparison.report(a, b, found, pictures, about))
+    return found | {"file": str(out)}
 
 
 def show_pictures(database: Database, name: str, here: Here) -> int:
@@ -91,6 +98,8 @@ def show_pictures(database: Database, name: str, here: Here) -> int:
         file.parent.mkdir(exist_ok=True)
         write_whole(file, panel.png)
         files.append(file)
+    from weightsearch.report import publish  # imports optuna
+
     return publish.attach(database, here.home / "artifacts", trial, files)
 
 

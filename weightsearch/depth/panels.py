@@ -27,6 +27,7 @@ from weightsearch.depth.evaluate import BATCH, network_input, score
 from weightsearch.depth.model import DepthNet
 from weightsearch.depth.objective import split_frames
 from weightsearch.depth.protocols import PROTOCOLS
+from weightsearch.errors import DataError
 
 KINDS = ("best", "median", "worst")
 WIDEST_PX = 320
@@ -63,11 +64,13 @@ def panels(
     assert spec.data is not None
     network = checkpoints.network(checkpoint, device)
     with Pack(ensure(spec.data.source, data, spec.data.options, home)) as native:
-        val = split_frames(native, spec)[1]
+        asked = frames or split_frames(native, spec)[1]
         known = PROTOCOLS[spec.evaluate.protocol]
-        scores = score(network, native, val, known, network.data.size, device, BATCH)
+        scores = score(network, native, asked, known, network.data.size, device, BATCH)
         metric = "abs_rel" if spec.objective.metric == "rel" else spec.objective.metric
         values = dict(zip(scores.indices, scores.per_image.get(metric, []), strict=False))
+        if not values:
+            raise DataError(f"frames are chosen by their {metric}, but no single one has one.")
         order = sorted(values, key=values.__getitem__)
         if spec.objective.direction == "maximize":
             order.reverse()

@@ -69,7 +69,8 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
     verdict = None
     if request.promote and spec.promote is not None:
         verdict = promote_study(database, study, request)
-    mirror(database, study)
+    else:
+        mirror(database, study)
     return {
         "study": study.name,
         "points": reading.counts(database.engine, study),
@@ -90,7 +91,9 @@ def promote_study(database: Database, study: Study, request: Request) -> dict[st
     failpoints.reach("after-promotion-plan")
     work(database, study, PROMOTION, "promotion", request)
     failpoints.reach("after-promotion-runs")
-    return promote.decide(database.engine, study)
+    verdict = promote.decide(database.engine, study)
+    mirror(database, study)
+    return verdict
 
 
 def prepare(

@@ -10,6 +10,7 @@ from statistics import mean
 import plotly.graph_objects as go
 
 from weightsearch import space
+from weightsearch.ranking import ranked
 from weightsearch.report.merit import EMPTY
 from weightsearch.report.records import Records, described, directions, encoder
 from weightsearch.report.style import (
@@ -31,12 +32,6 @@ LEAST_TRIALS = 8
 """Fewer finished points say nothing of importance."""
 
 
-def ranked(records: Records) -> list[Done]:
-    """Finished points that did not diverge, the best first."""
-    found = [d for d in records.done if not d.diverged()]
-    return sorted(found, key=lambda d: _value(records, d), reverse=not records.smaller)
-
-
 def _value(records: Records, done: Done) -> float:
     return float(done.result["metrics"][records.metric])
 
@@ -45,7 +40,7 @@ def parallel(records: Records) -> go.Figure:
     """A line per point through its weights, its choices and its metric; scalable vectors, so that
     it prints, and needs no WebGL."""
     title = f"All points: weights, choices and {text(records.label())}"
-    found = ranked(records)
+    found = ranked(records.spec, records.done)
     if not found:
         return nothing(title, EMPTY)
     columns = _columns(records, found)
@@ -122,7 +117,7 @@ def importance(records: Records) -> go.Figure:
     """How much of the metric's spread each weight and choice accounts for (PED-ANOVA, Watanabe and
     others, IJCAI 2023, as Optuna computes it)."""
     title = f"Importance for {text(records.label())}"
-    found = ranked(records)
+    found = ranked(records.spec, records.done)
     if len(found) < LEAST_TRIALS:
         return nothing(
             title, f"Importance needs {LEAST_TRIALS} finished points; there are {len(found)}."
@@ -181,7 +176,7 @@ def _importances(records: Records, found: Sequence[Done]) -> dict[str, float]:
 def ablation(records: Records) -> go.Figure:
     """Each encoder's best point with only one term, without one term, and with all of them."""
     title = f"One term alone, one term left out: best {text(records.label())}"
-    found = ranked(records)
+    found = ranked(records.spec, records.done)
     if not found:
         return nothing(title, EMPTY)
     kinds = [f"only {t}" for t in records.terms]
@@ -233,7 +228,7 @@ def _kind(records: Records, done: Done) -> str:
 def interaction(records: Records) -> go.Figure:
     """Encoders against directions: where rows differ in shape, weights do not carry over."""
     title = f"Encoder and weights together: {text(records.label())}"
-    found = ranked(records)
+    found = ranked(records.spec, records.done)
     names = [n for n in records.encoders if any(encoder(d.point) == n for d in found)]
     if len(names) < 2:
         return nothing(title, "There are results of fewer than two encoders." if found else EMPTY)

@@ -66,10 +66,11 @@ def _point(records: Records, name: str | None) -> Point:
     found = [point for known_id, point in known.items() if known_id.startswith(name)]
     if name in numbers:
         return numbers[name]
-    if len(found) != 1:
+    # The place of a point without a result is no prefix of another one's id.
+    if len(found) != 1 or (name.isdigit() and int(name) < records.counts.get("total", 0)):
         raise StudyError(
             f"study '{records.study}' must have one finished point '{name}' (a number or an id of"
-            f" `weightsearch best`), but has {len(found)}; {did_you_mean(name, known)}"
+            f" `weightsearch best`), but has not; {did_you_mean(name, known)}"
         )
     return found[0]
 
@@ -96,10 +97,7 @@ def _check(a: Side, b: Side) -> None:
 def compared(a: Side, b: Side) -> dict[str, Any]:
     """The verdict on A by each metric, JSON-ready; the deciding one comes first."""
     first, tests = a.records.metric, {}
-    smaller = {
-        metric: compare.smaller_is_better(metric, first, a.records.smaller)
-        for metric in a.records.metrics
-    }
+    smaller = {metric: a.records.smaller_is_better(metric) for metric in a.records.metrics}
     for metric in a.records.metrics:
         samples = [[run.result["samples"].get(metric) for run in side.runs] for side in (a, b)]
         if all(all(one) for one in samples):

@@ -60,14 +60,14 @@ def ranking(records: Records) -> go.Figure:
                 marker={
                     "size": 9,
                     "color": colour[name],
-                    "symbol": [symbol[name] + ("-open" if _is_equal(row) else "") for row in mine],
+                    "symbol": [symbol[name] + ("-open" if is_equal(row) else "") for row in mine],
                     "line": {"width": 2, "color": colour[name]},
                 },
                 text=[text(f"point {row['number']}: {_weights(row)} {name}") for row in mine],
                 hovertemplate="%{text}<br>%{x:.4g}<extra></extra>",
             )
         )
-    equal = sum(map(_is_equal, records.rows))
+    equal = sum(map(is_equal, records.rows))
     told = (
         f"The best {len(rows)} of {len(records.rows)} points with 95 % intervals over scenes;"
         f" {records.measured()}, one seed. Open symbols: the best, and the {equal - 1} that these"
@@ -79,7 +79,7 @@ def ranking(records: Records) -> go.Figure:
     return made
 
 
-def _is_equal(row: dict[str, Any]) -> bool:
+def is_equal(row: dict[str, Any]) -> bool:
     """Ties are told by a paired test where there are values per image; without, nothing is."""
     return row["rank"] == 1 or row["against_best"] in ("better", "not distinguishable")
 

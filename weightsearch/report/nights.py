@@ -72,8 +72,8 @@ def history(nights: Sequence[Night], label: str, axis: str = "") -> go.Figure:
     worse = sum(n.verdict == "worse" for n in nights)
     number = "One night" if len(nights) == 1 else f"{len(nights)} nights"
     told = (
-        f"{number}, {worse} of them worse (triangles down). The band is that of"
-        " replicates over seeds: within it, a night tells nothing."
+        f"{number}, {worse} of them worse (triangles down). The band is the one that"
+        " decides, from replicates over seeds: within it, a night tells nothing."
     )
     drawn = figure(traces, title, told, "night", text(axis or label))
     moments = sorted(datetime.fromisoformat(date) for date in dates)

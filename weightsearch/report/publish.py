@@ -31,7 +31,9 @@ from weightsearch.report import study as pages
 from weightsearch.report.figures import FIGURES, ternaries
 from weightsearch.report.records import Records
 from weightsearch.report.style import is_nothing
+from weightsearch.store import connect
 from weightsearch.store.database import Database
+from weightsearch.store.schema import meta
 
 PUBLISH_LOCK = 0x7075626C  # with the study's number, the advisory lock's key: "publ"
 SIGNATURE = "*Written by weightsearch, until somebody writes a note of their own.*"
@@ -47,9 +49,7 @@ log = logging.getLogger(__name__)
 def publish(database: Database, name: str) -> bool:
     """Brings figures and note of the Optuna study up to date; False where another process is at it,
     or there is no Optuna study yet."""
-    records = recorded.read(database.engine, name)
-    wanted = laid_out(records)
-    with database.engine.begin() as connection:
+    with connect.unhurried(database.engine) as connection:
         study = connection.execute(
             select(STUDIES.c.study_id).where(STUDIES.c.study_name == name)
         ).scalar()
@@ -58,7 +58,8 @@ def publish(database: Database, name: str) -> bool:
         lock = func.pg_try_advisory_xact_lock(PUBLISH_LOCK, study)
         if not connection.execute(select(lock)).scalar_one():
             return False
-        _write(connection, study, wanted)
+        records = recorded.read(database.engine, name)  # under the lock: none older follows
+        _write(connection, study, laid_out(records))
     return True
 
 
@@ -81,9 +82,9 @@ def _write(connection: Connection, study: int, wanted: Mapping[str, Any]) -> Non
     there = {
         row.key: json.loads(row.value_json)
         for row in connection.execute(
-            select(ATTRIBUTES.c.key, ATTRIBUTES.c.value_json).where(
-                ATTRIBUTES.c.study_id == study, ours
-            )
+            select(ATTRIBUTES.c.key, ATTRIBUTES.c.value_json)
+            .where(ATTRIBUTES.c.study_id == study, ours)
+            .with_for_update()  # a note that somebody saves meanwhile is seen, or comes after
         )
     }
     written = {k: str(v) for k, v in there.items() if k.startswith(f"{NOTES}str:")}
@@ -126,18 +127,20 @@ def attach(database: Database, folder: Path, trial_id: int, pictures: Sequence[P
     with database.engine.connect() as connection:
         of_trial = select(TRIALS.c.study_id).where(TRIALS.c.trial_id == trial_id)
         study_id = connection.execute(of_trial).scalar_one()
+        here = connection.execute(select(meta.c.identity)).scalar_one()
     for file in pictures:
         if file.suffix != ".png":
             continue
-        name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"weightsearch {trial_id} {file.name}"))
+        # A home may serve several databases, and each of them counts its trials from 1.
+        name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"weightsearch {here} {trial_id} {file.name}"))
         with file.open("rb") as content:
             store.write(name, content)
-        meta = ArtifactMeta(name, file.name, "image/png", None)
+        noted = ArtifactMeta(name, file.name, "image/png", None)
         rows.append(
             {
                 "study_id": study_id,
                 "key": f"dashboard:artifacts:{trial_id}:{name}",
-                "value_json": json.dumps(json.dumps(dataclasses.asdict(meta))),  # as Optuna does
+                "value_json": json.dumps(json.dumps(dataclasses.asdict(noted))),  # as Optuna does
             }
         )
     if not rows:

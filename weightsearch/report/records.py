@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from weightsearch import space
+from weightsearch import compare, space
 from weightsearch.config import StudySpec
 from weightsearch.ranking import measured, ranking
 from weightsearch.space import Point
@@ -120,6 +120,9 @@ class Records:
         split = {"val": "validation"}.get(said["split"], said["split"])
         parts = [f"{split} split"] + ([f"n = {images} images"] if images else [])
         return ", ".join([f"protocol {said['protocol']}", *parts] if said["protocol"] else parts)
+
+    def smaller_is_better(self, metric: str) -> bool:
+        return compare.smaller_is_better(metric, self.metric, self.smaller)
 
     def label(self, metric: str | None = None) -> str:
         """`RMSE (m)`."""

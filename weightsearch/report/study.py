@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weightsearch import compare
+from weightsearch.report import merit
 from weightsearch.report.figures import FIGURES, ternary
 from weightsearch.report.page import Picture, Section, lines, page
 from weightsearch.report.records import Records, amount, described, encoder, label
@@ -82,12 +83,13 @@ def _won(records: Records) -> str:
         return f"{said}; it is the only result."
     second = rows[1]
     gap = abs(second[metric] - best[metric])
-    equal = sum(row["against_best"] != "worse" for row in rows[1:])
-    sure = (
-        "it is better than every other point on these images"
-        if equal == 0
-        else f"{equal} of the other {len(rows) - 1} points cannot be told from it"
-    )
+    equal = sum(merit.is_equal(row) for row in rows[1:])
+    if all(row["against_best"] is None for row in rows[1:]):
+        sure = "nothing was measured by which points could be told apart"
+    elif equal:
+        sure = f"{equal} of the other {len(rows) - 1} points cannot be told from it"
+    else:
+        sure = "it is better than every other point on these images"
     return (
         f"{said}, {gap:.3g} ahead of {_who(records, second)}; {sure} ({records.measured()}, one"
         " seed, not promoted)."
@@ -114,10 +116,12 @@ def _promoted(records: Records, promoted: Mapping[str, Any]) -> str:
             f" ({100 * level:.3g} % interval {span})."
         )
     if promoted["verdict"] == "no difference shown":
-        gap = max((abs(t["difference"]) for t in tests), default=0.0)
+        level = [t for t in tests if t["verdict"] != "better"]
+        harmed = sorted({name for t in level for name in t.get("harmed", ())})
+        but = f" (better, but at the expense of {', '.join(map(label, harmed))})" if harmed else ""
         return (
-            f"{said}; the finalists, at most {gap:.3g} apart, cannot be told from each other, and"
-            " it is the simplest of them."
+            f"{said}; the best by {label(metric)} cannot be told from {len(level)} of the other"
+            f" {len(tests)} finalists{but}, and of these it is the simplest."
         )
     return f"{said}; it was the only finalist."
 

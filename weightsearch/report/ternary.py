@@ -54,7 +54,10 @@ def ternary(records: Records, name: str, metric: str) -> go.Figure:
         return nothing(title, "No point of this encoder has a result.")
     values = np.array([done.result["metrics"][metric] for done in points])
     shares = np.array([[float(w) for w in recorded.directions(d.point)] for d in points])
-    order = np.argsort(values if _smaller(records, metric) else -values, kind="stable")
+    order = np.argsort(
+        values if records.smaller_is_better(metric) else -values,
+        kind="stable",
+    )
     best = points[int(order[0])]
     equal = [best, *_equals(records, metric, best, points)]
     field_z = field(shares, values)
@@ -101,13 +104,6 @@ def carpet(steps: int = STEPS) -> Array:
     return places
 
 
-def _smaller(records: Records, metric: str) -> bool:
-    """delta1 and its like grow with merit; the rest are errors, but for what the study says."""
-    if metric == records.metric:
-        return records.smaller
-    return not metric.startswith("delta")
-
-
 def _equals(records: Records, metric: str, best: Done, points: Sequence[Done]) -> list[Done]:
     """Those that the images do not tell from the best."""
     ours = best.result["samples"].get(metric)
@@ -117,7 +113,10 @@ def _equals(records: Records, metric: str, best: Done, points: Sequence[Done]) -
     for done in points:
         theirs = done.result["samples"].get(metric)
         if done is not best and theirs and len(theirs) == len(ours):
-            groups, smaller = best.result["groups"], _smaller(records, metric)
+            groups, smaller = (
+                best.result["groups"],
+                records.smaller_is_better(metric),
+            )
             if compare.paired([theirs], [ours], groups, smaller).verdict != "worse":
                 found.append(done)
     return found
@@ -232,14 +231,6 @@ def _points(
         text=hover,
         hovertemplate="%{text}<extra></extra>",
     )
-
-
-def optimum(values: Array) -> tuple[float, ...]:
-    """Where the field is smallest, as shares of the three terms."""
-    row, column = np.unravel_index(int(values.argmin()), values.shape)
-    steps = values.shape[0] - 1
-    along, up = column / steps, row / steps
-    return ((1 - up) * (1 - along), (1 - up) * along, up)
 
 
 def pairs(points: Sequence[Done]) -> list[tuple[Done, Done]]:
