@@ -113,7 +113,8 @@ def _enter(
     cookie = f"{_cookie_name(environ)}={access.cookie}; HttpOnly; SameSite=Strict; Path=/"
     path = environ.get("PATH_INFO", "")
     # Not to any path of the asker's: `//elsewhere` would lead to another host.
-    page = path if path.startswith("/dashboard/") and PLAIN_PATH.fullmatch(path) else "/dashboard"
+    ours = path.startswith(("/dashboard/", "/reports", "/nights/"))
+    page = path if ours and PLAIN_PATH.fullmatch(path) else "/dashboard"
     headers = [("Location", page), ("Set-Cookie", cookie)]
     start_response("303 See Other", [*headers, *answers.EVERYWHERE, answers.UNKEPT])
     return []
@@ -151,7 +152,7 @@ def _route(dashboard: Bottle, environ: Environ, access: Access) -> str:
             raise _closed("it knows no such method") from None
         raise Refusal(HTTPStatus.NOT_FOUND, "there is no such page.") from None
     route = f"{found.method} {found.rule}"
-    if route in routes.READ or (access.writable and route in routes.WRITE):
+    if route in routes.READ | routes.PAGES or (access.writable and route in routes.WRITE):
         return route
     if route in routes.WRITE:
         raise _closed("the dashboard is read-only; start it with --writable")

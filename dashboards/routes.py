@@ -25,6 +25,9 @@ READ = frozenset(
 )
 """Changes nothing."""
 
+PAGES = frozenset({"GET /reports", "GET /reports/<study_id:int>", "GET /nights/<night_id:int>"})
+"""Our own pages beside it (`pages.py`): they change nothing either."""
+
 WRITE = frozenset(
     {
         "PUT /api/studies/<study_id:int>/note",

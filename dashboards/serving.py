@@ -27,9 +27,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from sqlalchemy import inspect
 
+from dashboards import pages
 from dashboards.front import HOST, LOOPBACK, Access, guarded
-from weightsearch.errors import ConfigError, StorageError, WeightsearchError
-from weightsearch.store import connect
+from weightsearch.errors import ConfigError, StorageError, StudyError, WeightsearchError
+from weightsearch.store import connect, ledger, reading
 from weightsearch.store.database import Database
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ def serve(
     names: Sequence[str] = (),
     writable: bool = False,
     artifacts: Path | None = None,
+    study: str | None = None,
 ) -> None:
-    """Serves the studies of a database until KeyboardInterrupt; prints the address to open.
+    """Serves the studies of a database until KeyboardInterrupt; prints the addresses to open: of
+    all, or of a `study` and its report.
 
     `names` are hosts to answer under besides this machine's own; files below `artifacts` can be
     downloaded. The database role need only be able to read, unless `writable`. Raises
-    StorageError, ConfigError, and WeightsearchError where the port is taken.
+    StorageError, ConfigError, StudyError, and WeightsearchError where the port is taken.
     """
     from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
@@ -75,6 +78,8 @@ def serve(
         ) from None
     with server:
         dashboard = wsgi(_storage(database, writable), artifact_store=store)
+        pages.add_to(dashboard, database)
+        paths = _paths(database, study)
         server.set_app(guarded(dashboard, access))
         if not _is_loopback(bind):
             log.warning(
@@ -82,8 +87,23 @@ def serve(
                 " with TLS before it."
             )
         shown = f"TOKEN, where TOKEN is what {file} holds" if file else token
-        print(f"http://{host}:{server.server_port}/?token={shown}", flush=True)
+        for path in paths:
+            print(f"http://{host}:{server.server_port}{path}?token={shown}", flush=True)
         server.serve_forever()
+
+
+def _paths(database: Database, study: str | None) -> tuple[str, str]:
+    """Of what to look at: trials, reports."""
+    if study is None:
+        return "/", "/reports"
+    name = ledger.find(database.engine, study).name
+    known = {row["name"]: row["number"] for row in reading.listed(database.engine)}
+    if name not in known:
+        raise StudyError(
+            f"study '{name}' must be in Optuna's tables to be browsed, but no worker has begun with"
+            " it yet; wait until one has, or leave the name out."
+        )
+    return f"/dashboard/studies/{known[name]}", f"/reports/{known[name]}"
 
 
 def _storage(database: Database, writable: bool) -> RDBStorage:

@@ -138,6 +138,6 @@ def test_the_thread_publishes_while_the_block_runs(
 
 
 def test_names_are_text_in_the_note() -> None:
-    laid = publish.laid_out(make_records(3, encoders=("<img src=x>*b*", "other")))
+    laid = publish.laid_out(make_records(3, encoders=("<img src=x>*b*", "other")), 7)
     note = "".join(str(v) for k, v in laid.items() if k.startswith("dashboard:note_str:"))
     assert r"\<img src=x\>\*b\*" in note

@@ -18,6 +18,9 @@ app = typer.Typer()
 
 @app.command()
 def dashboard(
+    name: Annotated[
+        str | None, typer.Argument(help="A study whose pages to open; all without it.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8080,
     writable: Annotated[bool, typer.Option("--writable", help="Notes can be edited.")] = False,
     bind: Annotated[
@@ -35,8 +38,8 @@ def dashboard(
 ) -> None:
     """Browse the studies with optuna-dashboard: read-only, on this machine only, with a token.
 
-    The address to open is printed. WEIGHTSEARCH_DASHBOARD_TOKEN_FILE names a file with a token of
-    your own.
+    Two addresses are printed: of the trials, and of the reports. WEIGHTSEARCH_DASHBOARD_TOKEN_FILE
+    names a file with a token of your own.
 
     Example: weightsearch dashboard --port 8080
     """
@@ -49,4 +52,6 @@ def dashboard(
     # Before the first connection: a container is stopped by SIGTERM at any time.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        serving.serve(open_storage(storage), port, bind, allowed_host or (), writable, artifacts)
+        serving.serve(
+            open_storage(storage), port, bind, allowed_host or (), writable, artifacts, name
+        )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import Engine
 
 from weightsearch.config import DEPTH_OBJECTIVE
@@ -32,6 +35,9 @@ RULE = (
     " first (best), the middle one (median) and the last (worst). Depth has one colour scale within"
     " a panel, that of the ground truth; the error's goes from -1 m (blue, too near) to 1 m (red)."
 )
+NOT_PROMOTED = "Nothing was promoted, so there are no pictures."
+PANELS = "panels"
+"""The folder of a checkpoint where they lie."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,14 @@ def report(engine: Engine, name: str | None, out: Path, here: Here) -> dict[str,
         "answer": study.answer(records),
         "pictures": len(pictures),
     }
+
+
+def stored(engine: Engine, name: str) -> str:
+    """A study's page from what is stored, for a browser that waits: no network is run for its
+    pictures. Raises StudyError."""
+    records = recorded.read(engine, name)
+    pictures, about = _stored(records)
+    return study.report(records, pictures, about)
 
 
 def compare(
@@ -94,9 +108,9 @@ def show_pictures(database: Database, name: str, here: Here) -> int:
         return 0
     files = []
     for panel in found:
-        file = checkpoint / "panels" / f"{panel.kind}.png"
+        file = checkpoint / PANELS / f"{panel.kind}.png"
         file.parent.mkdir(exist_ok=True)
-        write_whole(file, panel.png)
+        write_whole(file, _described(_picture(panel, records)))
         files.append(file)
     from weightsearch.report import publish  # imports optuna
 
@@ -106,13 +120,48 @@ def show_pictures(database: Database, name: str, here: Here) -> int:
 def _pictures(records: Records, here: Here) -> tuple[list[Picture], str]:
     """Panels of the promoted checkpoint, where it lies here; else why there are none."""
     if not records.promoted:
-        return [], "Nothing was promoted, so there are no pictures."
+        return [], NOT_PROMOTED
     found, why = _panels(records, Path(records.promoted["checkpoint"]), here)
     if found is None:
         return [], why
-    return [
-        Picture(p.png, _alt(p, "the promoted network"), _caption(p, records)) for p in found
-    ], RULE.format(metric=records.label())
+    return [_picture(panel, records) for panel in found], RULE.format(metric=records.label())
+
+
+def _stored(records: Records) -> tuple[list[Picture], str]:
+    """The panels that were drawn when the network was promoted (`show_pictures`)."""
+    if not records.promoted:
+        return [], NOT_PROMOTED
+    folder = Path(records.promoted["checkpoint"]) / PANELS
+    pictures = []
+    for file in sorted(folder.glob("*.png")):  # best, median, worst
+        try:
+            png = file.read_bytes()
+            with Image.open(io.BytesIO(png)) as held:
+                told = getattr(held, "text", {})
+        except OSError:
+            continue
+        alt = told.get("Description", f"The {file.stem} frame under the promoted network")
+        pictures.append(Picture(png, alt, told.get("Title", file.stem)))
+    if not pictures:
+        return [], (
+            "No pictures of this study lie on this machine; `weightsearch report` draws them where"
+            " the promoted checkpoint and the data are."
+        )
+    return pictures, RULE.format(metric=records.label())
+
+
+def _picture(panel: FramePanel, records: Records) -> Picture:
+    return Picture(panel.png, _alt(panel, "the promoted network"), _caption(panel, records))
+
+
+def _described(picture: Picture) -> bytes:
+    """The PNG file with caption and description in it, under the keywords that PNG has for them."""
+    told, out = PngInfo(), io.BytesIO()
+    told.add_itxt("Title", picture.caption)
+    told.add_itxt("Description", picture.alt)
+    with Image.open(io.BytesIO(picture.png)) as held:
+        held.save(out, format="png", pnginfo=told, optimize=True)
+    return out.getvalue()
 
 
 def _pairs(a: Side, b: Side, here: Here) -> tuple[list[Picture], str]:

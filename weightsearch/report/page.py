@@ -28,7 +28,16 @@ from weightsearch.whole import write_whole
 LEAST_HEIGHT = 360
 """Of a figure, in pixels, where its layout does not say."""
 
-Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads to another page of the same site."""
+
+    text: str
+    path: str
+
+
+Table = tuple[Sequence[str], Sequence[Sequence[str | Link]]]
 """The heads of the columns, and the rows."""
 
 
@@ -57,7 +66,7 @@ class Section:
     """Several small ones, side by side where there is room."""
 
 
-def page(title: str, answer: str, sections: Sequence[Section], repeat: Sequence[str]) -> str:
+def page(title: str, answer: str, sections: Sequence[Section], repeat: Sequence[str] = ()) -> str:
     """One self-contained HTML document.
 
     `answer` is the first thing that is read; `repeat` are lines of facts and commands. A figure's
@@ -89,7 +98,9 @@ def page(title: str, answer: str, sections: Sequence[Section], repeat: Sequence[
             f'<nav aria-label="Contents"><ol>{contents}</ol></nav>' if len(sections) > 3 else "",
             *body,
             '<section id="repeat"><h2>How to repeat it</h2>'
-            f'<pre tabindex="0">{_text(chr(10).join(repeat))}</pre></section>',
+            f'<pre tabindex="0">{_text(chr(10).join(repeat))}</pre></section>'
+            if repeat
+            else "",
             "</main>",
             f'<script type="text/plain" id="plotly">{_packed_plotly()}</script>' if drawn else "",
             f"<script>{script}</script>\n</body>\n</html>\n",
@@ -141,12 +152,18 @@ def _table(table: Table, label: str) -> str:
     heads, rows = table
     head = "".join(f'<th scope="col">{_text(name)}</th>' for name in heads)
     body = "".join(
-        f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>\n" for row in rows
+        f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>\n" for row in rows
     )
     return (
         f'<div class="table" role="region" aria-label="{_text(label)}" tabindex="0"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(cell: str | Link) -> str:
+    if isinstance(cell, Link):
+        return f'<a href="{_text(cell.path)}">{_text(cell.text)}</a>'
+    return _text(cell)
 
 
 def _picture(picture: Picture) -> str:

@@ -37,6 +37,7 @@ from weightsearch.store.schema import meta
 
 PUBLISH_LOCK = 0x7075626C  # with the study's number, the advisory lock's key: "publ"
 SIGNATURE = "*Written by weightsearch, until somebody writes a note of their own.*"
+REPORT = "[Report](/reports/{study}) (served by `weightsearch dashboard`)"
 PLOTS, NOTES = "dashboard:plot_data:", "dashboard:note_"
 EMPTY_FIGURE = '{"data": [], "layout": {}}'
 ATTRIBUTES: Table = models.StudySystemAttributeModel.__table__
@@ -59,12 +60,13 @@ def publish(database: Database, name: str) -> bool:
         if not connection.execute(select(lock)).scalar_one():
             return False
         records = recorded.read(database.engine, name)  # under the lock: none older follows
-        _write(connection, study, laid_out(records))
+        _write(connection, study, laid_out(records, study))
     return True
 
 
-def laid_out(records: Records) -> dict[str, Any]:
-    """The attributes as optuna-dashboard reads them; what a figure cannot show is left out."""
+def laid_out(records: Records, study: int) -> dict[str, Any]:
+    """The attributes as optuna-dashboard reads them; what a figure cannot show is left out. `study`
+    is its number there."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     held = optuna.create_study(storage=optuna.storages.InMemoryStorage())
     drawn = {name: make(records) for name, make in FIGURES.items()}
@@ -73,7 +75,7 @@ def laid_out(records: Records) -> dict[str, Any]:
         if not is_nothing(made):
             save_plotly_graph_object(held, made, graph_object_id=name)
     said = re.sub(r"([\\`*_{}\[\]<>|~#])", r"\\\1", presentable(pages.answer(records)))
-    save_note(held, f"{said}\n\n{SIGNATURE}\n")
+    save_note(held, f"{said}\n\n{REPORT.format(study=study)}\n\n{SIGNATURE}\n")
     return dict(held._storage.get_study_system_attrs(held._study_id))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.errors import StudyError, did_you_mean
@@ -102,16 +102,23 @@ def judge(engine: Engine, night: Night, verdict: Mapping[str, Any], final: bool)
         )
 
 
-def history(engine: Engine, sweep: str, last: int | None = None) -> list[Night]:
-    """The nights of a sweep, the newest first."""
+def history(engine: Engine, sweep: str | None, last: int | None = None) -> list[Night]:
+    """The nights of a sweep, or of all, the newest first."""
     with engine.connect() as connection:
         rows = connection.execute(
             select(nights)
-            .where(nights.c.sweep == sweep)
+            .where(true() if sweep is None else nights.c.sweep == sweep)
             .order_by(nights.c.began_at.desc(), nights.c.id.desc())
             .limit(last)
         ).all()
     return [Night(**row._mapping) for row in rows]
+
+
+def numbered(engine: Engine, number: int) -> Night | None:
+    """The night with that id."""
+    with engine.connect() as connection:
+        row = connection.execute(select(nights).where(nights.c.id == number)).one_or_none()
+    return None if row is None else Night(**row._mapping)
 
 
 def newest(engine: Engine, sweep: str | None) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Engine, Float, Select, Table, func, or_, select
+from sqlalchemy import Column, Engine, Float, Select, Table, column, func, or_, select, table
 
 from weightsearch import space
 from weightsearch.space import Direction, Point
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
-from weightsearch.store.schema import STATES, attempts, points, workers
+from weightsearch.store.schema import STATES, attempts, points, studies, workers
 
+OPTUNAS = table("studies", column("study_id"), column("study_name"))
+"""Of Optuna's own tables; its models would take half a second to import."""
 LISTED_S = 120
 """A worker that was not seen for this long is no longer listed."""
 
@@ -219,6 +221,43 @@ def trial(engine: Engine, study: Study, promoted: Mapping[str, Any]) -> int | No
     return next(
         (r[0] for r in found if Point(space.decode(r[1]), r[2]).id() == promoted["point"]), None
     )
+
+
+def listed(engine: Engine) -> list[dict[str, Any]]:
+    """The studies that have been begun, the newest first: `name`, `number` in Optuna's tables,
+    `points` and `done` of the search, `state`, and the promotion's `verdict` or None."""
+    counted = (
+        select(
+            points.c.study_id,
+            func.count().label("points"),
+            func.count().filter(points.c.state == "done").label("done"),
+        )
+        .where(points.c.rung == SEARCH)
+        .group_by(points.c.study_id)
+        .subquery()
+    )
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(
+                studies.c.name,
+                OPTUNAS.c.study_id.label("number"),
+                func.coalesce(counted.c.points, 0).label("points"),
+                func.coalesce(counted.c.done, 0).label("done"),
+                studies.c.state,
+                studies.c.promoted["verdict"].as_string().label("verdict"),
+            )
+            .join(OPTUNAS, OPTUNAS.c.study_name == studies.c.name)
+            .outerjoin(counted, counted.c.study_id == studies.c.id)
+            .order_by(studies.c.id.desc())
+        ).all()
+    return [dict(row._mapping) for row in rows]
+
+
+def named(engine: Engine, number: int) -> str | None:
+    """The study that has this number in Optuna's tables; None for one that is not planned here."""
+    known = select(studies.c.name).join(OPTUNAS, OPTUNAS.c.study_name == studies.c.name)
+    with engine.connect() as connection:
+        return connection.execute(known.where(OPTUNAS.c.study_id == number)).scalar()
 
 
 def unshown(study_id: int, *columns: Table | Column[Any]) -> Select[Any]:
