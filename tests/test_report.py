@@ -304,6 +304,10 @@ def test_a_report_opens_in_a_browser(browser: Any, promoted: Database, tmp_path:
     assert tab.evaluate("document.documentElement.scrollWidth") == 390
     tab.emulate_media(media="print", color_scheme="dark")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    tab.wait_for_selector(".main-svg[width='672']", state="attached")  # A4 has room for 717
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    tab.wait_for_selector(".main-svg[width='390']", state="attached")
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 

@@ -180,7 +180,7 @@ def _pairs(a: Side, b: Side, here: Here) -> tuple[list[Picture], str]:
             p.png,
             _alt(p, "A"),
             f"{_caption(p, a.records)} under A, {q.value:.4g} under B. Left of the slider is A,"
-            " right of it B.",
+            " right of it B; on paper A is above B.",
             q.png,
             _alt(q, "B"),
         )

@@ -73,7 +73,7 @@ def ternary(records: Records, name: str, metric: str) -> go.Figure:
         + ("" if field_z is not None else " Too few points for a field between them.")
     )
     made = figure(traces, title, told, height=340, showlegend=False)
-    made.update_layout(margin={"l": 4, "r": 4, "t": 40, "b": 4})
+    made.update_layout(margin={"l": 28, "r": 28, "t": 40, "b": 4})
     made.update_xaxes(visible=False, range=[-0.06, 1.06], title=None, fixedrange=True)
     made.update_yaxes(
         visible=False, range=[-0.1, 0.98], title=None, fixedrange=True, scaleanchor="x"
@@ -174,6 +174,7 @@ def _corners(terms: Sequence[str]) -> go.Scatter:
         x=short(CORNERS[:, 0]),
         y=short(CORNERS[:, 1] + np.array([-0.035, -0.035, 0.035])),
         mode="text",
+        cliponaxis=False,
         text=[f"<b>{text(term)}</b>" for term in terms],
         textposition=["bottom center", "bottom center", "top center"],
         hoverinfo="skip",
