@@ -8,6 +8,7 @@ is text or a number.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from bottle import Bottle
 
 from dashboards import routes
+from weightsearch.report.figures import FIGURES
 
 Headers = list[tuple[str, str]]
 
@@ -40,6 +42,9 @@ REPORT = (
 """Of our own pages, each of which narrows it to the digests of its two scripts (report/page.py)."""
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 ARTIFACT = "sandbox; default-src 'none'; frame-ancestors 'none'"
+
+STUDY = "GET /api/studies/<study_id:int>"
+ORDER = ["ranking", "ternary", *(name for name in FIGURES if name != "ranking")]
 
 INERT = ("image/png", "image/jpeg", "image/webp", "application/json", "text/plain")
 """What an artifact may be called; a browser runs none of them."""
@@ -72,12 +77,28 @@ def harmless(
             ("Content-Length", str(len(table))),
             ("Content-Disposition", f'attachment; filename="study-{study}.csv"'),
         ]
+    elif route == STUDY and status.startswith("200"):
+        # It keeps the ids of figures in a set, whose order is another after each start.
+        told = json.loads(b"".join(body))
+        told["plotly_graph_objects"].sort(key=_place)
+        body = [json.dumps(told).encode()]
+        headers = [
+            (n, str(len(body[0])) if n.lower() == "content-length" else v) for n, v in headers
+        ]
     elif status.startswith("204"):
         # The page parses every answer as JSON, also those without a body: a note that was saved
         # would look like one that was not.
         status, body, headers = "200 OK", [b"{}"], [("Content-Type", "application/json")]
     start_response(status, [*_kept(headers, route), *_ours(route)])
     return body
+
+
+def _place(figure: dict[str, Any]) -> tuple[int, int, str]:
+    """Where a figure of the study belongs: ours as in a report, others after them."""
+    name, _, number = figure["id"].rpartition("_")
+    if not number.isdecimal():
+        name, number = figure["id"], "0"
+    return (ORDER.index(name) if name in ORDER else len(ORDER), int(number), figure["id"])
 
 
 def text_only(table: str) -> str:

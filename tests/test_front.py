@@ -180,6 +180,20 @@ def test_a_route_of_a_new_release_is_closed_until_it_is_decided_on(place: Place)
         assert "does not know" in json.loads(answer.body)["reason"]
 
 
+def test_figures_come_in_the_order_of_the_report(place: Place) -> None:
+    names = ["x", "timeline", "ternary_10", "ternary_2", "cost", "ranking", "ternary_0", "y_z"]
+    for name in names:
+        key = f"dashboard:plot_data:{name}:0"
+        place.storage.set_study_system_attr(place.study, key, '{"data": [], "layout": {}}')
+    answer = ask(place.guarded(), "GET", f"/api/studies/{place.study}")
+    told = json.loads(answer.body)
+    assert [figure["id"] for figure in told["plotly_graph_objects"]] == [
+        "ranking", "ternary_0", "ternary_2", "ternary_10", "cost", "timeline", "x", "y_z",
+    ]  # fmt: skip
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert len(told["trials"]) == 2
+
+
 # Writing
 
 

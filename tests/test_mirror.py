@@ -65,6 +65,20 @@ def result(rmse: float) -> dict[str, Any]:
     return {"outcome": "done", "metrics": metrics, "samples": {}, "groups": [], "images": 1}
 
 
+def test_the_settings_can_be_read_in_the_study(
+    opened: Database, study: Study, mirror: Mirror
+) -> None:
+    storage = optuna.storages.RDBStorage(
+        connect.DRIVER, engine_kwargs=connect.pooled(opened.connect), skip_table_creation=True
+    )
+    told = optuna.load_study(study_name=study.name, storage=storage).user_attrs
+    storage.remove_session()
+    storage.engine.dispose()
+    assert told["goal"] == study.spec.goal
+    assert f"epochs: {study.spec.train.epochs}," in told["train"]
+    assert '"mae"' in told["loss"]
+
+
 def test_an_attempt_is_followed_while_it_runs(
     opened: Database, study: Study, mirror: Mirror, shown: Shown
 ) -> None:

@@ -1,4 +1,5 @@
-"""All figures of a study, by name: each a function from its records to a plotly figure."""
+"""All figures of a study, by name, in the order of the page: each a function from its records to a
+plotly figure."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from weightsearch.report.ternary import ternaries, ternary
 
 FIGURES: dict[str, Callable[[Records], go.Figure]] = {
     "ranking": merit.ranking,
+    "interaction": causes.interaction,
+    "ablation": causes.ablation,
+    "importance": causes.importance,
+    "parallel": causes.parallel,
     "noise": merit.noise,
     "cost": merit.cost,
     "by_depth": merit.by_depth,
-    "ablation": causes.ablation,
-    "interaction": causes.interaction,
-    "importance": causes.importance,
-    "parallel": causes.parallel,
     "best_so_far": course.best_so_far,
     "learning_curves": course.learning_curves,
     "loss_shares": course.loss_shares,

@@ -258,8 +258,17 @@ def _optuna_study(storage: RDBStorage, study: Study, name: str) -> int:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             made.set_metric_names([study.spec.objective.metric])
         made.set_user_attr("goal", study.spec.goal)
-        made.set_user_attr("study", study.spec.resolved())
+        for part, value in study.spec.resolved().items():
+            if part != "goal" and value is not None:
+                made.set_user_attr(part, _readable(value))
     return made._study_id
+
+
+def _readable(setting: Any) -> Any:
+    """`terms: ["mae", "edge"], scale: 1`: the dashboard shows JSON as it is."""
+    if not isinstance(setting, dict):
+        return setting
+    return ", ".join(f"{k}: {json.dumps(v)}" for k, v in setting.items() if v is not None)
 
 
 def _put(connection: Connection, table: Table, name: str, rows: Sequence[dict[str, Any]]) -> None:
