@@ -24,7 +24,7 @@ from weightsearch.depth.objective import run
 from weightsearch.errors import ConfigError, DataError, Interrupted
 from weightsearch.objective import Context, summarise
 
-TIMES = {"seconds", "images_per_second"}
+TIMES = {"seconds", "images_per_second", "latency_ms"}
 
 
 def whole(there: Context, params: dict[str, Any] | None = None) -> tuple[list[Any], Any]:

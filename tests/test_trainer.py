@@ -198,6 +198,19 @@ def test_measuring_shares_does_not_change_training(monkeypatch: pytest.MonkeyPat
     assert same(measured, trained(with_dropout(trainer()), WEIGHTS))
 
 
+def test_the_latency_is_measured_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    on = with_dropout(trainer())
+    lane = trained(on, {"mae": 1.0, "edge": 0.0, "ssim": 0.0})
+    before = torch.random.get_rng_state()
+    values = {name: value.clone() for name, value in lane.model.items()}
+    took_ms = on.latency_ms(lane)
+    assert took_ms > 0
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(lane.model[name], value) for name, value in values.items())
+    monkeypatch.setattr(on, "_forward", None)
+    assert on.latency_ms(lane) == took_ms
+
+
 def test_terms_without_weight_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(losses.LOSS_TERMS, "edge")
     on = trainer()

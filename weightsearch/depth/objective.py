@@ -327,6 +327,7 @@ def _shown(epoch: Epoch, trainer: Trainer, lane: Lane) -> dict[str, Any]:
         "seconds": epoch.seconds,
         "images_per_second": epoch.images_per_second,
         "parameters": trainer.parameters,
+        "latency_ms": trainer.latency_ms(lane),
         "micro_batch": lane.micro,
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -37,6 +38,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 CHECK_EVERY = 16  # steps between looks at the loss: each waits for the device, and costs a little
+WARM_UP, TIMED = 2, 9  # pictures before and while the latency is measured
 
 Validate = Callable[[Predict], Scores]
 """Scores a network's predictions on the validation frames."""
@@ -82,6 +84,7 @@ class Trainer:
         self._initial = spec.train.seed, _values(self._graph)
         self._validation_s = 0.0
         self.parameters = sum(p.numel() for p in self._graph.parameters())
+        self._latency_ms: float | None = None
 
     def lane(self, weights: Mapping[str, float], seed: int, lr: float, shrink: int = 0) -> Lane:
         """A new trial, always from the same initial state for the same seed.
@@ -163,6 +166,21 @@ class Trainer:
             return pred_m
 
         return predict
+
+    def latency_ms(self, lane: Lane) -> float:
+        """How long one picture takes: the median of `TIMED`, in float32, on this device with
+        whatever else runs there. Measured once, because weights change nothing of it."""
+        if self._latency_ms is None:
+            rgb = torch.full((1, 3, *self.data.size), 0.5, device=self.device)
+            self._graph.eval()
+            took_s = []
+            for _ in range(WARM_UP + TIMED):
+                began = time.perf_counter()
+                with torch.no_grad():
+                    self._forward(lane, rgb, bf16=False).mean().item()  # waits for the device
+                took_s.append(time.perf_counter() - began)
+            self._latency_ms = 1000 * statistics.median(took_s[WARM_UP:])
+        return self._latency_ms
 
     def _build(self, seed: int) -> DepthNet:
         """The network as `seed` makes it, on the CPU, so that all devices start alike."""

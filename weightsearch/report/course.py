@@ -137,7 +137,8 @@ def learning_curves(records: Records) -> go.Figure:
         + " Full runs of the promotion are dashed."
     )
     made = figure(traces, title, told, "epoch", text(records.label()), 420)
-    made.update_xaxes(rangemode="tozero")
+    longest = max(len(a.epochs) for a in shown)
+    made.update_xaxes(dtick=max(1, round(longest / 10)))
     return made
 
 

@@ -28,6 +28,10 @@ SHOWN = 30
 """Rows of a ranking that can be read at once."""
 COSTS = {"latency_ms": "latency (ms)", "parameters": "parameters"}
 """What a result may say of what it costs to use; the first that is there is shown."""
+LATENCY = (
+    " Latency: one picture in float32, the median of a few, on the worker's device beside whatever"
+    " else ran there; `weightsearch bench` measures it alone."
+)
 EMPTY = "No point has a result yet."
 
 
@@ -104,7 +108,7 @@ def cost(records: Records) -> go.Figure:
     )
     told = (
         f"Each point's {records.label()} against its {COSTS[name]}; {records.measured()}, one seed."
-        + ("" if name == "latency_ms" else " Latency was not recorded.")
+        + (LATENCY if name == "latency_ms" else " Latency was not recorded.")
     )
     return figure(traces, title, told, text(COSTS[name]), text(records.label()))
 

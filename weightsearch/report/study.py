@@ -176,9 +176,13 @@ def _ranking_text(records: Records) -> str:
     left = len(records.rows) - MOST_ROWS
     more = f" The first {MOST_ROWS} of {len(records.rows)} are in the table." if left > 0 else ""
     return (
-        f"{records.measured()}; one seed each, so a verdict here is about these images and not"
-        f" about what another seed would give.{more}"
+        f"{_capital(records.measured())}; one seed each, so a verdict here is about these images"
+        f" and not about what another seed would give.{more}"
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def ranking_table(records: Records) -> tuple[list[str], list[list[str]]]:
