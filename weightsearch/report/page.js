@@ -50,9 +50,12 @@ async function drawAll() {
   script.textContent = await new Response(stream).text();
   document.head.append(script);
   const plots = [...document.querySelectorAll(".plot")];
+  let paused = 0;
   for (const plot of plots) {
     await draw(plot, dark.matches);
+    if (performance.now() < paused + 200) continue;  // each pause lays out and paints the page
     await new Promise((next) => setTimeout(next));
+    paused = performance.now();
   }
   const again = (isDark) => plots.forEach((plot) => draw(plot, isDark));
   let waiting = 0;
