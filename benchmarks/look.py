@@ -56,7 +56,8 @@ def main() -> None:
 
 def looked_at(browser: Browser, address: str, given: argparse.Namespace) -> Iterator[str]:
     parts = urlsplit(address)
-    name = Path(parts.path).stem or "index"
+    place = parts.path.strip("/") if parts.netloc else Path(parts.path).stem
+    name = place.replace("/", "-") or "index"
     ours = f"{parts.scheme}://{parts.netloc}" if parts.netloc else address
     for width, scheme in itertools.product(WIDTHS, SCHEMES):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -64,7 +65,7 @@ def looked_at(browser: Browser, address: str, given: argparse.Namespace) -> Iter
         said = _listened(tab, ours)
         _open(tab, address, given.settle)
         seen = tab.evaluate("document.documentElement.scrollWidth")
-        if seen > width:
+        if seen > width and tab.locator("#answer").count():  # optuna-dashboard's own may
             said.append(f"the page is {seen} pixels wide")
         if (width, scheme) == (1440, "light"):
             yield from _figures(tab)
@@ -113,7 +114,7 @@ def _figures(tab: Page) -> Iterator[str]:
 
 
 def _sliders(tab: Page) -> Iterator[str]:
-    sliders = tab.locator("input[type=range]")
+    sliders = tab.locator(".picture input[type=range]")
     if not sliders.count():
         return
     before = tab.evaluate(CLIPPED)

@@ -71,6 +71,7 @@ def test_figures_and_the_answer_follow_the_study(
     assert before.keys() < after.keys()
     assert {"ranking", "timeline", "ternary_0"} <= after.keys()
     assert all(json.loads(figure)["data"] for figure in after.values())
+    assert all(json.loads(figure)["layout"]["height"] <= 440 for figure in after.values())
     assert "leads with RMSE" in get_note(shown)
     same = attributes(shown)
     publish.publish(opened, "study")

@@ -238,6 +238,9 @@ def test_the_answer_counts_the_finalists_that_cannot_be_told_from_the_best() -> 
     said = study.answer(dataclasses.replace(records, promoted=promoted))
     assert "cannot be told from 1 of the other 2 finalists" in said
     assert "at the expense of REL" in said
+    alone = promoted | {"comparisons": [test("not distinguishable")]}
+    said = study.answer(dataclasses.replace(records, promoted=alone))
+    assert "cannot be told from the other finalist, and" in said
 
 
 def test_without_values_per_image_nothing_is_said_to_be_told_apart() -> None:

@@ -38,6 +38,7 @@ from weightsearch.store.schema import meta
 PUBLISH_LOCK = 0x7075626C  # with the study's number, the advisory lock's key: "publ"
 SIGNATURE = "*Written by weightsearch, until somebody writes a note of their own.*"
 REPORT = "[Report](/reports/{study}) (served by `weightsearch dashboard`)"
+CELL_PX = 440  # the dashboard cuts off what is higher
 PLOTS, NOTES = "dashboard:plot_data:", "dashboard:note_"
 EMPTY_FIGURE = '{"data": [], "layout": {}}'
 ATTRIBUTES: Table = models.StudySystemAttributeModel.__table__
@@ -73,6 +74,7 @@ def laid_out(records: Records, study: int) -> dict[str, Any]:
     drawn |= {f"ternary_{k}": made for k, made in enumerate(ternaries(records))}
     for name, made in drawn.items():
         if not is_nothing(made):
+            made.update_layout(height=min(made.layout.height or CELL_PX, CELL_PX))
             save_plotly_graph_object(held, made, graph_object_id=name)
     said = re.sub(r"([\\`*_{}\[\]<>|~#])", r"\\\1", presentable(pages.answer(records)))
     save_note(held, f"{said}\n\n{REPORT.format(study=study)}\n\n{SIGNATURE}\n")

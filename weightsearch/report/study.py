@@ -119,9 +119,12 @@ def _promoted(records: Records, promoted: Mapping[str, Any]) -> str:
         level = [t for t in tests if t["verdict"] != "better"]
         harmed = sorted({name for t in level for name in t.get("harmed", ())})
         but = f" (better, but at the expense of {', '.join(map(label, harmed))})" if harmed else ""
+        others = f"{len(level)} of the other {len(tests)} finalists"
+        if len(level) == len(tests):
+            others = "the other finalist" if len(tests) == 1 else "any of the other finalists"
         return (
-            f"{said}; the best by {label(metric)} cannot be told from {len(level)} of the other"
-            f" {len(tests)} finalists{but}, and of these it is the simplest."
+            f"{said}; the best by {label(metric)} cannot be told from {others}{but}, and of these"
+            " it is the simplest."
         )
     return f"{said}; it was the only finalist."
 
