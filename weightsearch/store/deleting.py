@@ -19,6 +19,8 @@ from weightsearch.store.ledger import Study
 from weightsearch.store.mirror import MIRROR_LOCK
 from weightsearch.store.schema import points, studies
 
+NOTED = ("goal", "objective", "loss", "train")
+"""What the mirror notes of every study it makes: by all of them together it is known as ours."""
 OPTUNA = BaseModel.metadata.tables
 
 
@@ -84,8 +86,8 @@ def optuna_leftovers(engine: Engine, remove: bool) -> list[str]:
         if not inspect(connection).has_table("studies"):
             return []
         noted, named = OPTUNA["study_user_attributes"].c, OPTUNA["studies"].c
-        ours = select(noted.study_id).where(noted.key.in_(("goal", "study")))
-        ours = ours.group_by(noted.study_id).having(func.count() == 2)
+        ours = select(noted.study_id).where(noted.key.in_(NOTED))
+        ours = ours.group_by(noted.study_id).having(func.count() == len(NOTED))
         names = connection.execute(select(named.study_name).where(named.study_id.in_(ours)))
         there = connection.execute(select(studies.c.name)).scalars().all()
         shown = {name for study in there for name in optuna_names(study)}
