@@ -530,6 +530,21 @@ def test_a_cell_is_the_mean_of_its_valid_pixels() -> None:
             assert mean_m[y, x] == pytest.approx(inside.mean() if inside.size else 0, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("full", "small"),
+    [((376, 1224), (224, 240)), ((352, 1216), (176, 608)), ((29, 7), (22, 9)), ((5, 5), (11, 3))],
+)
+def test_no_measured_pixel_is_lost(full: tuple[int, int], small: tuple[int, int]) -> None:
+    """KITTI's size among them: 6 of 376 rows, 15 of 1224 columns fell between Pillow's boxes."""
+    height, width = full
+    for y, x in [(y, 0) for y in range(height)] + [(0, x) for x in range(width)]:
+        valid = np.zeros(full, dtype=bool)
+        valid[y, x] = True
+        mean_m, kept = resize_depth(np.full(full, 2.5, dtype=np.float32), valid, small)
+        assert kept.any(), (y, x)
+        assert np.array_equal(mean_m[kept], np.full(kept.sum(), 2.5, dtype=np.float32))
+
+
 def test_pictures_shrink_without_aliasing() -> None:
     """Stripes of one pixel become grey; picking pixels would keep them black or white."""
     stripes = np.zeros((40, 60, 3), dtype=np.uint8)

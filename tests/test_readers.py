@@ -20,6 +20,7 @@ from PIL import Image
 from weightsearch.config import Value
 from weightsearch.data import matlab
 from weightsearch.data.inspect import inspect
+from weightsearch.data.pairs import nyu_scene
 from weightsearch.data.readers import READERS, detect, open_source
 from weightsearch.data.source import Frame
 from weightsearch.errors import ConfigError, DataError
@@ -387,6 +388,24 @@ def test_csv_test_depth_is_in_millimetres(csv: Csv) -> None:
         frame = found[f"data/nyu2_test/{k:05d}_colors"]
         assert frame.depth_m == pytest.approx(csv.mm[k] / 1000, abs=1e-6)
         assert np.array_equal(frame.valid, csv.mm[k] > 0)
+
+
+def test_parts_of_a_room_are_one_group_in_every_layout_of_nyu(tmp_path: Path) -> None:
+    csv = Csv(tmp_path / "nyu_data", size=(4, 6)).write()
+    names = ("kitchen_0028a_out", "kitchen_0028b_out", "study_0004_out")
+    for k, name in enumerate(names):
+        (csv.root / f"data/nyu2_train/block_{k:03d}_out").rename(
+            csv.root / f"data/nyu2_train/{name}"
+        )
+    listed = csv.root / "data" / "nyu2_train.csv"
+    text = listed.read_text()
+    for k, name in enumerate(names):
+        text = text.replace(f"block_{k:03d}_out", name)
+    listed.write_text(text)
+    with closing(open_source("nyu_csv", csv.root, {})) as source:
+        groups = Counter(ref.group for ref in source.frames if ref.split == "train")
+    assert groups == {"kitchen_0028": 4, "study_0004": 2}
+    assert {nyu_scene(f"study_0004{part}") for part in ("", "a", "b_out")} == {"study_0004"}
 
 
 def test_csv_groups_are_folders_and_runs_of_test_frames(tmp_path: Path) -> None:

@@ -128,7 +128,8 @@ def _names(listed: Mapping[Split, list[Pair]]) -> list[str]:
 def _refs(split: Split, listed: list[Pair]) -> Iterator[FrameRef]:
     neighbours = runs(len(listed))
     for (rgb, _), run in zip(listed, neighbours, strict=True):
-        group = PurePosixPath(rgb).parent.name if split == "train" else f"test_{run}"
+        folder = PurePosixPath(rgb).parent.name
+        group = pairs.nyu_scene(folder) if split == "train" else f"test_{run}"
         yield FrameRef(str(PurePosixPath("data", rgb).with_suffix("")), group, split)
 
 

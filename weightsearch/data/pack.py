@@ -71,6 +71,13 @@ def training_copy(
         frames = ((ref, shrunk(full.frame(i))) for ref, i in zip(refs, train, strict=True))
         about = About(full.reader, full.options, full.ground_truth, full.max_depth_m, full.digest)
         _build(target, full.digest, frames, len(train), about, progress)
+    with Pack(target) as made:  # its places are those of the training frames
+        if len(made.names) != len(train):
+            raise DataError(
+                f"{target}: must have {len(train)} frames, but has {len(made.names)}; the depth of"
+                f" {made.skipped[0] if made.skipped else 'some'} is lost at {height}x{width}: leave"
+                " such frames out, or choose a larger data.size."
+            )
     return target
 
 

@@ -20,7 +20,7 @@ from weightsearch.data.source import Frame, FrameRef, GroundTruth, Source, finge
 from weightsearch.errors import DataError
 
 KINDS = ("PNG", "JPEG")
-NYU_SCENE = re.compile(r"(.+_\d{4})[a-z](_out)?")
+NYU_SCENE = re.compile(r"(.+_\d{4})[a-z]?(_out)?")
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,24 @@ def resize_depth(
 
     A cell is valid where any of its pixels is; what lies under the mask has no influence.
     """
-    total = _box(np.where(valid, depth_m, np.float32(0)), size)
-    share = _box(valid.astype(np.float32), size)
-    kept = share > 0
-    mean_m = np.divide(total, share, out=np.zeros_like(total), where=kept)
-    return mean_m, kept
+    total_m = _summed(np.where(valid, depth_m, 0).astype(np.float64), size)
+    count = _summed(valid.astype(np.float64), size)
+    kept = count > 0
+    mean_m = np.divide(total_m, count, out=np.zeros_like(total_m), where=kept)
+    return mean_m.astype(np.float32), kept
 
 
-def _box(values: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    image = Image.fromarray(values).resize(size[::-1], Image.Resampling.BOX)
-    return np.asarray(image, dtype=np.float32)
+def _summed(values: npt.NDArray[np.float64], size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """The sum over the pixels of each cell; where cells are smaller than pixels, the nearest pixel.
+
+    A pixel belongs to the cell that its centre lies in, by integers: Pillow's box filter loses
+    pixels whose centre lies on a border between two.
+    """
+    for axis, (count, cells) in enumerate(zip(values.shape, size, strict=True)):
+        if cells > count:
+            nearest = (2 * np.arange(cells) + 1) * count // (2 * cells)
+            values = values.take(nearest, axis)
+        else:
+            cell = (2 * np.arange(count) + 1) * cells // (2 * count)
+            values = np.add.reduceat(values, np.searchsorted(cell, np.arange(cells)), axis)
+    return values

@@ -134,8 +134,8 @@ def _all(
 def _median(pack: Pack, indices: Sequence[int], data: DataSpec) -> float:
     """Over frames spread evenly, and every fourth pixel: it only has to be near."""
     some = [indices[int(i)] for i in np.linspace(0, len(indices) - 1, min(SAMPLED, len(indices)))]
-    depth_m = _read(pack, sorted(set(some)), data)[1][:, ::2, ::2].numpy()
-    measured = depth_m[depth_m > 0]
+    depth_m = _read(pack, sorted(set(some)), data)[1].numpy()
+    measured = depth_m[depth_m > 0][::4]
     if not len(measured):
         raise DataError(
             f"training frames must hold depths of {data.min_depth_m:g} to {data.max_depth_m:g} m,"
