@@ -311,6 +311,22 @@ def test_a_flat_folder_is_grouped_in_runs(tmp_path: Path) -> None:
     assert {split for split, _ in groups("folder", tmp_path, split="test").values()} == {"test"}
 
 
+def test_a_picture_is_turned_as_its_camera_noted(tmp_path: Path) -> None:
+    """A phone stores it lying, and notes how it was held."""
+    (tmp_path / "train").mkdir()
+    lying = Image.new("RGB", (64, 48), "black")
+    lying.paste("white", (0, 0, 64, 16))  # at the top; turned to the right, it is at the right
+    noted = Image.Exif()
+    noted[0x0112] = 6
+    lying.save(tmp_path / "train" / "a.jpg", exif=noted)
+    save(tmp_path / "train" / "a.png", np.full((64, 48), 1000, np.uint16))
+    options = {"rgb": "{split}/{name}.jpg", "depth": "{split}/{name}.png", "depth_scale": 1000.0}
+    (frame,) = frames("folder", tmp_path, **options).values()
+    assert frame.rgb.shape == (64, 48, 3)
+    assert frame.rgb[:, 40:].mean() > 200
+    assert frame.rgb[:, :24].mean() < 50
+
+
 def test_patterns_name_the_split_the_group_and_the_frame(tmp_path: Path) -> None:
     depth = np.array([[0, 100, 250], [900, 65535, 30]], np.uint16)
     for split, scene in (("train", "hall"), ("train", "lab"), ("val", "yard")):

@@ -206,6 +206,29 @@ def test_the_part_that_a_network_is_given() -> None:
     PROTOCOLS["kitti_eigen_garg"].check_shape((370, 1224))
     with pytest.raises(DataError, match=r"needs ground truth of at least 352x1216 pixels"):
         PROTOCOLS["kitti_eigen_garg"].check_shape((351, 1242))
+    for large in ((500, 1600), (720, 1280)):  # Garg's crop reaches outside the 352x1216
+        with pytest.raises(DataError, match=r"needs ground truth of about 375x1242 pixels"):
+            PROTOCOLS["kitti_eigen_garg"].check_shape(large)
+        PROTOCOLS["kitti_eigen_garg_kb"].check_shape(large)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("s2d", (480, 640)), ("kitti_eigen_garg", (375, 1242))]
+)
+def test_a_part_in_pixels_needs_pictures_of_the_ground_truths_size(name: str, shape: Size) -> None:
+    PROTOCOLS[name].check_shape(shape, shape)
+    with pytest.raises(DataError, match=r"cuts pictures by pixels.*but got 960x1280; use"):
+        PROTOCOLS[name].check_shape(shape, (960, 1280))
+    PROTOCOLS["make3d_c1"].check_shape((55, 305), (2272, 1704))  # cuts by shares
+    PROTOCOLS["full"].check_shape(shape, (960, 1280))
+
+
+def test_details_reach_as_far_as_depth_is_measured() -> None:
+    reach_m = {name: (p.details_m(10.0), p.details_m(80.0)) for name, p in PROTOCOLS.items()}
+    assert reach_m["s2d"] == (10.0, 80.0)  # its range ends at 1000 m
+    assert reach_m["full"] == (10.0, 80.0)
+    assert reach_m["bts"] == (10.0, 10.0)
+    assert reach_m["make3d_c1"] == (10.0, 70.0)
 
 
 def test_a_prediction_of_the_part_is_told_from_one_of_the_whole() -> None:

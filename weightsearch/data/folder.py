@@ -24,6 +24,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ImageOps
 
 from weightsearch.config import Value
 from weightsearch.data import files, lists, npy, pairs, pictures, walk
@@ -266,4 +267,4 @@ def _colours(store: Files, name: str) -> npt.NDArray[np.uint8]:
     with pictures.opened(io.BytesIO(store.read(name)), pairs.KINDS, where, law) as image:
         if image.mode not in COLOURS:
             raise DataError(f"{where}: must be 8-bit colour or grey, but has mode {image.mode}.")
-        return np.array(image.convert("RGB"))
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))  # as a viewer shows it

@@ -149,7 +149,7 @@ def evaluate_checkpoint(
     protocol, indices = _asked(protocol_name, pack, split, alignment)
     network = checkpoints.network(checkpoint, device)
     at = size or network.data.size
-    details = Details(protocol.range_m(pack.max_depth_m)[1]) if detailed else None
+    details = Details(protocol.details_m(pack.max_depth_m)) if detailed else None
     scores = score(network, pack, indices, protocol, at, device, BATCH, alignment, details)
     if at == network.data.size:
         return scores
@@ -200,7 +200,7 @@ def evaluate_predictions(
             views_m = [torch.from_numpy(depth_m)[None, None]]
             yield _Batch([i], views_m, gt_m, valid, of_part)
 
-    details = Details(protocol.range_m(pack.max_depth_m)[1]) if detailed else None
+    details = Details(protocol.details_m(pack.max_depth_m)) if detailed else None
     scores = _score(batches(), pack, protocol, list(found), alignment, details)
     notes = list(scores.notes)
     if missing:
@@ -260,7 +260,7 @@ def _score(
     assert pack.digest == pack.origin, "a training copy has no ground truth of its own"
     try:
         for i in asked:
-            protocol.check_shape(pack.depth_sizes[i])
+            protocol.check_shape(pack.depth_sizes[i], pack.sizes[i])
     except DataError as error:
         raise UnsuitedError(str(error)) from None
     metrics = protocol.metrics()

@@ -129,8 +129,8 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
     with pack.Pack(packed) as native:
         for part in (spec.evaluate, spec.promote):
             if part is not None:
-                for shape in set(native.depth_sizes):
-                    PROTOCOLS[part.protocol].check_shape(shape)
+                for shape, picture in set(zip(native.depth_sizes, native.sizes, strict=True)):
+                    PROTOCOLS[part.protocol].check_shape(shape, picture)
     chosen = space.choices(spec)
     for encoder, decoder, size in product(chosen["encoder"], chosen["decoder"], space.sizes(spec)):
         one = spec.model.model_copy(update={"encoder": encoder, "decoder": decoder})
@@ -378,7 +378,7 @@ def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[
     source = spec.data.source
     options = readers.judging(source, spec.data.options, PROTOCOLS[protocol].ground_truth)
     with pack.Pack(pack.ensure(source, context.data, options, context.home)) as judged:
-        far_m = PROTOCOLS[protocol].range_m(judged.max_depth_m)[1]
+        far_m = PROTOCOLS[protocol].details_m(judged.max_depth_m)
         details = Details(far_m, with_edges=False)
         frames = judged.indices("test")
         scores = _score(predict, judged, frames, protocol, trainer, details)

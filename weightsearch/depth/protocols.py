@@ -45,6 +45,8 @@ class Protocol:
     """Every which row and column of the ground truth is used, from number step // 2 on."""
     sees: Callable[[Size], Cut] | None = None
     """The part of a picture of that size that is given to the network; None means all."""
+    pixels: bool = False
+    """Whether `sees` counts pixels, and so needs pictures of the ground truth's size."""
     covers: Callable[[Size], Cut] | None = None
     """The same part of the ground truth, `step` applied."""
     crop: Callable[[Size], Cut] | None = None
@@ -62,13 +64,18 @@ class Protocol:
         """Nearest and farthest depth, for data that reach as far as `data_max_m`."""
         if self.max_m is not None:
             return self.min_m, self.max_m
-        return self.min_m, 10.0 if data_max_m <= 10 else 80.0
+        return self.min_m, _cap_m(data_max_m)
+
+    def details_m(self, data_max_m: float) -> float:
+        """As far as details are told; s2d's own end, 1000 m, is only its clamp."""
+        return min(self.range_m(data_max_m)[1], _cap_m(data_max_m))
 
     def metrics(self) -> dict[str, Metric]:
         return {**METRICS, **{name: AS_PUBLISHED[name] for name in self.published}}
 
-    def check_shape(self, shape: Size) -> None:
-        """Raises DataError where it is made for another size of ground truth."""
+    def check_shape(self, shape: Size, picture: Size | None = None) -> None:
+        """Raises DataError where it is made for another size of ground truth, or of the picture
+        beside it."""
         need = None
         if self.shape is not None and shape != self.shape:
             need = f"{self.shape[0]}x{self.shape[1]}"
@@ -76,10 +83,19 @@ class Protocol:
             shape[0] < self.smallest[0] or shape[1] < self.smallest[1]
         ):
             need = f"at least {self.smallest[0]}x{self.smallest[1]}"
+        elif self.covers and self.crop and not _within(self.crop(shape), self.covers(shape)):
+            # What lies outside the part that the network is given would count as wrong.
+            need = "about 375x1242"
         if need is not None:
             raise DataError(
                 f"protocol '{self.name}' needs ground truth of {need} pixels (height x width), but"
                 f" got {shape[0]}x{shape[1]}; use protocol 'full'."
+            )
+        if self.pixels and picture not in (None, shape):
+            raise DataError(
+                f"protocol '{self.name}' cuts pictures by pixels, so they must have the ground"
+                f" truth's size, {shape[0]}x{shape[1]}, but got {'x'.join(map(str, picture))}; use"
+                " protocol 'full'."
             )
 
 
@@ -180,6 +196,15 @@ def size_of(cut: Cut) -> Size:
     return cut[0].stop - cut[0].start, cut[1].stop - cut[1].start
 
 
+def _within(inner: Cut, outer: Cut) -> bool:
+    return all(o.start <= i.start and i.stop <= o.stop for i, o in zip(inner, outer, strict=True))
+
+
+def _cap_m(data_max_m: float) -> float:
+    """Indoors and outdoors."""
+    return 10.0 if data_max_m <= 10 else 80.0
+
+
 def _proportional(size: Size, to: Size) -> bool:
     return abs(size[1] - size[0] * to[1] / to[0]) <= 1
 
@@ -257,6 +282,7 @@ _KITTI = Protocol(
     ground_truth="raw",
     smallest=KB,
     sees=_kb,
+    pixels=True,
     covers=_kb,
     crop=_garg,
     align_corners=True,
@@ -299,6 +325,7 @@ PROTOCOLS: dict[str, Protocol] = {
         shape=(480, 640),
         step=2,
         sees=_fixed(12, 468, 16, 624),
+        pixels=True,
         covers=_fixed(6, 234, 8, 312),
         crop=_fixed(6, 234, 8, 312),
     ),
