@@ -7,12 +7,10 @@ import threading
 from bottle import Bottle, HTTPError
 
 from weightsearch import nightly, reporting
-from weightsearch.night_page import document
+from weightsearch.night_page import SHOWN, document
 from weightsearch.report.page import Link, Section, page
 from weightsearch.store import nights, reading
 from weightsearch.store.database import Database
-
-HISTORY = 90  # nights on a page
 
 
 def add_to(dashboard: Bottle, database: Database) -> None:
@@ -38,7 +36,7 @@ def add_to(dashboard: Bottle, database: Database) -> None:
         found = nights.numbered(engine, night_id)
         if found is None or found.verdict is None:
             raise HTTPError(404, "There is no night of that number with a verdict.")
-        known = nightly.history(engine, found.sweep, HISTORY)["nights"]
+        known = nightly.history(engine, found.sweep, SHOWN)["nights"]
         with building:
             return document(found.verdict, known)
 
@@ -61,7 +59,7 @@ def _contents(database: Database) -> str:
     ]
     judged = [
         (Link(f"{night.sweep} {night.night}", f"/nights/{night.id}"), night.verdict["answer"])
-        for night in nights.history(database.engine, None, HISTORY)
+        for night in nights.history(database.engine, None, SHOWN)
         if night.verdict is not None
     ]
     sections = [

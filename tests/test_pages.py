@@ -14,7 +14,7 @@ from PIL import Image
 from sqlalchemy import select
 from test_dashboard import dashboard
 from test_nightly import Night, accept, night
-from test_report import browser, promoted
+from test_report import browser, listened, promoted
 
 from weightsearch import plan, reporting
 from weightsearch.report import publish, records
@@ -129,12 +129,7 @@ def test_from_the_dashboard_one_gets_to_the_report(
 ) -> None:
     publish.publish(promoted, "study")
     with dashboard(storage, tmp_path) as shown:
-        said: list[str] = []
-        asked: list[str] = []
-        tab = browser.new_page(viewport={"width": 1440, "height": 900})
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("request", lambda request: asked.append(request.url))
+        tab, said, asked = listened(browser)
         site = f"http://127.0.0.1:{shown.port}"
         tab.goto(f"{site}/dashboard/studies/{number}/note?token={shown.token}")
         tab.locator("a", has_text="Report").click()

@@ -277,17 +277,23 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
-def test_a_report_opens_in_a_browser(browser: Any, promoted: Database, tmp_path: Path) -> None:
-    found = records.read(promoted.engine, "study")
-    shown = Picture(PNG, "A", "told", PNG, "B")
-    file = tmp_path / "report.html"
-    page.write(file, study.report(found, [shown]))
+def listened(browser: Any) -> tuple[Any, list[str], list[str]]:
+    """A new page, what its console says and what it asks for."""
     said: list[str] = []
     asked: list[str] = []
     tab = browser.new_page(viewport={"width": 1440, "height": 900})
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.on("request", lambda request: asked.append(request.url))
+    return tab, said, asked
+
+
+def test_a_report_opens_in_a_browser(browser: Any, promoted: Database, tmp_path: Path) -> None:
+    found = records.read(promoted.engine, "study")
+    shown = Picture(PNG, "A", "told", PNG, "B")
+    file = tmp_path / "report.html"
+    page.write(file, study.report(found, [shown]))
+    tab, said, asked = listened(browser)
     tab.route("**/*", lambda r: r.continue_() if r.request.url.startswith("file:") else r.abort())
     tab.goto(file.as_uri())
     tab.wait_for_selector("html[data-drawn]", state="attached")

@@ -30,8 +30,6 @@ from weightsearch.cli_common import (
 from weightsearch.errors import ConfigError
 from weightsearch.whole import write_whole
 
-HISTORY = 90  # nights on a page
-
 
 class RunByDefault(TyperGroup):
     """`nightly STUDY` is `nightly run STUDY`."""
@@ -132,7 +130,7 @@ def run(
             from weightsearch import night_page  # imports plotly
             from weightsearch.report import page
 
-            nights = nightly.history(database.engine, asked.sweep, HISTORY)["nights"]
+            nights = nightly.history(database.engine, asked.sweep, night_page.SHOWN)["nights"]
             page.write(html, night_page.document(found, nights))
     except OSError as error:  # the verdict is what the exit code is for
         print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)

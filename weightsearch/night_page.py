@@ -9,6 +9,8 @@ from weightsearch.night_text import HEADINGS, cells
 from weightsearch.report.nights import Night, history
 from weightsearch.report.page import Section, page
 
+SHOWN = 90
+"""Nights on a page, at most."""
 WORDS = {"within the band": "not distinguishable"}
 
 
