@@ -75,7 +75,7 @@ def status(answer: Mapping[str, Any], drawn: Sequence[str] = ()) -> None:
     if answer["budget"]:
         _budget(answer["budget"])
     disk = [f"{kind} {size(count)}" for kind, count in answer["disk"].items() if count]
-    console.print(f"disk: {', '.join(disk)}")
+    console.print(f"disk: {', '.join(disk)}", soft_wrap=False)
     _workers(answer["workers"])
     if answer["seconds_a_point"] is not None:
         left = answer["seconds_left"]
