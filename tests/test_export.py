@@ -17,7 +17,7 @@ from use_factory import SIZE
 from weightsearch.depth import export as exports
 from weightsearch.depth.export import export
 from weightsearch.errors import CheckpointError, ConfigError, DataError
-from weightsearch.extras import needs
+from weightsearch.runtime.optional_packages import needs
 
 
 @pytest.fixture(scope="module")

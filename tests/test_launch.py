@@ -18,7 +18,7 @@ import pytest
 from conftest import Cli
 
 from weightsearch.errors import DeviceError
-from weightsearch.launch import devices
+from weightsearch.runtime import devices
 from weightsearch.store import database, folders, ledger, reading, server
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION

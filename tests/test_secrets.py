@@ -20,8 +20,8 @@ from cli_factory import Run, run_all
 from conftest import ROOT
 from fault_factory import OwnServer, own_server
 
-from weightsearch import presentable as module
-from weightsearch.presentable import Presentable, hide, presentable
+from weightsearch.runtime import safe_text as module
+from weightsearch.runtime.safe_text import Presentable, hide, presentable
 
 SECRET = "s3same-0pen"
 NOWHERE = "127.0.0.1:1/ws"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.config import StudySpec
-from weightsearch.presentable import presentable
-from weightsearch.whole import write_whole
+from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.safe_text import presentable
 
 NAME = "MODEL_CARD.md"
 INDOOR_M = 10.0

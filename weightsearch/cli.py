@@ -26,7 +26,6 @@ from weightsearch import (
     cli_nightly,
     cli_report,
     config,
-    presentable,
 )
 from weightsearch.cli_common import (
     DONE,
@@ -48,6 +47,7 @@ from weightsearch.cli_common import (
 )
 from weightsearch.errors import WeightsearchError
 from weightsearch.failures import REPLACE_ME
+from weightsearch.runtime import safe_text
 
 if TYPE_CHECKING:
     from weightsearch.launch.session import Request
@@ -78,7 +78,7 @@ def main() -> NoReturn:
     """Runs the command line; a stated error is one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    presentable.guard()
+    safe_text.guard()
     try:
         app(standalone_mode=True)
     except WeightsearchError as error:
@@ -95,7 +95,7 @@ def main() -> NoReturn:
         said = f"the database cannot be used: {reason(error)}."
     else:
         sys.exit(DONE)
-    print(f"error: {presentable.presentable(said)}", file=sys.stderr)
+    print(f"error: {safe_text.presentable(said)}", file=sys.stderr)
     sys.exit(STATED_ERROR)
 
 
@@ -179,8 +179,8 @@ def worker(
     Example: weightsearch worker paper-grid-grid --data /data/nyu --device cuda:0
     """
     from weightsearch import worker as service
-    from weightsearch.launch import devices
-    from weightsearch.stopping import Stop
+    from weightsearch.runtime import devices
+    from weightsearch.runtime.stop_signals import Stop
     from weightsearch.store import ledger
     from weightsearch.store.outage import patiently
 
@@ -283,7 +283,7 @@ def train(
     """
     from weightsearch import show
     from weightsearch import train as training
-    from weightsearch.launch import devices
+    from weightsearch.runtime import devices
 
     spec = config.load(config.study_file(study))
     placed = devices.pick(device, 1)[0]

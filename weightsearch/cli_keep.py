@@ -12,7 +12,7 @@ import typer
 from weightsearch import config
 from weightsearch.cli_common import NO, Json, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
-from weightsearch.presentable import presentable, size
+from weightsearch.runtime.safe_text import presentable, size
 
 app = typer.Typer()
 

@@ -56,7 +56,7 @@ def predict(
     from weightsearch import show_model
     from weightsearch.depth import predict as prediction
     from weightsearch.depth.points import Camera
-    from weightsearch.launch import devices
+    from weightsearch.runtime import devices
 
     how = prediction.How(mirror, points, Camera(fx, fy, cx, cy), every)
     made = prediction.predict(checkpoint, images, out, devices.pick(device, 1)[0], how)

@@ -28,7 +28,7 @@ from weightsearch.cli_common import (
     print_answer,
 )
 from weightsearch.errors import ConfigError
-from weightsearch.whole import write_whole
+from weightsearch.runtime.atomic_file import write_whole
 
 
 class RunByDefault(TyperGroup):
@@ -90,8 +90,9 @@ def run(
     Example: weightsearch nightly run nightly-cpu --budget 1h
     """
     from weightsearch import budget as budgets
-    from weightsearch import night_text, nightly, provenance
+    from weightsearch import night_text, nightly
     from weightsearch.launch.session import Request
+    from weightsearch.runtime import provenance
 
     check_on(on)
     file = config.study_file(study)

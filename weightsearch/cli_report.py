@@ -63,7 +63,7 @@ def compare(
 
 
 def _reported(found: dict[str, Any]) -> None:
-    from weightsearch.presentable import size
+    from weightsearch.runtime.safe_text import size
     from weightsearch.show import console
 
     console.print(found["answer"])

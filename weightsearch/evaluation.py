@@ -17,7 +17,7 @@ from weightsearch.depth import evaluate
 from weightsearch.depth.evaluate import Scores
 from weightsearch.depth.protocols import PROTOCOLS
 from weightsearch.errors import ConfigError, DataError
-from weightsearch.launch import devices
+from weightsearch.runtime import devices
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weightsearch.presentable import presentable
+from weightsearch.runtime.safe_text import presentable
 from weightsearch.show import columns, console
 
 MARKS = {"ok": "No regression", "regression": "Regression", "not judged": "Not judged"}

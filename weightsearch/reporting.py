@@ -15,15 +15,15 @@ from sqlalchemy import Engine
 
 from weightsearch.config import DEPTH_OBJECTIVE
 from weightsearch.errors import WeightsearchError
-from weightsearch.launch import devices
 from weightsearch.report import comparison, page, study
 from weightsearch.report import records as recorded
 from weightsearch.report.comparison import Side
 from weightsearch.report.page import Picture
 from weightsearch.report.records import Records
+from weightsearch.runtime import devices
+from weightsearch.runtime.atomic_file import write_whole
 from weightsearch.store import ledger, reading
 from weightsearch.store.database import Database
-from weightsearch.whole import write_whole
 
 if TYPE_CHECKING:
     from weightsearch.depth.panels import FramePanel

@@ -17,7 +17,7 @@ from rich.text import Text
 from weightsearch.config import StudySpec
 from weightsearch.launch.progress import duration
 from weightsearch.objective import Summary
-from weightsearch.presentable import presentable, size
+from weightsearch.runtime.safe_text import presentable, size
 from weightsearch.train import protocol
 
 ROWS = 20

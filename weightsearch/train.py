@@ -11,7 +11,7 @@ from weightsearch import objective, plan, space
 from weightsearch.config import StudySpec
 from weightsearch.errors import ConfigError, NonFiniteLoss, WeightsearchError
 from weightsearch.objective import Context, Summary
-from weightsearch.whole import write_whole
+from weightsearch.runtime.atomic_file import write_whole
 
 
 def protocol(kind: str, spec: StudySpec) -> str | None:

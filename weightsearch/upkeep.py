@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from weightsearch import failures
-from weightsearch.stopping import GRACE_S
+from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store import control, ledger
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import Lease, Study

@@ -35,8 +35,8 @@ def robustness(
     from weightsearch import evaluation
     from weightsearch.depth import robustness as measuring
     from weightsearch.depth.protocols import PROTOCOLS
-    from weightsearch.launch import devices
     from weightsearch.launch.progress import display
+    from weightsearch.runtime import devices
 
     names.check("protocol", protocol)
     asked = evaluation.Question(checkpoint, None, reader=reader, options=options)
@@ -139,8 +139,8 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 def _bench(models: Sequence[config.ModelSpec], how: How) -> dict[str, Any]:
     from weightsearch.depth import bench as benching
-    from weightsearch.launch import devices
     from weightsearch.launch.progress import display
+    from weightsearch.runtime import devices
 
     placed = devices.pick(how.device, 1)[0]
     with display("measuring", how.quiet) as shown:

@@ -21,11 +21,12 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from weightsearch import failpoints, failures, objective, plan, provenance, space
+from weightsearch import failures, objective, plan, space
 from weightsearch.config import StudySpec
 from weightsearch.errors import Interrupted, NonFiniteLoss, ObjectiveError, WeightsearchError
 from weightsearch.objective import Context, Objective, Summary
-from weightsearch.stopping import Stop, StopNow
+from weightsearch.runtime import failpoints, provenance
+from weightsearch.runtime.stop_signals import Stop, StopNow
 from weightsearch.store import control, ledger, reading, spool
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Lease, Study

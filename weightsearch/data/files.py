@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from weightsearch.errors import DataError
-from weightsearch.presentable import presentable
+from weightsearch.runtime.safe_text import presentable
 
 MAX_FILE_BYTES = 1 << 26
 BROKEN = (

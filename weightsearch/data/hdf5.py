@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 
 from weightsearch.errors import DataError
-from weightsearch.presentable import presentable
+from weightsearch.runtime.safe_text import presentable
 
 MAX_SLICE_BYTES = 1 << 26
 """Of one frame, of one chunk, and of what is read whole. A frame of NYU has 1 MB."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from weightsearch.data.pictures import DAMAGED, MAX_PIXELS
 from weightsearch.errors import DataError
-from weightsearch.presentable import presentable
+from weightsearch.runtime.safe_text import presentable
 
 MAX_HEADER = 10_000
 

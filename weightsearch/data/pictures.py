@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from weightsearch.errors import DataError
-from weightsearch.presentable import presentable
+from weightsearch.runtime.safe_text import presentable
 
 # A picture too large to be decoded is an error of ours, not a warning beside it. Pillow's
 # documentation advises this, and it holds for the whole process.

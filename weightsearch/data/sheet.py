@@ -15,8 +15,8 @@ from plotly.colors import sample_colorscale
 from weightsearch.data.resize import resize_depth
 from weightsearch.data.source import Frame
 from weightsearch.errors import DataError
-from weightsearch.presentable import presentable
-from weightsearch.whole import write_whole
+from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.safe_text import presentable
 
 WIDTH = 240
 HEIGHT = 240

@@ -14,8 +14,8 @@ from PIL import Image, PngImagePlugin
 from weightsearch.data import pictures
 from weightsearch.data.pictures import MAX_PIXELS
 from weightsearch.errors import DataError
-from weightsearch.presentable import presentable
-from weightsearch.whole import write_whole
+from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.safe_text import presentable
 
 Depth = npt.NDArray[np.float32]
 """(h, w), metres."""

@@ -22,14 +22,14 @@ import numpy.typing as npt
 import torch
 from torch.export import Dim, ExportedProgram
 
-from weightsearch import provenance
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.evaluate import network_input
 from weightsearch.depth.inputs import Rgb, gather, read_rgb
 from weightsearch.depth.model import DepthNet
 from weightsearch.errors import CheckpointError, ConfigError, DataError
-from weightsearch.extras import needs
-from weightsearch.whole import write_whole
+from weightsearch.runtime import provenance
+from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.optional_packages import needs
 
 MOST = 1e-4
 """The largest relative difference between the file and torch that is let through."""

@@ -13,8 +13,8 @@ import numpy as np
 
 from weightsearch.depth.inputs import MAX_PIXELS, VIDEOS, Rgb
 from weightsearch.errors import DataError
-from weightsearch.extras import needs
-from weightsearch.presentable import presentable
+from weightsearch.runtime.optional_packages import needs
+from weightsearch.runtime.safe_text import presentable
 
 if TYPE_CHECKING:
     import av

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from weightsearch.launch import devices, local, ray, slurm
+from weightsearch.launch import local, ray, slurm
+from weightsearch.runtime import devices
 
 PLACED = {"local": devices.pick, "ray": ray.placed, "slurm": slurm.placed}
 """One device per worker, from `--device` and `--workers`."""

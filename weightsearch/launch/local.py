@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from weightsearch.errors import WeightsearchError
-from weightsearch.launch.devices import cores
+from weightsearch.runtime.devices import cores
 
 REPLACED = 5
 """So many deaths of workers in a row, with no point finished in between, end the launch."""

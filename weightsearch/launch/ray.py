@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.errors import ConfigError, DeviceError, StorageError
-from weightsearch.launch import devices as local_devices
 from weightsearch.launch import ray_cluster, remote
 from weightsearch.launch.local import AT_ONCE_S, Command
 from weightsearch.launch.ray_cluster import Node
 from weightsearch.launch.remote import Ended, Losses, Order
+from weightsearch.runtime import devices as local_devices
 
 SECRET = re.compile(r"://[^/@\s]*:[^/@\s]+@|[?&]password=")  # of a URL
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightsearch import failpoints, plan, preflight, promote, space
+from weightsearch import plan, preflight, promote, space
 from weightsearch.budget import Budget
 from weightsearch.config import StudySpec
 from weightsearch.errors import StudyError
@@ -20,7 +20,8 @@ from weightsearch.launch.launchers import LAUNCHERS, PLACED
 from weightsearch.launch.local import Command
 from weightsearch.launch.progress import display, standing
 from weightsearch.ranking import measured, ranking
-from weightsearch.stopping import GRACE_S
+from weightsearch.runtime import failpoints
+from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store import control, ledger, reading
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study

@@ -21,9 +21,9 @@ from typing import Any
 
 from weightsearch.errors import StorageError
 from weightsearch.launch import remote, slurm_jobs
-from weightsearch.launch.devices import cores
 from weightsearch.launch.local import AT_ONCE_S, Command
 from weightsearch.launch.remote import Ended, Losses, Order
+from weightsearch.runtime.devices import cores
 
 LOOK_EVERY_S = 10.0  # between questions to Slurm, which serves everybody
 LAST_LOOKS_S = 1.0  # while we wait for the end

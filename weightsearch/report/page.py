@@ -22,8 +22,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from weightsearch.presentable import presentable
-from weightsearch.whole import write_whole
+from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.safe_text import presentable
 
 LEAST_HEIGHT = 360
 """Of a figure, in pixels, where its layout does not say."""

@@ -25,12 +25,12 @@ from optuna_dashboard import save_note, save_plotly_graph_object
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from weightsearch.presentable import presentable
 from weightsearch.report import records as recorded
 from weightsearch.report import study as pages
 from weightsearch.report.figures import FIGURES, ternaries
 from weightsearch.report.records import Records
 from weightsearch.report.style import is_nothing
+from weightsearch.runtime.safe_text import presentable
 from weightsearch.store import connect
 from weightsearch.store.database import Database
 from weightsearch.store.schema import meta

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from weightsearch.presentable import presentable
+from weightsearch.runtime.safe_text import presentable
 
 # Okabe and Ito, Color Universal Design, 2008; without black, which a dark page would swallow.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"

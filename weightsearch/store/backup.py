@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine, func, inspect, select, text
 
 from weightsearch.errors import StorageError
-from weightsearch.presentable import presentable
+from weightsearch.runtime.safe_text import presentable
 from weightsearch.store import binaries, connect, schema
 from weightsearch.store.database import Database
 from weightsearch.store.schema import points, studies

@@ -18,7 +18,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from weightsearch.errors import ConfigError, StorageError
-from weightsearch.presentable import hide, presentable
+from weightsearch.runtime.safe_text import hide, presentable
 from weightsearch.store import connect, outage, schema, server
 from weightsearch.store.connect import Connect, Connection
 

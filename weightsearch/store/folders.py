@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from weightsearch.errors import StorageError
-from weightsearch.whole import write_whole
+from weightsearch.runtime.atomic_file import write_whole
 
 SHARED = Path("/var/lib/weightsearch")
 """Root's, open to the server's user: databases of homes that are closed to it, copied programs."""

@@ -34,7 +34,7 @@ from weightsearch import config, space
 from weightsearch.config import StudySpec
 from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.plan import Plan, Seen
-from weightsearch.presentable import presentable
+from weightsearch.runtime.safe_text import presentable
 from weightsearch.space import Point
 from weightsearch.store import claiming, ending
 from weightsearch.store.schema import attempts, channel, points, studies

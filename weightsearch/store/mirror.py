@@ -38,8 +38,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from weightsearch import failpoints, space
+from weightsearch import space
 from weightsearch.errors import StudyError
+from weightsearch.runtime import failpoints
 from weightsearch.store import connect, ledger, migration, reading
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study

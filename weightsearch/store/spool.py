@@ -17,11 +17,11 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DataError
 
-from weightsearch import failpoints
+from weightsearch.runtime import failpoints
+from weightsearch.runtime.atomic_file import write_whole
 from weightsearch.store import ledger
 from weightsearch.store.ledger import Lease
 from weightsearch.store.schema import meta
-from weightsearch.whole import write_whole
 
 log = logging.getLogger(__name__)
 

@@ -36,9 +36,9 @@ from typing import Any, NoReturn
 import psycopg
 
 from weightsearch.errors import StorageError
+from weightsearch.runtime.atomic_file import write_whole
 from weightsearch.store import folders, postgres
 from weightsearch.store.server import DBNAME, PORT, USER, locked, say
-from weightsearch.whole import write_whole
 
 LINGER_S = 2.0  # without users before the stop: the next command may follow at once
 POLL_S = 0.1

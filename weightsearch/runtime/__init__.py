@@ -1,0 +1,1 @@
+"""What any process needs: atomic files, safe text, devices, stop signals, provenance."""
