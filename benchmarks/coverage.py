@@ -17,7 +17,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from weightsearch import compare
+from weightsearch.stats import comparison
 
 TRUE = 0.05
 SPREADS = {  # of seeds, of scenes, of scenes under each seed; frames always 0.1
@@ -72,13 +72,13 @@ def main() -> int:
                 ours = theirs = said = 0
                 for _ in range(asked.repetitions):
                     noise = simulated(rng, index, seeds, spread)
-                    found = compare.paired((noise + TRUE).tolist(), (0 * noise).tolist(), names)
+                    found = comparison.paired((noise + TRUE).tolist(), (0 * noise).tolist(), names)
                     assert found.low is not None
                     assert found.high is not None
                     ours += found.low <= TRUE <= found.high
                     low, high = bootstrap(rng, noise + TRUE, index)
                     theirs += low <= TRUE <= high
-                    none = compare.paired(noise.tolist(), (0 * noise).tolist(), names)
+                    none = comparison.paired(noise.tolist(), (0 * noise).tolist(), names)
                     said += none.verdict != "not distinguishable"
                 shares = [n / asked.repetitions for n in (ours, theirs, said)]
                 outside += seeds > 2 and not 0.93 <= shares[0] <= 0.97

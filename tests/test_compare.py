@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from weightsearch import compare
+from weightsearch.stats import comparison as compare
 
 
 def test_the_interval_of_independent_images_is_students() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from weightsearch import drift
+from weightsearch.stats import drift
 
 METRICS = {"rmse": True, "rel": True, "log10": True}
 SEEDS, SCENES, IMAGES = 8, 10, 3

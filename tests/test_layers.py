@@ -21,7 +21,7 @@ LAYERS = [
     {"canaries"},
     {"budget", "config"},
     {"objective", "provenance", "space"},
-    {"compare", "data", "drift", "plan", "preflight", "trivial"},
+    {"data", "plan", "preflight", "stats", "trivial"},
     {"depth", "store"},
     {"night", "ranking", "train"},
     {"report"},

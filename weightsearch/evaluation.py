@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightsearch import compare, config, names
+from weightsearch import config, names
 from weightsearch.data import pack, readers
 from weightsearch.data.source import GroundTruth
 from weightsearch.depth import checkpoint as saved
@@ -18,6 +18,7 @@ from weightsearch.depth.evaluate import Scores
 from weightsearch.depth.protocols import PROTOCOLS
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.runtime import devices
+from weightsearch.stats import comparison
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
         "groups": len(set(scores.groups)),
         "metrics": scores.metrics(),
         "intervals": {
-            name: compare.interval(values, scores.groups)
+            name: comparison.interval(values, scores.groups)
             for name, values in scores.per_image.items()
         },
         "ground_truth": scores.ground_truth,

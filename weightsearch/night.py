@@ -13,10 +13,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import compare, drift, plan, presets
+from weightsearch import plan, presets
 from weightsearch.config import SamplerSpec, StudySpec
-from weightsearch.drift import Row
 from weightsearch.space import decimals
+from weightsearch.stats import comparison, drift
+from weightsearch.stats.drift import Row
 from weightsearch.store import ledger, nights, reading
 from weightsearch.store.ledger import Study
 from weightsearch.store.nights import Baseline, Night
@@ -208,7 +209,7 @@ def _rows(found: Found, baseline: Baseline) -> tuple[list[Row], list[str]]:
         )
     )
     metrics = {
-        name: compare.smaller_is_better(name, goal.metric, minimize)
+        name: comparison.smaller_is_better(name, goal.metric, minimize)
         for name in dict.fromkeys((goal.metric, *goal.guards))
         if name in common
     }
@@ -282,8 +283,8 @@ def _evidence(row: Row, found: Found, baseline: Baseline | None) -> dict[str, An
     if not all(old) or not all(new) or before["groups"] != now["groups"]:
         return {"paired": None, "scenes": []}
     goal = found.spec.objective
-    smaller = compare.smaller_is_better(row.metric, goal.metric, goal.direction == "minimize")
-    pair = compare.paired(new, old, now["groups"], smaller)
+    smaller = comparison.smaller_is_better(row.metric, goal.metric, goal.direction == "minimize")
+    pair = comparison.paired(new, old, now["groups"], smaller)
     named = drift.scenes(old, new, now["groups"], smaller)[:MOST_MOVED] if now["groups"] else []
     span = None if pair.low is None else [pair.low, pair.high]
     return {"paired": span, "scenes": [list(scene) for scene in named]}

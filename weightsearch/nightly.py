@@ -2,7 +2,7 @@
 
 The route of a night: `run` finds or makes the night (store/nights.py) → its canaries and its search
 are two ordinary studies (launch/session.py), so whoever starts it late, again or twice at once goes
-on with the same points → `night.verdict` reads what came of them and compares (night.py, drift.py)
+on with the same points → `night.verdict` reads what came of them and compares (night.py, stats/drift.py)
 → the verdict is recorded.
 """
 

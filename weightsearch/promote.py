@@ -14,10 +14,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import card, compare, space
+from weightsearch import card, space
 from weightsearch.errors import StudyError
 from weightsearch.ranking import ranked
 from weightsearch.space import Point
+from weightsearch.stats import comparison as compare
 from weightsearch.store import control, ledger, reading
 from weightsearch.store.ledger import PROMOTION, Study
 from weightsearch.store.reading import Done

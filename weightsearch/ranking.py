@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from weightsearch import compare, space
+from weightsearch import space
 from weightsearch.config import StudySpec
+from weightsearch.stats import comparison
 from weightsearch.store.reading import Done
 
 ALWAYS = ("rmse", "rel", "log10")
@@ -45,10 +46,10 @@ def ranking(
     for place, point in enumerate(order[:first], start=1):
         result = point.result
         values = result["samples"].get(metric)
-        bounds = compare.interval(values, result["groups"]) if values else None
+        bounds = comparison.interval(values, result["groups"]) if values else None
         against = None
         if place > 1 and values:
-            against = compare.paired(
+            against = comparison.paired(
                 [values],
                 [order[0].result["samples"][metric]],
                 result["groups"],

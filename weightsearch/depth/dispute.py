@@ -20,7 +20,6 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
-from weightsearch import compare
 from weightsearch.data.pack import Pack
 from weightsearch.data.source import Frame
 from weightsearch.depth.depth_files import Depth, write_picture
@@ -28,6 +27,7 @@ from weightsearch.depth.edges import Edges, canny_edges, distance
 from weightsearch.depth.evaluate import Predict, network_input
 from weightsearch.depth.predict import colour_map
 from weightsearch.errors import DataError
+from weightsearch.stats import comparison
 
 OFF_BY = 0.1
 """Share of the ground truth by which a prediction must be off for a pixel to be disputed."""
@@ -143,7 +143,7 @@ def _verdict(found: Sequence[Dispute]) -> dict[str, Any]:
     both = [d for d in found if d.prediction is not None and d.ground_truth is not None]
     if len({d.group for d in both}) < 2:
         return {"fits_better": "not distinguishable", "compared": len(both), "difference": None}
-    result = compare.paired(
+    result = comparison.paired(
         [[d.prediction or 0.0 for d in both]],
         [[d.ground_truth or 0.0 for d in both]],
         [d.group for d in both],

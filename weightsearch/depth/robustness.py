@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageFilter
 
-from weightsearch import compare, names
+from weightsearch import names
 from weightsearch.data.pack import Pack
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.depth_files import write_bytes
@@ -28,6 +28,7 @@ from weightsearch.depth.evaluate import BATCH, Scores, score
 from weightsearch.depth.inputs import Rgb
 from weightsearch.depth.protocols import PROTOCOLS
 from weightsearch.errors import DataError
+from weightsearch.stats import comparison
 
 METRIC = "rmse"
 """What the difference from clean pictures is of."""
@@ -158,8 +159,8 @@ def write_csv(path: Path, answer: Mapping[str, Any]) -> None:
 
 
 def _row(name: str, kind: Corruption, k: int, scores: Scores, clean: Scores) -> dict[str, Any]:
-    found = compare.paired(
-        [scores.per_image[METRIC]], [clean.per_image[METRIC]], clean.groups, level=compare.LEVEL
+    found = comparison.paired(
+        [scores.per_image[METRIC]], [clean.per_image[METRIC]], clean.groups, level=comparison.LEVEL
     )
     return {
         "corruption": name,

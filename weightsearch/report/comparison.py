@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from weightsearch import compare
 from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.report import merit
 from weightsearch.report.page import Picture, Section, lines, page
 from weightsearch.report.records import Records, described, label
 from weightsearch.report.study import hours
 from weightsearch.space import Point
+from weightsearch.stats import comparison
 from weightsearch.store.reading import Done
 
 
@@ -102,18 +102,18 @@ def compared(a: Side, b: Side) -> dict[str, Any]:
         samples = [[run.result["samples"].get(metric) for run in side.runs] for side in (a, b)]
         if all(all(one) for one in samples):
             groups = a.runs[0].result["groups"]
-            tests[metric] = compare.paired(samples[0], samples[1], groups, smaller[metric])
-    verdict: compare.Verdict = "not distinguishable"
+            tests[metric] = comparison.paired(samples[0], samples[1], groups, smaller[metric])
+    verdict: comparison.Verdict = "not distinguishable"
     harmed: list[str] = []
     if first in tests:
-        verdict, harmed = compare.judge(tests, smaller, first)
+        verdict, harmed = comparison.judge(tests, smaller, first)
     return {
         "metric": first,
         "verdict": verdict,
         "harmed": harmed,
         "a": _about(a),
         "b": _about(b),
-        "tests": {name: asdict(test) for name, test in compare.holm(tests, smaller).items()},
+        "tests": {name: asdict(test) for name, test in comparison.holm(tests, smaller).items()},
         "measured": a.records.measured(),
         "full_runs": a.full,
     }

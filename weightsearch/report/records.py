@@ -11,10 +11,11 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from weightsearch import compare, space
+from weightsearch import space
 from weightsearch.config import StudySpec
 from weightsearch.ranking import measured, ranking
 from weightsearch.space import Point
+from weightsearch.stats import comparison
 from weightsearch.store import ledger, reading
 from weightsearch.store.ledger import PROMOTION, SEARCH
 from weightsearch.store.reading import Done
@@ -122,7 +123,7 @@ class Records:
         return ", ".join([f"protocol {said['protocol']}", *parts] if said["protocol"] else parts)
 
     def smaller_is_better(self, metric: str) -> bool:
-        return compare.smaller_is_better(metric, self.metric, self.smaller)
+        return comparison.smaller_is_better(metric, self.metric, self.smaller)
 
     def label(self, metric: str | None = None) -> str:
         """`RMSE (m)`."""

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weightsearch import compare
 from weightsearch.report import merit
 from weightsearch.report.figures import FIGURES, ternary
 from weightsearch.report.page import Picture, Section, lines, page
 from weightsearch.report.records import Records, amount, described, encoder, label
 from weightsearch.report.style import is_nothing
+from weightsearch.stats import comparison
 
 MOST_ROWS = 50
 """Of a table that people read; the figures and `best --json` have all."""
@@ -157,7 +157,7 @@ def _who(records: Records, row: Mapping[str, Any]) -> str:
 def _interval(bounds: Sequence[float] | None) -> str:
     if not bounds:
         return ""
-    return f" ({100 * compare.LEVEL:g} % interval {bounds[0]:.4g} to {bounds[1]:.4g})"
+    return f" ({100 * comparison.LEVEL:g} % interval {bounds[0]:.4g} to {bounds[1]:.4g})"
 
 
 def _maps(records: Records) -> list[Section]:

@@ -17,10 +17,10 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from scipy.interpolate import RBFInterpolator
 
-from weightsearch import compare
 from weightsearch.report import records as recorded
 from weightsearch.report.records import Records, described, encoder
 from weightsearch.report.style import FIELD, figure, nothing, short, text
+from weightsearch.stats import comparison
 from weightsearch.store.reading import Done
 
 Array = npt.NDArray[np.float64]
@@ -117,7 +117,7 @@ def _equals(records: Records, metric: str, best: Done, points: Sequence[Done]) -
                 best.result["groups"],
                 records.smaller_is_better(metric),
             )
-            if compare.paired([theirs], [ours], groups, smaller).verdict != "worse":
+            if comparison.paired([theirs], [ours], groups, smaller).verdict != "worse":
                 found.append(done)
     return found
 

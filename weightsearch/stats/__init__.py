@@ -1,0 +1,1 @@
+"""Paired tests and drift: what can be told from numbers that scatter."""
