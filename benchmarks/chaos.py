@@ -35,12 +35,13 @@ sys.path.insert(0, str(ROOT / "tests"))
 from fault_factory import OwnServer, own_server  # noqa: E402
 from sqlalchemy import Connection, func, select, text  # noqa: E402
 
-from weightsearch import config, plan  # noqa: E402
 from weightsearch.store import ledger, reading  # noqa: E402
 from weightsearch.store.database import open_database  # noqa: E402
 from weightsearch.store.mirror import Mirror  # noqa: E402
 from weightsearch.store.outage import patiently  # noqa: E402
 from weightsearch.store.schema import attempts  # noqa: E402
+from weightsearch.study import planning
+from weightsearch.study import spec as config  # noqa: E402
 
 LEASE_S = 3.0
 POINT_S = 0.5
@@ -173,7 +174,7 @@ def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) ->
     spec = config.parse(
         {
             "goal": "chaos",
-            "objective": {"run": "weightsearch.trivial:run"},
+            "objective": {"run": "weightsearch.study.trivial_objective:run"},
             "loss": {"weights": {"grid": "simplex", "steps": 36}},
             "sampler": {"kind": "grid", "trials": number},
             "params": {"epoch_s": POINT_S / 2},
@@ -184,7 +185,7 @@ def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) ->
     )
     with fresh(server) as url:
         opened = open_database(url, home)
-        study = ledger.create(opened.engine, "study", spec, plan.plan(spec))
+        study = ledger.create(opened.engine, "study", spec, planning.plan(spec))
         logs = home / f"logs-{seed}"
         logs.mkdir()
 

@@ -32,9 +32,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from fault_factory import OwnServer, own_server  # noqa: E402
 
-from weightsearch import config, plan  # noqa: E402
-from weightsearch.config import StudySpec  # noqa: E402
 from weightsearch.store import database, ledger  # noqa: E402
+from weightsearch.study import planning
+from weightsearch.study import spec as config  # noqa: E402
+from weightsearch.study.spec import StudySpec  # noqa: E402
 
 RESULT = {"outcome": "done", "metrics": {"rmse": 1.0}, "samples": {}, "groups": [], "images": 1}
 EPOCHS = 25
@@ -108,7 +109,7 @@ def _storage(url: str) -> Any:
 def plan_ours(url: str, points: int) -> None:
     opened = database.open_database(url, Path())
     spec = study_spec(points)
-    ledger.create(opened.engine, f"ours{points}", spec, plan.plan(spec))
+    ledger.create(opened.engine, f"ours{points}", spec, planning.plan(spec))
     opened.engine.dispose()
 
 
@@ -130,7 +131,7 @@ def study_spec(points: int, epochs: int = 1) -> StudySpec:
     return config.parse(
         {
             "goal": "benchmark",
-            "objective": {"run": "weightsearch.trivial:run"},
+            "objective": {"run": "weightsearch.study.trivial_objective:run"},
             "loss": {"weights": {"grid": "simplex", "steps": 3}},
             "sampler": {"kind": "random", "trials": points},
             "params": {"epoch_s": 0.02 if epochs > 1 else 0.0},
@@ -225,7 +226,7 @@ def whole_points(server: OwnServer, home: Path, points: int = 20) -> Callable[[s
     def work(url: str) -> int:
         opened = database.open_database(url, Path())
         spec = study_spec(points, EPOCHS)
-        ledger.create(opened.engine, "study", spec, plan.plan(spec))
+        ledger.create(opened.engine, "study", spec, planning.plan(spec))
         opened.engine.dispose()
         logged(server, True)
         subprocess.run(

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from weightsearch.config import DataSpec, ModelSpec
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.export import export
 from weightsearch.depth.model import DepthNet
 from weightsearch.errors import CheckpointError
+from weightsearch.study.spec import DataSpec, ModelSpec
 
 PAPER = ("densenet121", "densenet169", "densenet201", "efficientnet_b0")
 SIZE = (240, 320)

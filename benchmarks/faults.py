@@ -32,9 +32,10 @@ import psutil  # noqa: E402
 from fault_factory import OwnServer, Worker, own_server  # noqa: E402
 from sqlalchemy import text  # noqa: E402
 
-from weightsearch import config, plan  # noqa: E402
 from weightsearch.store import ledger  # noqa: E402
 from weightsearch.store.database import Database, open_database  # noqa: E402
+from weightsearch.study import planning
+from weightsearch.study import spec as config  # noqa: E402
 
 LEASE_S = 3.0
 Claim = Callable[[str, int, Barrier, Any], None]
@@ -44,7 +45,7 @@ def study(opened: Database, name: str, points: int, epoch_s: float = 0.0) -> led
     spec = config.parse(
         {
             "goal": "faults",
-            "objective": {"run": "weightsearch.trivial:run"},
+            "objective": {"run": "weightsearch.study.trivial_objective:run"},
             "loss": {"weights": {"grid": "simplex", "steps": 3}},
             "sampler": {"kind": "random", "trials": points},
             "params": {"epoch_s": epoch_s},
@@ -52,7 +53,7 @@ def study(opened: Database, name: str, points: int, epoch_s: float = 0.0) -> led
         },
         "faults",
     )
-    return ledger.create(opened.engine, name, spec, plan.plan(spec))
+    return ledger.create(opened.engine, name, spec, planning.plan(spec))
 
 
 def ours(url: str, rounds: int, ready: Barrier, queue: Any) -> None:

@@ -32,11 +32,12 @@ import psutil  # noqa: E402
 from fault_factory import OwnServer, own_server  # noqa: E402
 from sqlalchemy import text  # noqa: E402
 
-from weightsearch import config, plan  # noqa: E402
 from weightsearch.store import control, ledger, reading  # noqa: E402
 from weightsearch.store.database import Database, open_database  # noqa: E402
 from weightsearch.store.listening import Listener  # noqa: E402
 from weightsearch.store.outage import patiently  # noqa: E402
+from weightsearch.study import planning
+from weightsearch.study import spec as config  # noqa: E402
 from weightsearch.upkeep import mirroring, renewing  # noqa: E402
 
 RESULT = {"outcome": "done", "metrics": {"rmse": 1.0}, "samples": {}, "groups": [], "images": 1}
@@ -134,14 +135,14 @@ def main() -> None:
         spec = config.parse(
             {
                 "goal": "fleet",
-                "objective": {"run": "weightsearch.trivial:run"},
+                "objective": {"run": "weightsearch.study.trivial_objective:run"},
                 "loss": {"weights": {"grid": "simplex", "steps": 3}},
                 "sampler": {"kind": "random", "trials": asked.points + 1},
                 "train": {"epochs": 2},
             },
             "fleet",
         )
-        study = ledger.create(opened.engine, "study", spec, plan.plan(spec))
+        study = ledger.create(opened.engine, "study", spec, planning.plan(spec))
         # The last point is held back: it shows how soon an idle fleet starts a new one.
         hold(opened, asked.points, "'leased', worker = 'nobody', lease_until = now() + '1 day'")
         context = multiprocessing.get_context("spawn")

@@ -32,11 +32,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 from fault_factory import OwnServer, Proxy, Worker, own_server, workers  # noqa: E402
 from sqlalchemy import text  # noqa: E402
 
-from weightsearch import config, plan  # noqa: E402
 from weightsearch.store import ledger, reading  # noqa: E402
 from weightsearch.store.database import Database, open_database  # noqa: E402
 from weightsearch.store.ledger import Study  # noqa: E402
 from weightsearch.store.outage import patiently  # noqa: E402
+from weightsearch.study import planning
+from weightsearch.study import spec as config  # noqa: E402
 
 LEASE_S = 30.0
 PHASES = {  # points, epochs, seconds per epoch: what a worker is at nearly all the time
@@ -90,7 +91,7 @@ def run(server: OwnServer, points: int, epochs: int, epoch_s: float) -> Iterator
     spec = config.parse(
         {
             "goal": "benchmark",
-            "objective": {"run": "weightsearch.trivial:run"},
+            "objective": {"run": "weightsearch.study.trivial_objective:run"},
             "loss": {"weights": {"grid": "simplex", "steps": 36}},
             "sampler": {"kind": "grid", "trials": points},
             "params": {"epoch_s": epoch_s},
@@ -102,7 +103,7 @@ def run(server: OwnServer, points: int, epochs: int, epoch_s: float) -> Iterator
     with tempfile.TemporaryDirectory() as home:
         database = open_database(None, Path(home), "benchmark")
         yield Run(
-            server, database, ledger.create(database.engine, "study", spec, plan.plan(spec)),
+            server, database, ledger.create(database.engine, "study", spec, planning.plan(spec)),
             Path(home),
         )  # fmt: skip
         database.engine.dispose()

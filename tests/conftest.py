@@ -23,10 +23,10 @@ from sentinel import (  # noqa: F401  (pytest finds its hooks here)
     pytest_testnodedown,
 )
 
-from weightsearch import config
-from weightsearch.config import StudySpec
 from weightsearch.store import database, server
 from weightsearch.store.database import Database
+from weightsearch.study import spec
+from weightsearch.study.spec import StudySpec
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -100,12 +100,12 @@ def make_spec(**tables: Any) -> StudySpec:
     """A study of the trivial objective; keyword arguments replace whole tables."""
     plain: dict[str, Any] = {
         "goal": "test",
-        "objective": {"run": "weightsearch.trivial:run"},
+        "objective": {"run": "weightsearch.study.trivial_objective:run"},
         "loss": {"weights": {"grid": "simplex", "steps": 3}},
         "train": {"epochs": 2},
         "promote": {"top": 2, "seeds": [1, 2], "epochs": 3},
     }
-    return config.parse(plain | tables, "test")
+    return spec.parse(plain | tables, "test")
 
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weightsearch import config
-from weightsearch.config import StudySpec
 from weightsearch.data import pack
-from weightsearch.objective import Context
+from weightsearch.study import spec as config
+from weightsearch.study.objective import Context
+from weightsearch.study.spec import StudySpec
 
 OPTIONS = {"frames": 30, "test_frames": 6, "height": 48, "width": 64, "holes": 0.05}
 WEIGHTS = {"mae": 0.5, "edge": 0.2, "ssim": 0.3}

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from weightsearch import objective
 from weightsearch.errors import NonFiniteLoss
 from weightsearch.launch.local import Command
 from weightsearch.store import ledger
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import Lease, Study
+from weightsearch.study import objective
 
 OURS = '''
 """Depth from five features by gradient descent on mean and slope errors; `fault` names a fault."""

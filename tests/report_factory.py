@@ -8,11 +8,11 @@ from typing import Any
 
 from conftest import make_spec
 
-from weightsearch import space
-from weightsearch.config import StudySpec
 from weightsearch.report.records import Attempt, Records
-from weightsearch.space import Point
 from weightsearch.store.reading import Done
+from weightsearch.study import search_space
+from weightsearch.study.search_space import Point
+from weightsearch.study.spec import StudySpec
 
 ENCODERS = ("densenet121", "efficientnet_b0", "resnet18")
 OPTIMUM = (0.5, 0.1, 0.4)
@@ -32,7 +32,9 @@ def point(k: int, terms: tuple[str, ...], encoders: tuple[str, ...] = ENCODERS) 
         parts = [0] * len(terms)
         parts[(k // 10) % len(terms)] = 1
     parts = parts if any(parts) else [1] * len(terms)
-    weights = space.canonical({t: Fraction(p) for t, p in zip(terms, parts, strict=True)}, True)
+    weights = search_space.canonical(
+        {t: Fraction(p) for t, p in zip(terms, parts, strict=True)}, True
+    )
     return Point(weights, {"encoder": encoders[k % len(encoders)]})
 
 

@@ -21,12 +21,12 @@ from conftest import Cli, make_spec
 from fault_factory import OwnServer, own_server, wait_until, workers
 from sqlalchemy import inspect, select, text
 
-from weightsearch import plan
 from weightsearch.errors import StorageError
 from weightsearch.store import backup, binaries, deleting, ledger, reading, schema
 from weightsearch.store.database import Database, open_database, reach
 from weightsearch.store.ledger import Study
 from weightsearch.store.mirror import Mirror
+from weightsearch.study import planning
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def fresh(server: OwnServer, tmp_path: Path) -> Iterator[Database]:
 
 def create(database: Database, name: str = "study", **tables: Any) -> Study:
     spec = make_spec(**tables)
-    return ledger.create(database.engine, name, spec, plan.plan(spec))
+    return ledger.create(database.engine, name, spec, planning.plan(spec))
 
 
 def contents(database: Database) -> dict[str, list[Any]]:
@@ -117,13 +117,13 @@ def test_all_that_is_in_a_database_comes_back(
     backup.restore(fresh, file)
     assert contents(fresh) == contents(opened)
     assert sum(map(len, contents(fresh).values())) > 30
-    assert ledger.create(fresh.engine, "next", study.spec, plan.plan(study.spec)).id > study.id
+    assert ledger.create(fresh.engine, "next", study.spec, planning.plan(study.spec)).id > study.id
 
 
 def test_the_embedded_database_goes_on_in_another_home(cli: Cli, tmp_path: Path) -> None:
     study = tmp_path / "mine.toml"
     study.write_text(
-        'goal = "test"\nobjective = { run = "weightsearch.trivial:run" }\n'
+        'goal = "test"\nobjective = { run = "weightsearch.study.trivial_objective:run" }\n'
         "loss = { weights = { grid = 'simplex', steps = 2 } }\ntrain = { epochs = 1 }\n"
     )
     # Not in pytest's folder: that is closed to the server's user, if root runs the tests.

@@ -14,13 +14,14 @@ from conftest import make_spec
 from depth_factory import depth_spec
 from torch import nn
 
-from weightsearch import plan, show_model, using
-from weightsearch.config import ModelSpec
+from weightsearch import show_model, using
 from weightsearch.depth import bench, energy
 from weightsearch.depth.bench import MODES, Cost
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.store import ledger
 from weightsearch.store.database import Database
+from weightsearch.study import planning
+from weightsearch.study.spec import ModelSpec
 from weightsearch.using import How
 
 SIZE = (64, 96)
@@ -155,7 +156,7 @@ def test_a_study_has_its_best_points_beside_their_latency(
         model={"encoder": ["test_resnet", "test_efficientnet"]},
         loss={"weights": {"grid": "simplex", "steps": 1}},
     )
-    study = ledger.create(opened.engine, "tiny", spec, plan.plan(spec))
+    study = ledger.create(opened.engine, "tiny", spec, planning.plan(spec))
     numbers = {}
     for k in range(6):
         lease = ledger.claim(opened.engine, study.id, f"w{k}", "cpu", 60)
@@ -190,7 +191,7 @@ def test_a_study_has_its_best_points_beside_their_latency(
     shown = capsys.readouterr().out
     assert "the best point of each, one seed" in shown
     own = make_spec()
-    ledger.create(opened.engine, "own", own, plan.plan(own))
+    ledger.create(opened.engine, "own", own, planning.plan(own))
     with pytest.raises(StudyError, match=r"must have \[data\] and \[model\] tables"):
         using.front(opened.engine, "own", How([], "cpu", 5, [], [], True))
 

@@ -13,7 +13,7 @@ from conftest import make_spec
 from depth_factory import depth_spec
 
 from weightsearch import card
-from weightsearch.config import StudySpec
+from weightsearch.study.spec import StudySpec
 
 HEADINGS = [
     "Model Details",

@@ -18,11 +18,11 @@ import torch
 from depth_factory import depth_spec
 from torch import Tensor
 
-from weightsearch.config import ModelSpec
 from weightsearch.depth import checkpoint
 from weightsearch.depth.decoders import DECODERS
 from weightsearch.depth.model import DepthNet
 from weightsearch.errors import CheckpointError
+from weightsearch.study.spec import ModelSpec
 
 SPEC = depth_spec()
 

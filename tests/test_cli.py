@@ -11,9 +11,10 @@ from conftest import Cli
 from data_factories import Csv, Labeled
 from PIL import Image
 
-from weightsearch import config, plan
 from weightsearch.store import ledger
 from weightsearch.store.database import Database
+from weightsearch.study import planning
+from weightsearch.study import spec as config
 
 STUDY = """
 goal = "test"
@@ -202,7 +203,7 @@ def test_other_data_than_the_study_was_begun_on_is_refused(
     cli: Cli, study: Path, storage: str, opened: Database
 ) -> None:
     spec = config.load(study)
-    made = ledger.create(opened.engine, "tiny", spec, plan.plan(spec))
+    made = ledger.create(opened.engine, "tiny", spec, planning.plan(spec))
     ledger.record_data(opened.engine, made, "0" * 64)
     refused = cli("worker", "tiny", "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
     assert refused.returncode == 1

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from conftest import ROOT, make_spec
 
-from weightsearch import config, names, plan
 from weightsearch.errors import ConfigError
+from weightsearch.study import known_names, planning
+from weightsearch.study import spec as config
 
 DEPTH: dict[str, Any] = {
     "goal": "test",
@@ -31,7 +32,7 @@ def refused(**tables: Any) -> str:
 @pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.toml")), ids=lambda f: f.stem)
 def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
     spec = config.load(file)
-    assert plan.plan(spec).points
+    assert planning.plan(spec).points
     assert config.study_file(file.stem).name == file.name
     again = config.parse(spec.resolved(), "resolved")
     assert again.digest() == spec.digest()
@@ -106,19 +107,19 @@ def test_weights_that_go_by_a_name_are_kept_as_their_tables() -> None:
     assert found.resolved()["loss"]["weights"] == tables
     written = {"terms": terms, "weights": tables}
     assert found.digest() == config.parse(DEPTH | {"loss": written}, "file.toml").digest()
-    assert len(plan.plan(found).points) == 5
+    assert len(planning.plan(found).points) == 5
     one = config.parse(DEPTH | {"loss": {"weights": "paper"}}, "file.toml")
     assert one.loss.weights == tables[0]
 
 
 def test_the_study_of_decoders_tries_each_with_each_encoder() -> None:
-    points = plan.plan(config.load(config.study_file("decoders"))).points
+    points = planning.plan(config.load(config.study_file("decoders"))).points
     tried = {(p.params["encoder"], p.params["decoder"]) for p in points if p is not None}
-    assert len(points) == len(tried) == 2 * len(names.NAMES["decoder"])
+    assert len(points) == len(tried) == 2 * len(known_names.NAMES["decoder"])
 
 
 def test_the_study_of_terms_tries_each_alone_in_pairs_and_in_threes() -> None:
-    points = plan.plan(config.load(config.study_file("terms"))).points
+    points = planning.plan(config.load(config.study_file("terms"))).points
     used = {frozenset(t for t, w in p.weights.items() if w) for p in points if p is not None}
     assert len(points) == 35
     assert len(used) == 5 + 10 + 10  # each alone, each pair, each three
@@ -138,7 +139,7 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
 def test_overrides_are_part_of_the_identity(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     file.write_text(
-        'goal = "x"\n[objective]\nrun = "weightsearch.trivial:run"\n'
+        'goal = "x"\n[objective]\nrun = "weightsearch.study.trivial_objective:run"\n'
         '[loss]\nweights = { grid = "simplex", steps = 2 }\n'
     )
     plain = config.load(file, {"sampler.trials": None})
@@ -174,7 +175,7 @@ def test_the_names_that_studies_use_are_those_of_the_code() -> None:
     from weightsearch.depth.decoders import DECODERS
     from weightsearch.depth.losses import LOSS_TERMS
     from weightsearch.depth.protocols import PROTOCOLS
-    from weightsearch.plan import SAMPLERS
+    from weightsearch.study.planning import SAMPLERS
 
     real = {
         "reader": READERS,
@@ -183,7 +184,7 @@ def test_the_names_that_studies_use_are_those_of_the_code() -> None:
         "protocol": PROTOCOLS,
         "sampler": SAMPLERS,
     }
-    assert {kind: set(known) for kind, known in names.NAMES.items()} == {
+    assert {kind: set(known) for kind, known in known_names.NAMES.items()} == {
         kind: set(code) for kind, code in real.items()
     }
 

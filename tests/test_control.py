@@ -11,20 +11,20 @@ from conftest import Cli, make_spec
 from fault_factory import PATIENCE_S, wait_until, workers
 from sqlalchemy import text
 
-from weightsearch import budget, plan
-from weightsearch.budget import Budget
 from weightsearch.errors import ConfigError
 from weightsearch.store import control, ledger, reading
 from weightsearch.store.database import Database
 from weightsearch.store.listening import Listener
 from weightsearch.store.schema import PAUSED, RUNNING, STOPPED
+from weightsearch.study import budget, planning
+from weightsearch.study.budget import Budget
 
 RESULT = {"outcome": "done", "metrics": {"rmse": 0.5}, "samples": {}, "groups": [], "images": 1}
 
 
 def create(opened: Database, trials: int = 6, **tables: object) -> ledger.Study:
     spec = make_spec(sampler={"kind": "grid", "trials": trials}, **tables)
-    return ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 def count(opened: Database, study: ledger.Study, state: str) -> int:
@@ -87,7 +87,7 @@ def test_a_launch_of_a_stopped_study_goes_on_with_it(
     control.set_state(opened.engine, study, STOPPED, "enough")
     file = tmp_path / "study.toml"
     file.write_text(
-        'goal = "test"\n[objective]\nrun = "weightsearch.trivial:run"\n'
+        'goal = "test"\n[objective]\nrun = "weightsearch.study.trivial_objective:run"\n'
         '[loss]\nweights = { grid = "simplex", steps = 3 }\n[train]\nepochs = 2\n'
         "[sampler]\ntrials = 6\n[promote]\ntop = 2\nseeds = [1, 2]\nepochs = 3\n"
     )
@@ -212,7 +212,7 @@ def test_a_launch_with_a_budget_reports_partial_coverage_and_promotes(
 ) -> None:
     file = tmp_path / "toy.toml"
     file.write_text(
-        'goal = "test"\n[objective]\nrun = "weightsearch.trivial:run"\n'
+        'goal = "test"\n[objective]\nrun = "weightsearch.study.trivial_objective:run"\n'
         '[loss]\nweights = { grid = "simplex", steps = 3 }\n[train]\nepochs = 1\n'
         "[promote]\ntop = 2\nseeds = [1, 2]\nepochs = 2\n"
     )

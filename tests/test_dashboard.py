@@ -28,11 +28,11 @@ from test_front import ask as ask_app
 from test_front import fill, what_a_write_says, writes
 
 from dashboards import serving
-from weightsearch import plan
 from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.store import connect, ledger, migration
 from weightsearch.store.database import Database, open_database
 from weightsearch.store.mirror import Mirror
+from weightsearch.study import planning
 
 
 @dataclass
@@ -131,7 +131,7 @@ def viewer(opened: Database, storage: str) -> Iterator[str]:
 
 def test_it_shows_what_the_ledger_holds(storage: str, opened: Database, tmp_path: Path) -> None:
     spec = make_spec()
-    study = ledger.create(opened.engine, "shown", spec, plan.plan(spec))
+    study = ledger.create(opened.engine, "shown", spec, planning.plan(spec))
     lease = ledger.claim(opened.engine, study.id, "w", "cpu", 60)
     assert lease is not None
     result = {

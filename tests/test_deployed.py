@@ -34,7 +34,7 @@ from weightsearch.store import binaries, postgres
 UID = 10001
 STUDY = """
 goal = "test"
-objective = { run = "weightsearch.trivial:run" }
+objective = { run = "weightsearch.study.trivial_objective:run" }
 params = { epoch_s = 0.15 }
 loss = { weights = { grid = "simplex", steps = 5 } }
 train = { epochs = 2 }

@@ -20,11 +20,12 @@ from conftest import Cli, make_spec
 from fault_factory import PATIENCE_S, Worker, workers
 from sqlalchemy import func, select
 
-from weightsearch import failures, plan
+from weightsearch import failures
 from weightsearch.store import connect, control, ledger, reading
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, Study
 from weightsearch.store.schema import attempts, points
+from weightsearch.study import planning
 
 SLOW = """
 import os, pathlib, time
@@ -43,7 +44,7 @@ def home(tmp_path: Path) -> Path:
 
 def create(opened: Database, points: int = 3, **tables: Any) -> Study:
     spec = make_spec(sampler={"kind": "grid", "trials": points}, **tables)
-    return ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 def own_objective(home: Path, code: str) -> dict[str, Any]:
@@ -259,7 +260,7 @@ def test_the_kinds_of_failure() -> None:
 TOY = """
 goal = "test"
 [objective]
-run = "weightsearch.trivial:run"
+run = "weightsearch.study.trivial_objective:run"
 [loss]
 weights = { grid = "simplex", steps = 2 }
 [train]

@@ -166,7 +166,9 @@ def test_the_best_so_far_only_improves_and_counts_what_was_lost() -> None:
     line = drawn_of("best_so_far", "many").data[1]
     assert list(line.y) == sorted(line.y, reverse=True)
     assert line.x[-1] == pytest.approx(records.device_seconds, rel=1e-3)
-    higher = report_spec(objective={"run": "weightsearch.trivial:run", "direction": "maximize"})
+    higher = report_spec(
+        objective={"run": "weightsearch.study.trivial_objective:run", "direction": "maximize"}
+    )
     grown = FIGURES["best_so_far"](Records("s", higher, records.attempts, records.done)).data[1]
     assert list(grown.y) == sorted(grown.y)
 

@@ -32,11 +32,11 @@ from depth_factory import depth_spec
 from PIL import Image, PngImagePlugin
 from test_predict import save_network
 
-from weightsearch import plan
 from weightsearch.data.readers import open_source
 from weightsearch.errors import DataError
 from weightsearch.store import ledger, reading
 from weightsearch.store.database import Database
+from weightsearch.study import planning
 
 SHAPE = (6, 32, 24)
 SECRET = "/etc/passwd"
@@ -646,7 +646,7 @@ def test_a_worker_gives_its_point_back_and_says_what_is_wrong_with_the_data(
     csv = Csv(tmp_path / "nyu_data").write()
     csv.save(csv.train[0][0], np.zeros((24, 32), np.uint8))
     spec = depth_spec(data={"source": "nyu_csv", "options": {}, "size": [32, 32]})
-    study = ledger.create(opened.engine, "hostile", spec, plan.plan(spec))
+    study = ledger.create(opened.engine, "hostile", spec, planning.plan(spec))
     said = cli(
         *("worker", "hostile", "--device", "cpu", "--data", csv.root), WEIGHTSEARCH_STORAGE=storage
     )

@@ -16,12 +16,12 @@ from conftest import SHARED_DATA, Cli
 from layout_factories import save
 from PIL import Image
 
-from weightsearch.config import Value
 from weightsearch.data import leaks, registration, units
 from weightsearch.data.inspect import inspect
 from weightsearch.data.readers import detect, open_source
 from weightsearch.data.source import Frame, FrameRef
 from weightsearch.errors import DataError
+from weightsearch.study.spec import Value
 
 ROOMS = 12
 

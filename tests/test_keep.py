@@ -20,7 +20,7 @@ from fault_factory import own_server, wait_until, workers
 from optuna.storages import RDBStorage
 from sqlalchemy import func, select, update
 
-from weightsearch import keep, plan
+from weightsearch import keep
 from weightsearch import worker as service
 from weightsearch.data import pack
 from weightsearch.errors import StorageError, StudyError
@@ -30,6 +30,7 @@ from weightsearch.store.database import Database, open_database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
 from weightsearch.store.mirror import Mirror, _optuna_studies
 from weightsearch.store.schema import metadata, points
+from weightsearch.study import planning
 
 DAY_S = 86400.0
 ROOMS = {"frames": 4, "test_frames": 1, "frames_per_room": 2, "height": 48, "width": 64}
@@ -37,7 +38,7 @@ ROOMS = {"frames": 4, "test_frames": 1, "frames_per_room": 2, "height": 48, "wid
 
 def create(database: Database, name: str = "study", **tables: Any) -> Study:
     spec = make_spec(**tables)
-    return ledger.create(database.engine, name, spec, plan.plan(spec))
+    return ledger.create(database.engine, name, spec, planning.plan(spec))
 
 
 def run(database: Database, study: Study, home: Path) -> None:
@@ -461,7 +462,7 @@ def test_gc_keeps_the_copies_of_every_searched_size(opened: Database) -> None:
     from depth_factory import depth_spec
 
     spec = depth_spec(params={"size": ["32x64", "48x64"]})
-    study = ledger.create(opened.engine, "sizes", spec, plan.plan(spec))
+    study = ledger.create(opened.engine, "sizes", spec, planning.plan(spec))
     ledger.record_data(opened.engine, study, "d")
     with referred.referred(opened.engine, hold=False) as known:
         assert known.data == {("d", (32, 64)), ("d", (48, 64))}

@@ -26,7 +26,7 @@ from weightsearch.store.ledger import PROMOTION
 STUDY = """
 goal = "test"
 [objective]
-run = "weightsearch.trivial:run"
+run = "weightsearch.study.trivial_objective:run"
 [loss]
 weights = { grid = "simplex", steps = 3 }
 [params]
@@ -241,7 +241,9 @@ def test_a_changed_study_under_its_old_name_is_refused(cli: Cli, study: Path, st
 def test_what_is_wrong_with_an_objective_is_said_before_anything_is_planned(
     cli: Cli, study: Path, storage: str, opened: Database
 ) -> None:
-    study.write_text(study.read_text().replace("weightsearch.trivial:run", "nowhere:run"))
+    study.write_text(
+        study.read_text().replace("weightsearch.study.trivial_objective:run", "nowhere:run")
+    )
     refused = cli("launch", study, "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1].startswith("error: objective 'nowhere:run' must be")
@@ -257,7 +259,7 @@ def test_a_users_own_objective_beside_its_study_file_is_found(
     (folder / "network.py").write_text(
         "def run(weights, params, context):\n    yield {'rmse': weights['ssim']}\n"
     )
-    text = study.read_text().replace("weightsearch.trivial:run", "network:run")
+    text = study.read_text().replace("weightsearch.study.trivial_objective:run", "network:run")
     (folder / "study.toml").write_text(text.replace("epoch_s = 0.0", ""))
     ran = cli(
         "launch", folder / "study.toml", "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage

@@ -16,14 +16,11 @@ HEAVY = {"torch", "timm", "optuna", "sqlalchemy", "ray", "submitit"}
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "failures", "problems", "runtime"},
-    {"names", "parts", "presets"},
-    {"canaries"},
-    {"budget", "config"},
-    {"objective", "provenance", "space"},
-    {"data", "plan", "preflight", "stats", "trivial"},
+    {"errors", "failures", "runtime"},
+    {"provenance"},
+    {"data", "stats"},
     {"depth", "store"},
-    {"night", "ranking", "train"},
+    {"night", "ranking", "study"},
     {"report"},
     {"upkeep"},
     {"card", "promote", "worker"},
@@ -48,7 +45,13 @@ LAYERS = [
 ]
 FORBIDDEN = {
     "data": {"torch", "optuna", "sqlalchemy", "weightsearch.store", "weightsearch.depth"},
-    "depth": {"optuna", "sqlalchemy", "psycopg", "weightsearch.store", "weightsearch.plan"},
+    "depth": {
+        "optuna",
+        "sqlalchemy",
+        "psycopg",
+        "weightsearch.store",
+        "weightsearch.study.planning",
+    },
     "store": {"torch", "timm", "h5py", "weightsearch.depth", "weightsearch.data"},
     "plan": {"torch", "timm", "h5py", "weightsearch.depth", "weightsearch.store"},
     "launch": {"torch", "timm", "weightsearch.depth"},
@@ -110,7 +113,7 @@ def test_help_loads_neither_torch_nor_optuna(command: list[str]) -> None:
 
 def test_a_trivial_worker_needs_no_torch() -> None:
     code = (
-        "import sys, weightsearch.worker, weightsearch.trivial, weightsearch.launch.session\n"
+        "import sys, weightsearch.worker, weightsearch.study.trivial_objective, weightsearch.launch.session\n"
         "import weightsearch.store.mirror, weightsearch.depth.objective\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -17,10 +17,10 @@ from layout_factories import LAYOUTS, SIZE, save
 from PIL import Image
 from test_readers import frames, refused
 
-from weightsearch.config import Value
 from weightsearch.data.readers import detect, open_source
 from weightsearch.data.source import Source
 from weightsearch.errors import ConfigError
+from weightsearch.study.spec import Value
 
 
 def groups(reader: str, path: Path, **options: Value) -> dict[str, tuple[str, str]]:

@@ -10,13 +10,13 @@ from conftest import make_spec
 from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from weightsearch import plan
-from weightsearch.config import StudySpec
 from weightsearch.errors import StorageError, StudyError
 from weightsearch.store import database, ledger, reading, schema
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, Lease, Study
 from weightsearch.store.schema import attempts, meta, points
+from weightsearch.study import planning
+from weightsearch.study.spec import StudySpec
 
 SHORT_S = 0.1
 """Leases of claims that take over: within one lease of its start the server hands nothing over."""
@@ -25,7 +25,7 @@ RESULT = {"outcome": "done", "metrics": {"rmse": 0.5}, "samples": {}, "groups": 
 
 def create(opened: Database, name: str = "study", spec: StudySpec | None = None) -> Study:
     spec = spec or make_spec()
-    return ledger.create(opened.engine, name, spec, plan.plan(spec))
+    return ledger.create(opened.engine, name, spec, planning.plan(spec))
 
 
 def claim(opened: Database, study: Study, worker: str = "w1", lease_s: float = 60) -> Lease:
@@ -49,7 +49,7 @@ def test_points_are_claimed_in_the_plans_order_each_once(opened: Database) -> No
     leases = [claim(opened, study, f"w{k}") for k in range(10)]
     assert [lease.number for lease in leases] == list(range(10))
     assert ledger.claim(opened.engine, study.id, "w", "cpu", 60) is None
-    assert [lease.point for lease in leases] == list(plan.plan(study.spec).points)
+    assert [lease.point for lease in leases] == list(planning.plan(study.spec).points)
 
 
 def _claim_all(storage: str, name: str, worker: str, queue: multiprocessing.Queue[int]) -> None:
@@ -233,7 +233,7 @@ def test_places_of_an_adaptive_sampler_are_filled_once(opened: Database) -> None
     study = create(opened, spec=make_spec(sampler={"kind": "tpe", "trials": 2}))
     first, second = claim(opened, study), claim(opened, study, "w2")
     assert first.point is None
-    chosen = plan.ask(study.spec, 0, [])
+    chosen = planning.ask(study.spec, 0, [])
     assert chosen is not None
     assert ledger.fill(opened.engine, first, chosen)
     assert not ledger.fill(opened.engine, second, chosen)
@@ -245,7 +245,7 @@ def test_places_of_an_adaptive_sampler_are_filled_once(opened: Database) -> None
 
 def test_promotion_runs_stand_beside_the_points(opened: Database) -> None:
     study = create(opened)
-    finalists = [p for p in plan.plan(study.spec).points[:2] if p]
+    finalists = [p for p in planning.plan(study.spec).points[:2] if p]
     for _ in range(2):
         ledger.add_promotion(opened.engine, study, finalists)
     assert reading.counts(opened.engine, study, PROMOTION)["total"] == 4
@@ -333,7 +333,7 @@ def test_a_large_plan_is_written_in_small_statements(opened: Database) -> None:
 
     event.listen(opened.engine, "before_cursor_execute", before)
     spec = make_spec(sampler={"kind": "random", "trials": 2500})
-    ledger.create(opened.engine, "large", spec, plan.plan(spec))
+    ledger.create(opened.engine, "large", spec, planning.plan(spec))
     assert lengths == [1000, 1000, 500]
     counted = reading.counts(opened.engine, ledger.find(opened.engine, "large"))
     assert counted["total"] == counted["waiting"] == 2500

@@ -17,12 +17,12 @@ from scipy.signal import convolve2d
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from weightsearch import names
-from weightsearch.config import DataSpec
 from weightsearch.depth.loss_terms import edge, mae, ssim
 from weightsearch.depth.losses import LOSS_TERMS, compare, pulls, total
 from weightsearch.depth.model import represent
 from weightsearch.errors import ConfigError
+from weightsearch.study import known_names
+from weightsearch.study.spec import DataSpec
 
 RANGE_M = 10.0
 terms = pytest.mark.parametrize("term", LOSS_TERMS)
@@ -35,7 +35,7 @@ def maps(seed: int, shape: tuple[int, ...] = (2, 1, 16, 20)) -> tuple[Tensor, Te
 
 
 def test_names_known_without_torch_are_the_terms() -> None:
-    assert set(names.NAMES["loss term"]) == set(LOSS_TERMS)
+    assert set(known_names.NAMES["loss term"]) == set(LOSS_TERMS)
 
 
 @pytest.mark.parametrize("term", [t for t in LOSS_TERMS if t != "smoothness"])

@@ -17,12 +17,12 @@ from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
 from sqlalchemy import func, select
 
-from weightsearch import plan
 from weightsearch.store import connect, ledger
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import Lease, Study
 from weightsearch.store.mirror import MIRROR_LOCK, Mirror
 from weightsearch.store.schema import attempts
+from weightsearch.study import planning
 
 Shown = Callable[[], list[optuna.trial.FrozenTrial]]
 
@@ -30,7 +30,7 @@ Shown = Callable[[], list[optuna.trial.FrozenTrial]]
 @pytest.fixture
 def study(opened: Database) -> Study:
     spec = make_spec(params={"encoder": ["a", "b"]})
-    return ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 @pytest.fixture

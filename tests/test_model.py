@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from weightsearch import names
-from weightsearch.config import DataSpec, ModelSpec
 from weightsearch.depth import encoders, pyramid
 from weightsearch.depth.decoders import DECODERS
 from weightsearch.depth.model import DepthNet, data_range, metres, represent
 from weightsearch.errors import ConfigError, WeightsError
+from weightsearch.study import known_names
+from weightsearch.study.spec import DataSpec, ModelSpec
 
 SMALL = "test_efficientnet"
 TARGETS = ("depth", "inverse", "log")
@@ -250,7 +250,7 @@ def test_the_output_is_float32_under_autocast() -> None:
 
 
 def test_names_known_without_torch_are_the_decoders() -> None:
-    assert set(names.NAMES["decoder"]) == set(DECODERS)
+    assert set(known_names.NAMES["decoder"]) == set(DECODERS)
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ import pytest
 from cli_factory import Run, run_all
 from sqlalchemy import text
 
-from weightsearch import config, night_page, night_text, nightly, plan, preflight
+from weightsearch import night_page, night_text, nightly
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.launch import launchers, session
 from weightsearch.launch.session import Request
 from weightsearch.store import control, ledger, nights, reading, schema
 from weightsearch.store.database import Database
 from weightsearch.store.schema import STOPPED
+from weightsearch.study import planning, preflight, spec
 
 Night = Callable[..., dict[str, Any]]
 
@@ -48,7 +49,7 @@ def night(opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (tmp_path / "fault").write_text(fault)
         request = Request(name="", home=home, device="cpu", promote=False, quiet=True)
         asked = nightly.Asked("ours", commit, date, request)
-        return nightly.run(opened, config.load(file), asked)
+        return nightly.run(opened, spec.load(file), asked)
 
     return run
 
@@ -236,14 +237,14 @@ def test_canaries_that_cannot_be_run_are_refused(
     assert any(line.startswith(old) for line in lines)
     file.write_text("\n".join(new if line.startswith(old) else line for line in lines))
     with pytest.raises(ConfigError, match=said.replace("?", r"\?")):
-        plan.canaries(config.load(file))
+        planning.canaries(spec.load(file))
 
 
 def test_the_table_nightly_is_no_part_of_a_launched_study(tmp_path: Path) -> None:
     file = nightly_factory.sweep(tmp_path)
     without = tmp_path / "without.toml"
     without.write_text(file.read_text().split("[nightly]")[0])
-    assert config.load(file).digest() == config.load(without).digest()
+    assert spec.load(file).digest() == spec.load(without).digest()
 
 
 def test_tables_of_the_second_version_are_upgraded(opened: Database) -> None:

@@ -22,7 +22,7 @@ from weightsearch.depth.evaluate import evaluate_checkpoint
 from weightsearch.depth.metrics import METRICS
 from weightsearch.depth.objective import run
 from weightsearch.errors import ConfigError, DataError, Interrupted
-from weightsearch.objective import Context, summarise
+from weightsearch.study.objective import Context, summarise
 
 TIMES = {"seconds", "images_per_second", "latency_ms"}
 

@@ -21,13 +21,14 @@ from fault_factory import PATIENCE_S, OwnServer, Proxy, own_server, wait_until, 
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from weightsearch import plan, upkeep
+from weightsearch import upkeep
 from weightsearch.store import ledger, reading, schema
 from weightsearch.store.connect import Connection
 from weightsearch.store.database import Database, open_database, reach
 from weightsearch.store.ledger import Study
 from weightsearch.store.outage import is_away, patiently
 from weightsearch.store.schema import points
+from weightsearch.study import planning
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def create(opened: Database, points: int = 10, epochs: int = 2, epoch_s: float =
         params={"epoch_s": epoch_s},
         train={"epochs": epochs},
     )
-    return ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 def count(opened: Database, study: Study, state: str) -> int:

@@ -20,13 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from weightsearch.config import Value
 from weightsearch.data import packfile
 from weightsearch.data.pack import Pack, ensure, training_copy
 from weightsearch.data.readers import open_source
 from weightsearch.data.resize import resize_depth, resize_rgb
 from weightsearch.data.source import Frame, FrameRef
 from weightsearch.errors import DataError
+from weightsearch.study.spec import Value
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 ROOMS: dict[str, Value] = {"frames": 8, "test_frames": 4, "frames_per_room": 2, "holes": 0.1}

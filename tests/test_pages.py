@@ -16,13 +16,14 @@ from test_dashboard import dashboard
 from test_nightly import Night, accept, night
 from test_report import browser, listened, promoted
 
-from weightsearch import plan, reporting
+from weightsearch import reporting
 from weightsearch.report import publish, records
 from weightsearch.report.page import Picture
 from weightsearch.store import ledger, migration, reading
 from weightsearch.store.database import Database
 from weightsearch.store.mirror import Mirror
 from weightsearch.store.schema import nights
+from weightsearch.study import planning
 
 __all__ = ["browser", "night", "promoted"]
 
@@ -43,7 +44,7 @@ def test_a_study_has_its_report_beside_its_trials(
     promoted: Database, number: int, storage: str, tmp_path: Path
 ) -> None:
     unbegun = make_spec()
-    ledger.create(promoted.engine, "unbegun", unbegun, plan.plan(unbegun))
+    ledger.create(promoted.engine, "unbegun", unbegun, planning.plan(unbegun))
     with dashboard(storage, tmp_path) as shown:
         status, contents, headers = shown.ask("GET", "/reports")
         assert (status, headers["Cache-Control"]) == (200, "no-store")
@@ -95,7 +96,7 @@ def test_with_a_name_the_addresses_are_that_studys(
     assert paths == (f"/dashboard/studies/{number}", f"/reports/{number}")
     assert serving._paths(promoted, None) == ("/", "/reports")
     unbegun = make_spec()
-    ledger.create(promoted.engine, "unbegun", unbegun, plan.plan(unbegun))
+    ledger.create(promoted.engine, "unbegun", unbegun, planning.plan(unbegun))
     for name, why in (("absent", "unknown study"), ("unbegun", "no worker has begun with it yet")):
         answer = cli("dashboard", name, "--port", 0, WEIGHTSEARCH_STORAGE=storage)
         assert (answer.returncode, answer.stdout) == (1, "")

@@ -12,7 +12,6 @@ from pack_factory import frame, write_pack
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from weightsearch.config import DataSpec, ModelSpec
 from weightsearch.data.pack import Pack
 from weightsearch.data.resize import resize_rgb
 from weightsearch.depth import checkpoint as checkpoints
@@ -22,6 +21,7 @@ from weightsearch.depth.model import DepthNet
 from weightsearch.depth.points import Camera, write_ply
 from weightsearch.depth.predict import How, colour_picture, predict
 from weightsearch.errors import CheckpointError, ConfigError, DataError
+from weightsearch.study.spec import DataSpec, ModelSpec
 
 SIZE = (32, 48)
 """What the network takes."""

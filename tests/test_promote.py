@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from conftest import make_spec
 
-from weightsearch import plan, promote
+from weightsearch import promote
 from weightsearch.errors import StudyError
 from weightsearch.ranking import ranking
 from weightsearch.store import ledger, reading
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, Lease, Study
+from weightsearch.study import planning
 
 GROUPS = [f"scene {i // 2}" for i in range(24)]
 
@@ -47,7 +48,7 @@ def result(
 def study(opened: Database) -> Study:
     """A study whose search is done: point k has rmse 1 + k / 10."""
     spec = make_spec(promote={"top": 3, "seeds": [1, 2, 3], "epochs": 3})
-    made = ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    made = ledger.create(opened.engine, "study", spec, planning.plan(spec))
     for lease in leases(opened, made):
         ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
     return made
@@ -70,7 +71,7 @@ def run_finalists(opened: Database, study: Study, values: list[dict[str, Any]]) 
 
 def test_the_best_points_are_the_finalists_with_fresh_seeds(opened: Database, study: Study) -> None:
     finalists = promote.plan(opened.engine, study)
-    planned = plan.plan(study.spec).points
+    planned = planning.plan(study.spec).points
     assert finalists == list(planned[:3])
     assert promote.plan(opened.engine, study) == finalists  # asked twice, planned once
     runs = leases(opened, study)
@@ -80,7 +81,7 @@ def test_the_best_points_are_the_finalists_with_fresh_seeds(opened: Database, st
 def test_a_clear_winner_is_promoted_with_its_lineage(opened: Database, study: Study) -> None:
     run_finalists(opened, study, [{"rmse": 1.3}, {"rmse": 1.0}, {"rmse": 1.2}])
     verdict = promote.decide(opened.engine, study)
-    second = plan.plan(study.spec).points[1]
+    second = planning.plan(study.spec).points[1]
     assert second is not None
     assert (verdict["verdict"], verdict["point"]) == ("winner", second.id())
     assert verdict["checkpoint"].startswith("folder 1.0")
@@ -113,7 +114,7 @@ def test_the_test_split_decides_nothing(opened: Database, study: Study) -> None:
         [{"rmse": 1.0, "test": 9.0}, {"rmse": 1.2, "test": 0.1}, {"rmse": 1.3, "test": 0.1}],
     )
     verdict = promote.decide(opened.engine, study)
-    first = plan.plan(study.spec).points[0]
+    first = planning.plan(study.spec).points[0]
     assert first is not None
     assert verdict["point"] == first.id()
 
@@ -131,7 +132,7 @@ def test_where_no_difference_is_shown_the_simpler_one_is_promoted(
         ],
     )
     verdict = promote.decide(opened.engine, study)
-    second = plan.plan(study.spec).points[1]
+    second = planning.plan(study.spec).points[1]
     assert second is not None
     assert (verdict["verdict"], verdict["point"]) == ("no difference shown", second.id())
 
@@ -147,7 +148,7 @@ def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
         else:
             ledger.finish(opened.engine, lease, result(1 + lease.number / 10, lease.seed))
     verdict = promote.decide(opened.engine, study)
-    first = plan.plan(study.spec).points[0]
+    first = planning.plan(study.spec).points[0]
     assert first is not None
     assert verdict["incomplete"] == [first.id()]
     assert len(verdict["finalists"]) == 2
@@ -156,7 +157,7 @@ def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
 def test_the_search_is_finished_before_the_best_is_promoted(opened: Database) -> None:
     """Finalists named too early would stay: a better point may come in later."""
     spec = make_spec()
-    begun = ledger.create(opened.engine, "begun", spec, plan.plan(spec))
+    begun = ledger.create(opened.engine, "begun", spec, planning.plan(spec))
     lease = ledger.claim(opened.engine, begun.id, "w", "cpu", 60)
     assert lease is not None
     ledger.finish(opened.engine, lease, result(9.0, 0))
@@ -167,7 +168,7 @@ def test_the_search_is_finished_before_the_best_is_promoted(opened: Database) ->
 
 def test_a_single_finalist_wins_over_nobody(opened: Database) -> None:
     spec = make_spec(promote={"top": 1, "seeds": [1], "epochs": 3})
-    alone = ledger.create(opened.engine, "alone", spec, plan.plan(spec))
+    alone = ledger.create(opened.engine, "alone", spec, planning.plan(spec))
     for lease in leases(opened, alone):
         ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
     run_finalists(opened, alone, [{"rmse": 1.0}])
@@ -176,7 +177,7 @@ def test_a_single_finalist_wins_over_nobody(opened: Database) -> None:
 
 def test_nothing_to_promote_is_an_error(opened: Database) -> None:
     spec = make_spec()
-    empty = ledger.create(opened.engine, "empty", spec, plan.plan(spec))
+    empty = ledger.create(opened.engine, "empty", spec, planning.plan(spec))
     for lease in leases(opened, empty):
         ledger.fail(opened.engine, lease, "no")
     with pytest.raises(StudyError, match="must have a finished point to promote"):
@@ -187,7 +188,7 @@ def test_a_ranking_says_who_cannot_be_told_from_the_first(opened: Database) -> N
     spec = make_spec(
         loss={"weights": [{"mae": 1}, {"edge": 1}, {"ssim": 1}, {"mae": 1, "edge": 1}]}
     )
-    study = ledger.create(opened.engine, "close", spec, plan.plan(spec))
+    study = ledger.create(opened.engine, "close", spec, planning.plan(spec))
     for lease, rmse in zip(leases(opened, study), (1.0, 1.0001, 1.4), strict=False):
         ledger.finish(opened.engine, lease, result(rmse, 0))
     rows = ranking(spec, reading.done(opened.engine, study))

@@ -10,11 +10,11 @@ import torch
 from skimage.transform import resize as skimage_resize
 from torch import Tensor
 
-from weightsearch import names
 from weightsearch.depth.metrics import METRICS, per_image
 from weightsearch.depth.protocols import PROTOCOLS, Protocol, Size, align, counted, is_of_part
 from weightsearch.depth.protocols import fit as unclamped
 from weightsearch.errors import DataError
+from weightsearch.study import known_names
 
 NYU = (480, 640)
 
@@ -34,7 +34,7 @@ def valid_like(gt_m: Tensor) -> Tensor:
 
 
 def test_a_study_file_may_name_every_protocol_and_no_other() -> None:
-    assert set(names.NAMES["protocol"]) == set(PROTOCOLS)
+    assert set(known_names.NAMES["protocol"]) == set(PROTOCOLS)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=list(PROTOCOLS))

@@ -18,12 +18,13 @@ from report_factory import make_records
 from sqlalchemy import func, select
 from test_promote import leases, result
 
-from weightsearch import plan, upkeep
+from weightsearch import upkeep
 from weightsearch.report import publish
 from weightsearch.store import connect, ledger
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import Study
 from weightsearch.store.mirror import Mirror
+from weightsearch.study import planning
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -33,7 +34,7 @@ PNG = base64.b64decode(
 @pytest.fixture
 def study(opened: Database) -> Study:
     spec = make_spec(params={"encoder": ["a", "b"]})
-    made = ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    made = ledger.create(opened.engine, "study", spec, planning.plan(spec))
     Mirror(opened, made)
     return made
 

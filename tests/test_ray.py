@@ -42,7 +42,7 @@ PATIENCE_S = 120  # a test that waits longer has failed
 STUDY = """
 goal = "test"
 [objective]
-run = "weightsearch.trivial:run"
+run = "weightsearch.study.trivial_objective:run"
 [loss]
 weights = { grid = "simplex", steps = 3 }
 [params]

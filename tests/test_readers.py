@@ -17,14 +17,14 @@ from data_factories import Csv, Labeled
 from layout_factories import LAYOUTS
 from PIL import Image
 
-from weightsearch.config import Value
 from weightsearch.data import matlab
 from weightsearch.data.inspect import inspect
 from weightsearch.data.pairs import nyu_scene
 from weightsearch.data.readers import READERS, detect, open_source
 from weightsearch.data.source import Frame
 from weightsearch.errors import ConfigError, DataError
-from weightsearch.names import NAMES
+from weightsearch.study.known_names import NAMES
+from weightsearch.study.spec import Value
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -19,13 +19,14 @@ from conftest import Cli, make_spec
 from report_factory import make_records
 from test_promote import leases, result
 
-from weightsearch import plan, promote, reporting
+from weightsearch import promote, reporting
 from weightsearch.errors import StudyError
 from weightsearch.report import comparison, page, records, study
 from weightsearch.report.page import Picture, Section
 from weightsearch.report.records import Records
 from weightsearch.store import ledger
 from weightsearch.store.database import Database
+from weightsearch.study import planning
 
 EVIL = "<script>alert(1)</script>"
 
@@ -141,7 +142,7 @@ def test_a_reason_cannot_show_a_password() -> None:
 def promoted(opened: Database) -> Database:
     """A study with ten points, three finalists and a winner; one attempt was given back."""
     spec = make_spec(promote={"top": 3, "seeds": [1, 2, 3], "epochs": 3})
-    made = ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    made = ledger.create(opened.engine, "study", spec, planning.plan(spec))
     first = ledger.claim(opened.engine, made.id, "gone", "cpu", 60)
     assert first is not None
     ledger.give_back(opened.engine, first, "asked to stop", paused=False)

@@ -18,15 +18,16 @@ from fault_factory import OwnServer, own_server
 from optuna.storages import RDBStorage
 from psycopg.errors import InsufficientPrivilege
 
-from weightsearch import answers, plan
+from weightsearch import answers
 from weightsearch.errors import StorageError
 from weightsearch.store import connect, ledger, migration, schema
 from weightsearch.store.database import open_database, reach
+from weightsearch.study import planning
 
 PASSWORDS = {"ws_owner": "1", "ws_worker": "2", "ws_viewer": "3"}
 STUDY = """
 goal = "test"
-objective = { run = "weightsearch.trivial:run" }
+objective = { run = "weightsearch.study.trivial_objective:run" }
 loss = { weights = { grid = "simplex", steps = 2 } }
 train = { epochs = 2 }
 """
@@ -117,7 +118,7 @@ def test_no_role_may_do_more_than_it_needs(server: OwnServer, role: str, stateme
 def test_a_worker_works_under_its_role(server: OwnServer, cli: Cli, tmp_path: Path) -> None:
     database = open_database(url(server, "ws_worker"), tmp_path)
     spec = make_spec()
-    study = ledger.create(database.engine, "worked-on", spec, plan.plan(spec))
+    study = ledger.create(database.engine, "worked-on", spec, planning.plan(spec))
     asked = cli(
         *("worker", "worked-on", "--device", "cpu"), WEIGHTSEARCH_STORAGE=url(server, "ws_worker")
     )
@@ -145,7 +146,7 @@ def test_a_viewer_without_tables_is_told_in_one_line(
 def test_a_role_without_the_right_is_told_in_one_line(server: OwnServer, tmp_path: Path) -> None:
     owner = open_database(url(server, "ws_owner"), tmp_path)
     spec = make_spec()
-    ledger.create(owner.engine, "looked-at", spec, plan.plan(spec))
+    ledger.create(owner.engine, "looked-at", spec, planning.plan(spec))
     owner.engine.dispose()
     asked = subprocess.run(
         [sys.executable, "-m", "weightsearch", "worker", "looked-at", "--device", "cpu"],

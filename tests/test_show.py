@@ -12,9 +12,10 @@ import pytest
 from conftest import make_spec
 from rich.console import Console
 
-from weightsearch import config, show
+from weightsearch import show
 from weightsearch.launch.progress import Standing, _panel
-from weightsearch.objective import Summary
+from weightsearch.study import spec as config
+from weightsearch.study.objective import Summary
 
 LONG = "efficientnet_with_a_name_that_is_longer_than_any_other_one_in_timm.pretrained_in1k"
 

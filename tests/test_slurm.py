@@ -20,7 +20,6 @@ from fake_slurm import Element
 from fault_factory import wait_until
 from sqlalchemy import func, make_url, select, update
 
-from weightsearch import plan
 from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.launch import slurm, slurm_jobs
 from weightsearch.launch.local import Command
@@ -28,13 +27,14 @@ from weightsearch.store import ledger, reading
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import Study
 from weightsearch.store.schema import points
+from weightsearch.study import planning
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
 STUDY = """
 goal = "test"
 [objective]
-run = "weightsearch.trivial:run"
+run = "weightsearch.study.trivial_objective:run"
 [loss]
 weights = { grid = "simplex", steps = 3 }
 [params]
@@ -179,7 +179,7 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
 @pytest.fixture
 def study(opened: Database) -> Study:
     spec = make_spec(params={"epoch_s": 0.2})
-    return ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from weightsearch.config import Value
 from weightsearch.data import rooms
 from weightsearch.data.readers import open_source
 from weightsearch.data.source import Frame
 from weightsearch.errors import ConfigError
+from weightsearch.study.spec import Value
 
 
 def frame(i: int, **options: Value) -> Frame:

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from weightsearch.config import StudySpec
 from weightsearch.data.pack import Pack
 from weightsearch.depth import checkpoint, loader, losses
 from weightsearch.depth.augment import augment
@@ -24,6 +23,7 @@ from weightsearch.depth.lanes import Lane
 from weightsearch.depth.loader import Frames, open_frames
 from weightsearch.depth.trainer import Trainer
 from weightsearch.errors import DataError, DeviceError, Interrupted, NonFiniteLoss
+from weightsearch.study.spec import StudySpec
 
 CPU = torch.device("cpu")
 SPEC = depth_spec()

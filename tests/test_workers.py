@@ -15,11 +15,11 @@ import pytest
 from conftest import make_spec
 from sqlalchemy import create_engine, func, make_url, select
 
-from weightsearch import plan
 from weightsearch.store import ledger, reading, spool
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import Study
 from weightsearch.store.schema import attempts, points
+from weightsearch.study import planning
 
 PATIENCE_S = 60  # a test that waits longer has failed
 
@@ -76,7 +76,7 @@ def start(storage: str, tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
 def create(opened: Database, **tables: Any) -> Study:
     spec = make_spec(**tables)
-    return ledger.create(opened.engine, "study", spec, plan.plan(spec))
+    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 def count(opened: Database, study: Study, state: str) -> int:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from weightsearch.config import DataSpec, ModelSpec
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.model import DepthNet
+from weightsearch.study.spec import DataSpec, ModelSpec
 
 SIZE = (64, 96)
 

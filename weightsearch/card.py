@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from weightsearch.config import StudySpec
 from weightsearch.runtime.atomic_file import write_whole
 from weightsearch.runtime.safe_text import presentable
+from weightsearch.study.spec import StudySpec
 
 NAME = "MODEL_CARD.md"
 INDOOR_M = 10.0

@@ -25,7 +25,6 @@ from weightsearch import (
     cli_model,
     cli_nightly,
     cli_report,
-    config,
 )
 from weightsearch.cli_common import (
     DONE,
@@ -48,6 +47,7 @@ from weightsearch.cli_common import (
 from weightsearch.errors import WeightsearchError
 from weightsearch.failures import REPLACE_ME
 from weightsearch.runtime import safe_text
+from weightsearch.study import spec as config
 
 if TYPE_CHECKING:
     from weightsearch.launch.session import Request
@@ -125,9 +125,9 @@ def launch(
 
     Example: weightsearch launch quickstart --sampler grid
     """
-    from weightsearch import budget as budgets
     from weightsearch import show
     from weightsearch.launch import session
+    from weightsearch.study import budget as budgets
 
     check_on(on)
     check_name("name", name)
@@ -282,8 +282,8 @@ def train(
     Example: weightsearch train first-1-equal --data /data/nyu_data --out runs/equal
     """
     from weightsearch import show
-    from weightsearch import train as training
     from weightsearch.runtime import devices
+    from weightsearch.study import single_run as training
 
     spec = config.load(config.study_file(study))
     placed = devices.pick(device, 1)[0]

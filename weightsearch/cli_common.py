@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weightsearch import config
 from weightsearch.errors import ConfigError
+from weightsearch.study import spec
 
 if TYPE_CHECKING:
     from weightsearch.store.database import Database
@@ -43,7 +43,7 @@ def open_storage(storage: str | None) -> Database:
     """The database that --storage, or the environment, names; its tables are there."""
     from weightsearch.store.database import open_database
 
-    return open_database(storage, config.home())
+    return open_database(storage, spec.home())
 
 
 def check_on(on: str) -> None:
@@ -72,9 +72,9 @@ def print_answer(answer: Any, as_json: bool, show: Callable[[Any], None]) -> Non
         show(answer)
 
 
-def reader_options(given: list[str] | None) -> dict[str, config.Value]:
+def reader_options(given: list[str] | None) -> dict[str, spec.Value]:
     """`half_step=false` as reader options: true, false, numbers, else text."""
-    found: dict[str, config.Value] = {}
+    found: dict[str, spec.Value] = {}
     for text in given or []:
         key, separator, value = text.partition("=")
         if not separator:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weightsearch import config
 from weightsearch.cli_common import DONE, Json, Name, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
+from weightsearch.study import spec
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -43,9 +43,9 @@ def status(
     if watch and as_json:
         raise ConfigError("--watch is for people; for programs ask for --json as often as needed.")
     if watch:
-        _watch(engine, lambda: answers.status(engine, name, config.home()))
+        _watch(engine, lambda: answers.status(engine, name, spec.home()))
     else:
-        print_answer(answers.status(engine, name, config.home()), as_json, show.status)
+        print_answer(answers.status(engine, name, spec.home()), as_json, show.status)
 
 
 def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:

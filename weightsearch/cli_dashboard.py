@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from weightsearch import config
 from weightsearch.cli_common import Storage, open_storage
 from weightsearch.errors import ConfigError
+from weightsearch.study import spec
 
 app = typer.Typer()
 
@@ -45,8 +45,8 @@ def dashboard(
     """
     from dashboards import serving
 
-    if artifacts is None and (config.home() / "artifacts").is_dir():
-        artifacts = config.home() / "artifacts"
+    if artifacts is None and (spec.home() / "artifacts").is_dir():
+        artifacts = spec.home() / "artifacts"
     if artifacts is not None and not artifacts.is_dir():
         raise ConfigError(f"--artifacts must be a folder, but there is no folder {artifacts}.")
     # Before the first connection: a container is stopped by SIGTERM at any time.

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from weightsearch import config
 from weightsearch.cli_common import (
     Json,
     Option,
@@ -15,6 +14,7 @@ from weightsearch.cli_common import (
     print_answer,
     reader_options,
 )
+from weightsearch.study import spec
 
 app = typer.Typer(help="Data sets: what is in them, and packing them.", no_args_is_help=True)
 
@@ -70,7 +70,7 @@ def data_pack(
             reader,
             path,
             reader_options(option),
-            config.home(),
+            spec.home(),
             lambda done, total: shown.count(done, total, "frames"),
         )
     with pack.Pack(made) as opened:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from weightsearch import config
 from weightsearch.cli_common import Json, Storage, print_answer
 from weightsearch.errors import ConfigError
+from weightsearch.study import spec
 
 app = typer.Typer()
 
@@ -30,7 +30,7 @@ def migrate(
 
     if worker is not None and worker == viewer:
         raise ConfigError(f"--worker and --viewer must be two roles, but both are '{worker}'.")
-    reached = database.reach(storage, config.home(), "migrate")
+    reached = database.reach(storage, spec.home(), "migrate")
     tables = migration.migrate(reached, worker, viewer)
     database.caution(reached)
     reached.engine.dispose()

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from weightsearch import space
 from weightsearch.cli_common import (
     Data,
     Device,
@@ -18,6 +17,7 @@ from weightsearch.cli_common import (
     reader_options,
 )
 from weightsearch.errors import ConfigError
+from weightsearch.study import search_space
 
 app = typer.Typer()
 
@@ -68,7 +68,7 @@ def evaluate(
         reader_options(option),
         partial,
         align,
-        None if size is None else space.picture_size(size),
+        None if size is None else search_space.picture_size(size),
         details,
         device,
     )

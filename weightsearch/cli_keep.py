@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from weightsearch import config
 from weightsearch.cli_common import NO, Json, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.safe_text import presentable, size
+from weightsearch.study import spec
 
 app = typer.Typer()
 
@@ -35,7 +35,7 @@ def delete(
     from weightsearch import keep
     from weightsearch.store import ledger
 
-    database, home = open_storage(storage), config.home()
+    database, home = open_storage(storage), spec.home()
     study = ledger.find(database.engine, name)
     if not yes:
         _show_what_goes(keep.going(home, database, study))
@@ -92,7 +92,7 @@ def gc(
     """
     from weightsearch import keep
 
-    found = keep.gc(config.home(), open_storage(storage), unused_for * 3600, dry_run, only_database)
+    found = keep.gc(spec.home(), open_storage(storage), unused_for * 3600, dry_run, only_database)
     print_answer(found, as_json, _collected)
 
 
@@ -123,7 +123,7 @@ def backup(
     from weightsearch.store.database import reach
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
-    database = reach(storage, config.home(), "backup")
+    database = reach(storage, spec.home(), "backup")
     print_answer(backups.backup(database, file), as_json, _backed_up)
 
 
@@ -148,7 +148,7 @@ def restore(
     from weightsearch.store.database import reach
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
-    database = reach(storage, config.home(), "restore")
+    database = reach(storage, spec.home(), "restore")
     print_answer(backups.restore(database, file, force), as_json, _restored)
 
 

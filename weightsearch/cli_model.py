@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from weightsearch import space
 from weightsearch.cli_common import (
     Data,
     Device,
@@ -21,6 +20,7 @@ from weightsearch.cli_common import (
     reader_options,
 )
 from weightsearch.errors import ConfigError
+from weightsearch.study import search_space
 
 app = typer.Typer()
 
@@ -152,7 +152,7 @@ def bench(
     """
     from weightsearch import show_model, using
 
-    sizes = [space.picture_size(text) for text in size or ()]
+    sizes = [search_space.picture_size(text) for text in size or ()]
     how = using.How(sizes, device, repeats, mode or (), batch or (), quiet=as_json)
     if study is None:
         answer = using.bench(encoders or (), decoder, how)

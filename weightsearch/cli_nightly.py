@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from weightsearch import config
 from weightsearch.cli_common import (
     Data,
     Device,
@@ -29,6 +28,7 @@ from weightsearch.cli_common import (
 )
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.study import spec as config
 
 
 class RunByDefault(TyperGroup):
@@ -89,10 +89,10 @@ def run(
 
     Example: weightsearch nightly run nightly-cpu --budget 1h
     """
-    from weightsearch import budget as budgets
     from weightsearch import night_text, nightly
     from weightsearch.launch.session import Request
     from weightsearch.runtime import provenance
+    from weightsearch.study import budget as budgets
 
     check_on(on)
     file = config.study_file(study)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from weightsearch import config
 from weightsearch.cli_common import Data, Device, Json, Name, Storage, open_storage, print_answer
+from weightsearch.study import spec
 
 app = typer.Typer()
 
@@ -31,7 +31,7 @@ def report(
     """
     from weightsearch import reporting
 
-    here = reporting.Here(config.home(), data, device)
+    here = reporting.Here(spec.home(), data, device)
     found = reporting.report(open_storage(storage).engine, name, out, here)
     print_answer(found, as_json, _reported)
 
@@ -55,7 +55,7 @@ def compare(
     """
     from weightsearch import reporting
 
-    here = reporting.Here(config.home(), data, device)
+    here = reporting.Here(spec.home(), data, device)
     studies = (name, a) if b is None else (name, name)
     points = (None, None) if b is None else (a, b)
     found = reporting.compare(open_storage(storage).engine, studies, points, out, here)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightsearch import config, names
 from weightsearch.data import pack, readers
 from weightsearch.data.source import GroundTruth
 from weightsearch.depth import checkpoint as saved
@@ -19,6 +18,7 @@ from weightsearch.depth.protocols import PROTOCOLS
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.runtime import devices
 from weightsearch.stats import comparison
+from weightsearch.study import known_names, spec
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Question:
     protocols: Sequence[str] = ("full",)
     split: str = "test"
     reader: str | None = None
-    options: Mapping[str, config.Value] | None = None
+    options: Mapping[str, spec.Value] | None = None
     partial: bool = False
     align: str = "none"
     size: tuple[int, int] | None = None
@@ -54,7 +54,7 @@ def evaluations(
     do not suit a data set are left out there, and named. Raises ConfigError and DataError.
     """
     for protocol in asked.protocols:
-        names.check("protocol", protocol)
+        known_names.check("protocol", protocol)
     _check_split(asked.split)
     if asked.predictions is not None and len(data) > 1:
         raise ConfigError("one folder of predictions belongs to one data set; give --data once.")
@@ -79,7 +79,7 @@ def evaluations(
     return found
 
 
-def _reader(asked: Question, path: Path | None) -> tuple[str, Mapping[str, config.Value]]:
+def _reader(asked: Question, path: Path | None) -> tuple[str, Mapping[str, spec.Value]]:
     """The reader, and the options that the checkpoint was trained with where it is the same."""
     trained = None if asked.checkpoint is None else saved.data_spec(asked.checkpoint)
     reader = asked.reader
@@ -98,7 +98,7 @@ def packed(asked: Question, path: Path | None, wanted: GroundTruth | None) -> tu
     """The reader, and the pack with the ground truth that is wanted, where it can be had."""
     reader, known = _reader(asked, path)
     options = {**readers.judging(reader, known, wanted), **(asked.options or {})}
-    return reader, pack.ensure(reader, path, options, config.home())
+    return reader, pack.ensure(reader, path, options, spec.home())
 
 
 def dispute(asked: Question, path: Path | None, out: Path, most: int) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import plan, presets
-from weightsearch.config import SamplerSpec, StudySpec
-from weightsearch.space import decimals
 from weightsearch.stats import comparison, drift
 from weightsearch.stats.drift import Row
 from weightsearch.store import ledger, nights, reading
 from weightsearch.store.ledger import Study
 from weightsearch.store.nights import Baseline, Night
+from weightsearch.study import planning, weight_presets
+from weightsearch.study.search_space import decimals
+from weightsearch.study.spec import SamplerSpec, StudySpec
 
 OK, REGRESSION, NOT_JUDGED = "ok", "regression", "not judged"
 CANARIES, SEARCH = "canaries", "search"
@@ -34,7 +34,9 @@ def study_name(night: Night, part: str) -> str:
 def canary_study(spec: StudySpec) -> StudySpec:
     """The canaries as a study of its own."""
     assert spec.nightly is not None
-    written = tuple(presets.tables(c.weights, spec.loss.terms) for c in spec.nightly.canaries)
+    written = tuple(
+        weight_presets.tables(c.weights, spec.loss.terms) for c in spec.nightly.canaries
+    )
     loss = spec.loss.model_copy(update={"weights": written})
     return spec.model_copy(update={"loss": loss, "sampler": SamplerSpec(), "promote": None})
 
@@ -72,7 +74,7 @@ def measure(engine: Engine, night: Night) -> Found:
     values: dict[str, Any] = {}
     lacking = []
     for asked in spec.nightly.canaries:
-        point = plan.canary(spec, asked)
+        point = planning.canary(spec, asked)
         mine = {r.seed: r.result for r in runs if r.point.key() == point.key()}
         if len(mine) < len(spec.nightly.seeds):
             lacking.append(
@@ -139,7 +141,8 @@ def _settings(study: Study) -> str:
     kept["model"] = facts["model"] and facts["model"] | {"encoder": None, "decoder": None}
     kept["seeds"] = facts["nightly"]["seeds"]
     kept["canaries"] = {
-        canary.name: plan.canary(study.spec, canary).key() for canary in study.spec.nightly.canaries
+        canary.name: planning.canary(study.spec, canary).key()
+        for canary in study.spec.nightly.canaries
     }
     return _digest(kept | {"data_digest": study.data_digest})
 

@@ -15,8 +15,6 @@ from typing import Any
 from sqlalchemy import Engine
 
 from weightsearch import night as nightly
-from weightsearch import plan
-from weightsearch.config import StudySpec
 from weightsearch.errors import ConfigError, StudyError, WeightsearchError
 from weightsearch.launch import session
 from weightsearch.launch.session import Request
@@ -24,6 +22,8 @@ from weightsearch.store import ledger, nights
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import Study
 from weightsearch.store.nights import Night
+from weightsearch.study import planning
+from weightsearch.study.spec import StudySpec
 
 EXIT = {nightly.OK: 0, nightly.REGRESSION: 3, nightly.NOT_JUDGED: 4}
 
@@ -50,7 +50,7 @@ def run(database: Database, spec: StudySpec, asked: Asked) -> dict[str, Any]:
     if spec.nightly is None:
         raise ConfigError("a study that is repeated must have a table [nightly] with canaries.")
     canaries, search = nightly.canary_study(spec), nightly.search_study(spec)
-    planned = plan.canaries(canaries)
+    planned = planning.canaries(canaries)
     begun = nights.begin(
         database.engine, asked.sweep, asked.date, asked.commit, nightly.digest(spec)
     )
@@ -82,7 +82,7 @@ def _prepare(
     begun: Night,
     part: str,
     request: Request,
-    planned: plan.Plan | None = None,
+    planned: planning.Plan | None = None,
 ) -> tuple[Study, str, Request]:
     named = replace(request, name=nightly.study_name(begun, part))
     return session.prepare(database, spec, named, planned), part, named

@@ -14,14 +14,15 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import card, space
+from weightsearch import card
 from weightsearch.errors import StudyError
 from weightsearch.ranking import ranked
-from weightsearch.space import Point
 from weightsearch.stats import comparison as compare
 from weightsearch.store import control, ledger, reading
 from weightsearch.store.ledger import PROMOTION, Study
 from weightsearch.store.reading import Done
+from weightsearch.study import search_space
+from weightsearch.study.search_space import Point
 
 
 def plan(engine: Engine, study: Study) -> list[Point]:
@@ -96,7 +97,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
         "verdict": _verdict(others, equals),
         "point": chosen.point.id(),
         "params": dict(chosen.point.params),
-        "weights": space.decimals(chosen.point.weights),
+        "weights": search_space.decimals(chosen.point.weights),
         "checkpoint": run.result["folder"],
         "host": run.result.get("host"),
         "seed": run.seed,
@@ -184,7 +185,7 @@ def _row(study: Study, finalist: Finalist) -> dict[str, Any]:
     row: dict[str, Any] = {
         "point": finalist.point.id(),
         "params": dict(finalist.point.params),
-        "weights": space.decimals(finalist.point.weights),
+        "weights": search_space.decimals(finalist.point.weights),
         "validation": {metric: finalist.mean(metric)},
         "validation_images": finalist.runs[0].result["images"],
         "validation_interval": _interval(metric, [run.result for run in finalist.runs]),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from weightsearch import space
-from weightsearch.config import StudySpec
 from weightsearch.stats import comparison
 from weightsearch.store.reading import Done
+from weightsearch.study import search_space
+from weightsearch.study.spec import StudySpec
 
 ALWAYS = ("rmse", "rel", "log10")
 """Metrics that every row has, null where the objective does not yield them."""
@@ -62,7 +62,7 @@ def ranking(
                 "number": point.number,
                 "encoder": point.point.params.get("encoder"),
                 "params": dict(point.point.params),
-                "weights": space.decimals(point.point.weights),
+                "weights": search_space.decimals(point.point.weights),
                 **{n: result["metrics"].get(n) for n in shown},
                 "interval": list(bounds) if bounds else None,
                 "against_best": against,

@@ -13,7 +13,6 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import Engine
 
-from weightsearch.config import DEPTH_OBJECTIVE
 from weightsearch.errors import WeightsearchError
 from weightsearch.report import comparison, page, study
 from weightsearch.report import records as recorded
@@ -24,6 +23,7 @@ from weightsearch.runtime import devices
 from weightsearch.runtime.atomic_file import write_whole
 from weightsearch.store import ledger, reading
 from weightsearch.store.database import Database
+from weightsearch.study.spec import DEPTH_OBJECTIVE
 
 if TYPE_CHECKING:
     from weightsearch.depth.panels import FramePanel

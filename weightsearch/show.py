@@ -14,11 +14,11 @@ from rich.control import Control
 from rich.table import Table
 from rich.text import Text
 
-from weightsearch.config import StudySpec
 from weightsearch.launch.progress import duration
-from weightsearch.objective import Summary
 from weightsearch.runtime.safe_text import presentable, size
-from weightsearch.train import protocol
+from weightsearch.study.objective import Summary
+from weightsearch.study.single_run import protocol
+from weightsearch.study.spec import StudySpec
 
 ROWS = 20
 """So many rows of a ranking are printed; --json has all."""

@@ -10,10 +10,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import config, names
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.ranking import measured, ranking
 from weightsearch.store import ledger, reading
+from weightsearch.study import known_names
+from weightsearch.study import spec as config
 
 
 def robustness(
@@ -38,7 +39,7 @@ def robustness(
     from weightsearch.launch.progress import display
     from weightsearch.runtime import devices
 
-    names.check("protocol", protocol)
+    known_names.check("protocol", protocol)
     asked = evaluation.Question(checkpoint, None, reader=reader, options=options)
     _, packed = evaluation.packed(asked, data, PROTOCOLS[protocol].ground_truth)
     placed = devices.pick(device, 1)[0]
@@ -76,7 +77,7 @@ def bench(encoders: Sequence[str], decoder: str, how: How) -> dict[str, Any]:
     """What the networks of these encoders cost. Raises ConfigError and DeviceError."""
     if not encoders:
         raise ConfigError("`bench` needs timm names of encoders, or --study NAME.")
-    names.check("decoder", decoder)
+    known_names.check("decoder", decoder)
     models = [config.ModelSpec(encoder=e, decoder=decoder, pretrained=False) for e in encoders]
     return _bench(models, replace(how, sizes=how.sizes or [DEFAULT_SIZE]))
 

@@ -21,10 +21,8 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from weightsearch import failures, objective, plan, space
-from weightsearch.config import StudySpec
+from weightsearch import failures
 from weightsearch.errors import Interrupted, NonFiniteLoss, ObjectiveError, WeightsearchError
-from weightsearch.objective import Context, Objective, Summary
 from weightsearch.runtime import failpoints, provenance
 from weightsearch.runtime.stop_signals import Stop, StopNow
 from weightsearch.store import control, ledger, reading, spool
@@ -34,6 +32,9 @@ from weightsearch.store.listening import Listener
 from weightsearch.store.outage import patiently
 from weightsearch.store.referred import checkpoint_folder
 from weightsearch.store.schema import STOPPED
+from weightsearch.study import objective, planning, search_space
+from weightsearch.study.objective import Context, Objective, Summary
+from weightsearch.study.spec import StudySpec
 from weightsearch.upkeep import Hold, mirroring, renewing
 
 LEASE_S = 60.0  # a worker that was not heard of for this long is taken for dead
@@ -139,7 +140,7 @@ def _claim(worker: Worker) -> Lease | None:
     while lease := ledger.claim(engine, study.id, worker.name, worker.device, worker.lease_s, most):
         if lease.point is not None:
             return lease
-        point = plan.ask(study.spec, lease.number, ledger.seen(engine, study))
+        point = planning.ask(study.spec, lease.number, ledger.seen(engine, study))
         if point is None:
             ledger.fail(engine, lease, "every configuration of the study was tried already")
         elif ledger.fill(engine, lease, point):
@@ -359,6 +360,6 @@ def _context(worker: Worker, lease: Lease, hold: Hold) -> Context:
 
 def _shown(lease: Lease) -> str:
     assert lease.point is not None
-    weights = " ".join(f"{t}={w:g}" for t, w in space.decimals(lease.point.weights).items())
+    weights = " ".join(f"{t}={w:g}" for t, w in search_space.decimals(lease.point.weights).items())
     params = " ".join(f"{name}={value}" for name, value in lease.point.params.items())
     return f"{weights} {params} seed={lease.seed}"

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from weightsearch.config import Value
 from weightsearch.data import files, npy, pairs, walk
 from weightsearch.data.files import Files
 from weightsearch.data.pairs import Layout, Pair
 from weightsearch.data.source import Frame, FrameRef, Source, Split, resolve
 from weightsearch.errors import ConfigError, DataError
+from weightsearch.study.spec import Value
 
 READER = "diode"
 WHAT = "DIODE (val/indoors/scene_00019/scan_00183/NAME.png, NAME_depth.npy, NAME_depth_mask.npy)"

@@ -26,7 +26,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
-from weightsearch.config import Value
 from weightsearch.data import files, lists, npy, pairs, pictures, walk
 from weightsearch.data.files import Files
 from weightsearch.data.pairs import Layout, Pair
@@ -39,6 +38,7 @@ from weightsearch.data.source import (
     resolve,
 )
 from weightsearch.errors import ConfigError, DataError
+from weightsearch.study.spec import Value
 
 READER = "folder"
 WHAT = "pictures and depth, or a CSV that pairs them"

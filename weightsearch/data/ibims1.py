@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from weightsearch.config import Value
 from weightsearch.data import files, lists, pairs
 from weightsearch.data.files import Files
 from weightsearch.data.pairs import Layout, Pair
 from weightsearch.data.source import Frame, FrameRef, Source, resolve
 from weightsearch.errors import DataError
+from weightsearch.study.spec import Value
 
 READER = "ibims1"
 WHAT = "iBims-1 (imagelist.txt, rgb, depth, mask_invalid, mask_transp)"

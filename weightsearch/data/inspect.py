@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.config import Value
 from weightsearch.data import leaks, registration, sheet, units
 from weightsearch.data.readers import UNBOUNDED, open_source
 from weightsearch.data.source import Frame, FrameRef, Source
+from weightsearch.study.spec import Value
 
 SAMPLE = 16
 VAL = "blocks:10%"

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from weightsearch.config import Value
 from weightsearch.data import files, lists, pairs, walk
 from weightsearch.data.files import Files
 from weightsearch.data.pairs import Layout, Pair
 from weightsearch.data.source import Frame, FrameRef, Source, Split, resolve
 from weightsearch.errors import ConfigError, DataError
+from weightsearch.study.spec import Value
 
 READER = "kitti_eigen"
 WHAT = "KITTI (2011_09_26/2011_09_26_drive_0001_sync/image_02, .../proj_depth)"

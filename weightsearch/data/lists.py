@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from weightsearch.config import Value
 from weightsearch.data import files
 from weightsearch.data.source import Split
 from weightsearch.errors import DataError
+from weightsearch.study.spec import Value
 
 MAX_LINES = 1 << 20
 MAX_BYTES = 1 << 26

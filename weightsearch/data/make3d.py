@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.config import Value
 from weightsearch.data import files, matlab, pairs, walk
 from weightsearch.data.files import Files
 from weightsearch.data.pairs import Layout, Pair
 from weightsearch.data.source import Frame, FrameRef, Source, Split, resolve
 from weightsearch.errors import DataError
+from weightsearch.study.spec import Value
 
 READER = "make3d"
 WHAT = "Make3D (Test134 and Gridlaserdata, Train400Img and Train400Depth)"

@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from weightsearch.config import Value
 from weightsearch.data import files, lists, pairs, walk
 from weightsearch.data.files import Files
 from weightsearch.data.pairs import Layout, Pair
 from weightsearch.data.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.study.spec import Value
 
 READER = "nyu_bts"
 WHAT = "NYU in BTS's tree (sync/<scene>/rgb_*.jpg, official_splits/test)"

@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from weightsearch.config import Value
 from weightsearch.data import files, pairs
 from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve, runs
 from weightsearch.errors import DataError
+from weightsearch.study.spec import Value
 
 LISTS: dict[Split, str] = {"train": "nyu2_train.csv", "test": "nyu2_test.csv"}
 OPTIONS: dict[str, Value] = {

@@ -17,10 +17,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.config import Value
 from weightsearch.data import hdf5, matlab
 from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve, runs
 from weightsearch.errors import ConfigError, DataError
+from weightsearch.study.spec import Value
 
 FILE = "nyu_depth_v2_labeled.mat"
 DEPTHS = {"filled": "depths", "raw": "rawDepths"}

@@ -16,13 +16,13 @@ from typing import Any
 
 import h5py
 
-from weightsearch.config import Value
 from weightsearch.data import packfile
 from weightsearch.data.packfile import About, Pack
 from weightsearch.data.readers import open_source
 from weightsearch.data.resize import resize_depth, resize_rgb
 from weightsearch.data.source import Frame, FrameRef
 from weightsearch.errors import DataError
+from weightsearch.study.spec import Value
 
 __all__ = ["Pack", "ensure", "training_copy"]
 

@@ -27,10 +27,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.config import Value
 from weightsearch.data import hdf5
 from weightsearch.data.source import Frame, FrameRef
 from weightsearch.errors import DataError
+from weightsearch.study.spec import Value
 
 FORMAT = 3  # 3: no pixel of a training copy is lost; rooms of nyu_csv are groups
 LAW = f"must be a pack of format {FORMAT}"

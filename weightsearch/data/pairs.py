@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.config import Value
 from weightsearch.data import pictures
 from weightsearch.data.files import Files
 from weightsearch.data.source import Frame, FrameRef, GroundTruth, Source, fingerprint, runs
 from weightsearch.errors import DataError
+from weightsearch.study.spec import Value
 
 KINDS = ("PNG", "JPEG")
 NYU_SCENE = re.compile(r"(.+_\d{4})[a-z]?(_out)?")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from weightsearch.config import Value
 from weightsearch.data import (
     diode,
     folder,
@@ -21,6 +20,7 @@ from weightsearch.data import (
 )
 from weightsearch.data.source import GroundTruth, Source, one_per_name
 from weightsearch.errors import ConfigError, DataError, did_you_mean
+from weightsearch.study.spec import Value
 
 READERS: dict[str, Callable[[Path | None, Mapping[str, Value]], Source]] = {
     "nyu_labeled": nyu_labeled.open_source,

@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from weightsearch.config import Value
 from weightsearch.data import files, hdf5, pairs, walk
 from weightsearch.data.pairs import Layout, Pair
 from weightsearch.data.source import Frame, FrameRef, Source, Split, resolve
 from weightsearch.errors import DataError
+from weightsearch.study.spec import Value
 
 READER = "s2d_h5"
 WHAT = "nyudepthv2 (train/<scene>/*.h5 and val/official/*.h5)"

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.config import Value
 from weightsearch.errors import ConfigError, DataError, did_you_mean
+from weightsearch.study.spec import Value
 
 Split = Literal["train", "test"]
 GroundTruth = Literal["raw", "filled", "exact"]

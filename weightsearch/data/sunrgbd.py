@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.config import Value
 from weightsearch.data import files, lists, pairs, walk
 from weightsearch.data.files import Files
 from weightsearch.data.pairs import Layout, Pair
 from weightsearch.data.source import Frame, FrameRef, GroundTruth, Source, Split, resolve
 from weightsearch.errors import ConfigError, DataError
+from weightsearch.study.spec import Value
 
 READER = "sunrgbd"
 WHAT = "SUN RGB-D (kv1, kv2, realsense, xtion; FRAME/image and FRAME/depth_bfx)"

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from weightsearch.config import Value
 from weightsearch.data import rooms
 from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve
 from weightsearch.errors import ConfigError, DataError
+from weightsearch.study.spec import Value
 
 VERSION = 1
 """Part of the fingerprint: raise it with any change to what is drawn."""

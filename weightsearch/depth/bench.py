@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from weightsearch.config import DataSpec, ModelSpec
 from weightsearch.depth import energy
 from weightsearch.depth.device import native_bf16, pick
 from weightsearch.depth.export import onnx_run
 from weightsearch.depth.model import DepthNet
 from weightsearch.errors import ConfigError, WeightsearchError, did_you_mean
+from weightsearch.study.spec import DataSpec, ModelSpec
 
 BATCHES = (1, 8)
 REPEATS = 50

@@ -24,12 +24,12 @@ from safetensors.torch import load as tensors_from
 from safetensors.torch import save as bytes_of
 from torch import Tensor
 
-from weightsearch.config import DataSpec, ModelSpec
 from weightsearch.data.pictures import MAX_PIXELS
 from weightsearch.depth.model import DepthNet
 from weightsearch.errors import CheckpointError
 from weightsearch.runtime import provenance
 from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.study.spec import DataSpec, ModelSpec
 
 FORMAT = 1
 MANIFEST = "manifest.json"

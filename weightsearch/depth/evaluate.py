@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from weightsearch import names, objective
 from weightsearch.data import files
 from weightsearch.data.pack import Pack
 from weightsearch.data.resize import resize_rgb
@@ -31,6 +30,8 @@ from weightsearch.depth.protocols import (
     is_of_part,
 )
 from weightsearch.errors import ConfigError, DataError, did_you_mean
+from weightsearch.study import known_names as names
+from weightsearch.study import objective
 
 
 class UnsuitedError(DataError):

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weightsearch.config import DataSpec
 from weightsearch.data.pack import Pack
 from weightsearch.errors import DataError
+from weightsearch.study.spec import DataSpec
 
 MEMORY_BYTES = 4 << 30  # NYU's 795 labelled frames at 480x640 take 1 GiB; more is read from disk
 SAMPLED = 64

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightsearch.config import DataSpec
 from weightsearch.depth import loss_terms
 from weightsearch.depth.loss_terms import Map, Mask, Scalar, Term
 from weightsearch.depth.model import data_range, represent
+from weightsearch.study.spec import DataSpec
 
 LOSS_TERMS: dict[str, Term] = {
     "mae": loss_terms.mae,

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from weightsearch.config import DataSpec, ModelSpec
 from weightsearch.depth import encoders
 from weightsearch.depth.decoders import DECODERS
 from weightsearch.errors import ConfigError
+from weightsearch.study.spec import DataSpec, ModelSpec
 
 
 class DepthNet(nn.Module):

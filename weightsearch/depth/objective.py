@@ -16,8 +16,6 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weightsearch import space
-from weightsearch.config import ModelSpec, StudySpec, Value
 from weightsearch.errors import (
     CheckpointError,
     ConfigError,
@@ -25,7 +23,9 @@ from weightsearch.errors import (
     Interrupted,
     did_you_mean,
 )
-from weightsearch.objective import LAST, Context, Run, summarise
+from weightsearch.study import search_space
+from weightsearch.study.objective import LAST, Context, Run, summarise
+from weightsearch.study.spec import ModelSpec, StudySpec, Value
 
 if TYPE_CHECKING:
     from weightsearch.data.pack import Pack
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Context) -> Run:
-    """Trains one configuration; the contract is in `weightsearch/objective.py`.
+    """Trains one configuration; the contract is in `weightsearch/study/objective.py`.
 
     Where the context's folder holds a checkpoint `last` of the same point, training goes on from
     it, and what was yielded before is yielded again. A promotion keeps `best` by the study's metric
@@ -131,8 +131,10 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
             if part is not None:
                 for shape, picture in set(zip(native.depth_sizes, native.sizes, strict=True)):
                     PROTOCOLS[part.protocol].check_shape(shape, picture)
-    chosen = space.choices(spec)
-    for encoder, decoder, size in product(chosen["encoder"], chosen["decoder"], space.sizes(spec)):
+    chosen = search_space.choices(spec)
+    for encoder, decoder, size in product(
+        chosen["encoder"], chosen["decoder"], search_space.sizes(spec)
+    ):
         one = spec.model.model_copy(update={"encoder": encoder, "decoder": decoder})
         DepthNet(one, spec.data.model_copy(update={"size": size})).check_size()
 
@@ -192,7 +194,7 @@ def _at_size(params: Mapping[str, Value], context: Context) -> Context:
         return context
     spec = context.spec
     assert spec.data is not None
-    data = spec.data.model_copy(update={"size": space.picture_size(str(params["size"]))})
+    data = spec.data.model_copy(update={"size": search_space.picture_size(str(params["size"]))})
     return replace(context, spec=spec.model_copy(update={"data": data}))
 
 

@@ -17,7 +17,6 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
-from weightsearch.config import StudySpec
 from weightsearch.data.pack import Pack, ensure
 from weightsearch.data.source import Frame
 from weightsearch.depth import checkpoint as checkpoints
@@ -28,6 +27,7 @@ from weightsearch.depth.model import DepthNet
 from weightsearch.depth.objective import split_frames
 from weightsearch.depth.protocols import PROTOCOLS
 from weightsearch.errors import DataError
+from weightsearch.study.spec import StudySpec
 
 KINDS = ("best", "median", "worst")
 WIDEST_PX = 320

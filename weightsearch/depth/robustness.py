@@ -20,7 +20,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageFilter
 
-from weightsearch import names
 from weightsearch.data.pack import Pack
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.depth_files import write_bytes
@@ -29,6 +28,7 @@ from weightsearch.depth.inputs import Rgb
 from weightsearch.depth.protocols import PROTOCOLS
 from weightsearch.errors import DataError
 from weightsearch.stats import comparison
+from weightsearch.study import known_names
 
 METRIC = "rmse"
 """What the difference from clean pictures is of."""
@@ -108,7 +108,7 @@ def measure(
     Raises CheckpointError for a checkpoint of no use, DataError where the protocol does not suit
     the data or the split is empty, ConfigError for an unknown protocol.
     """
-    names.check("protocol", protocol_name)
+    known_names.check("protocol", protocol_name)
     network = checkpoints.network(checkpoint, device)
     total = 1 + sum(len(kind.strengths) for kind in CORRUPTIONS.values())
     done = 0

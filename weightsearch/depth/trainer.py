@@ -21,7 +21,6 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
-from weightsearch.config import ModelSpec, StudySpec
 from weightsearch.depth import losses
 from weightsearch.depth.augment import augment
 from weightsearch.depth.checkpoint import named_tensors
@@ -31,6 +30,7 @@ from weightsearch.depth.lanes import Lane
 from weightsearch.depth.loader import Batch, Frames, stream
 from weightsearch.depth.model import DepthNet, represent
 from weightsearch.errors import Interrupted, NonFiniteLoss
+from weightsearch.study.spec import ModelSpec, StudySpec
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,

@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
 
-from weightsearch import space
 from weightsearch.launch.triangle import CORNERS, triangle
 from weightsearch.store import reading
 from weightsearch.store.ledger import SEARCH, Study
+from weightsearch.study import search_space
 
 PLAIN_EVERY_S = 10.0  # between lines where stderr is no terminal
 DRAWN = 2000  # points: more are too many to read twice a second
@@ -85,7 +85,7 @@ def picture(engine: Engine, study: Study) -> list[str]:
 
 
 def _picture(
-    engine: Engine, study: Study, leader: tuple[space.Point, float] | None, total: int
+    engine: Engine, study: Study, leader: tuple[search_space.Point, float] | None, total: int
 ) -> list[str]:
     if total > DRAWN or len(study.spec.loss.terms) != CORNERS:
         return []
@@ -97,9 +97,11 @@ def _picture(
     return triangle(study.spec.loss.terms, shares)
 
 
-def described(point: space.Point) -> str:
+def described(point: search_space.Point) -> str:
     """A configuration in a few words: `mae=0.3333 edge=0 ssim=0.6667 densenet121`."""
-    weights = [f"{term}={weight:g}" for term, weight in space.decimals(point.weights).items()]
+    weights = [
+        f"{term}={weight:g}" for term, weight in search_space.decimals(point.weights).items()
+    ]
     return " ".join([*weights, *filter(None, [str(point.params.get("encoder", ""))])])
 
 

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightsearch import plan, preflight, promote, space
-from weightsearch.budget import Budget
-from weightsearch.config import StudySpec
+from weightsearch import promote
 from weightsearch.errors import StudyError
 from weightsearch.launch.launchers import LAUNCHERS, PLACED
 from weightsearch.launch.local import Command
@@ -27,6 +25,9 @@ from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
 from weightsearch.store.outage import patiently
 from weightsearch.store.schema import RUNNING, STOPPED
+from weightsearch.study import planning, preflight, search_space
+from weightsearch.study.budget import Budget
+from weightsearch.study.spec import StudySpec
 from weightsearch.upkeep import publishing
 
 LOOK_EVERY_S = 0.5
@@ -98,7 +99,7 @@ def promote_study(database: Database, study: Study, request: Request) -> dict[st
 
 
 def prepare(
-    database: Database, spec: StudySpec, request: Request, planned: plan.Plan | None = None
+    database: Database, spec: StudySpec, request: Request, planned: planning.Plan | None = None
 ) -> Study:
     """The study, planned (as its sampler says, without `planned`); its data packed.
 
@@ -111,7 +112,7 @@ def prepare(
     packed, digest = _pack(spec, request) if spec.data is not None else (None, None)
     if not known:
         preflight.check(spec, device, packed, request.path)
-    study = ledger.create(database.engine, request.name, spec, planned or plan.plan(spec))
+    study = ledger.create(database.engine, request.name, spec, planned or planning.plan(spec))
     if digest is not None:
         ledger.record_data(database.engine, study, digest)
     control.set_budget(database.engine, study, request.budget)
@@ -150,7 +151,7 @@ def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
             shown.count(done, total, "frames")
 
         whole = pack.ensure(spec.data.source, request.data, spec.data.options, request.home, step)
-        for size in space.sizes(spec):
+        for size in search_space.sizes(spec):
             pack.training_copy(whole, size, request.home, step)
     with pack.Pack(whole) as opened:
         return whole, opened.digest

@@ -9,7 +9,6 @@ from statistics import mean
 
 import plotly.graph_objects as go
 
-from weightsearch import space
 from weightsearch.ranking import ranked
 from weightsearch.report.merit import EMPTY
 from weightsearch.report.records import Records, described, directions, encoder
@@ -25,6 +24,7 @@ from weightsearch.report.style import (
     text,
 )
 from weightsearch.store.reading import Done
+from weightsearch.study import search_space
 
 MOST_AXES = 8
 MOST_COLUMNS = 40
@@ -99,7 +99,7 @@ def _columns(records: Records, found: Sequence[Done]) -> list[tuple[str, list[fl
     made: list[tuple[str, list[float], str, str]] = []
     for k, term in enumerate(records.terms):
         made.append((text(term), [float(directions(d.point)[k]) for d in found], "0", "1"))
-    for name, options in space.choices(records.spec).items():
+    for name, options in search_space.choices(records.spec).items():
         if len(options) > 1:
             spots = {option: i / (len(options) - 1) for i, option in enumerate(options)}
             values = [spots.get(d.point.params.get(name, options[0]), 0.0) for d in found]
@@ -149,7 +149,7 @@ def _importances(records: Records, found: Sequence[Done]) -> dict[str, float]:
     known: dict[str, optuna.distributions.BaseDistribution] = {
         term: optuna.distributions.FloatDistribution(0.0, 1.0) for term in records.terms
     }
-    for name, options in space.choices(records.spec).items():
+    for name, options in search_space.choices(records.spec).items():
         if len(options) > 1:
             known[name] = optuna.distributions.CategoricalDistribution(options)
     study = optuna.create_study(direction=records.spec.objective.direction)

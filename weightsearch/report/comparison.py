@@ -11,9 +11,9 @@ from weightsearch.report import merit
 from weightsearch.report.page import Picture, Section, lines, page
 from weightsearch.report.records import Records, described, label
 from weightsearch.report.study import hours
-from weightsearch.space import Point
 from weightsearch.stats import comparison
 from weightsearch.store.reading import Done
+from weightsearch.study.search_space import Point
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from weightsearch import space
-from weightsearch.config import StudySpec
 from weightsearch.ranking import measured, ranking
-from weightsearch.space import Point
 from weightsearch.stats import comparison
 from weightsearch.store import ledger, reading
 from weightsearch.store.ledger import PROMOTION, SEARCH
 from weightsearch.store.reading import Done
 from weightsearch.store.schema import attempts, points
+from weightsearch.study import search_space
+from weightsearch.study.search_space import Point
+from weightsearch.study.spec import StudySpec
 
 UNITS = {"rmse": "m", "sq_rel": "m", "seconds": "s"}
 """Of metrics that have one."""
@@ -92,7 +92,7 @@ class Records:
     @cached_property
     def encoders(self) -> list[str]:
         """All that the study has, tried or not; one nameless where it has no encoder."""
-        found = [str(e) for e in space.choices(self.spec).get("encoder", ())]
+        found = [str(e) for e in search_space.choices(self.spec).get("encoder", ())]
         tried = {encoder(one.point) for one in self.done}
         tried |= {encoder(one.point) for one in self.attempts}
         return list(dict.fromkeys([*found, *sorted(tried)])) or [""]
@@ -100,7 +100,9 @@ class Records:
     @cached_property
     def searched(self) -> list[str]:
         """The choices that have more than one option."""
-        return [name for name, options in space.choices(self.spec).items() if len(options) > 1]
+        return [
+            name for name, options in search_space.choices(self.spec).items() if len(options) > 1
+        ]
 
     @cached_property
     def terms(self) -> list[str]:
@@ -148,7 +150,7 @@ def encoder(point: Point) -> str:
 
 def described(point: Point) -> str:
     """`0.6 mae + 0.4 ssim, densenet121, lr 0.001`: terms of weight 0 are left out."""
-    weights = space.decimals(point.weights, 3)
+    weights = search_space.decimals(point.weights, 3)
     terms = " + ".join(f"{w:g} {t}" for t, w in weights.items() if w)
     rest = [v if isinstance(v, str) else f"{n} {v}" for n, v in point.params.items()]
     return ", ".join([terms, *rest])
@@ -194,7 +196,7 @@ def _attempts(engine: Engine, study: int) -> list[Attempt]:
             rung=row.rung,
             seed=row.seed,
             attempt=row.attempt,
-            point=Point(space.decode(row.weights), row.params),
+            point=Point(search_space.decode(row.weights), row.params),
             worker=row.worker,
             device=row.device or "",
             began_s=(row.started_at - start).total_seconds(),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from weightsearch.budget import Budget
 from weightsearch.store import claiming, reading
 from weightsearch.store.ledger import Study
 from weightsearch.store.schema import STOPPED, attempts, channel, points, studies, workers
+from weightsearch.study.budget import Budget
 
 
 def set_state(engine: Engine, study: Study, state: str, reason: str | None = None) -> None:

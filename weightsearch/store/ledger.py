@@ -30,14 +30,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from weightsearch import config, space
-from weightsearch.config import StudySpec
 from weightsearch.errors import StudyError, did_you_mean
-from weightsearch.plan import Plan, Seen
 from weightsearch.runtime.safe_text import presentable
-from weightsearch.space import Point
 from weightsearch.store import claiming, ending
 from weightsearch.store.schema import attempts, channel, points, studies
+from weightsearch.study import search_space
+from weightsearch.study import spec as config
+from weightsearch.study.planning import Plan, Seen
+from weightsearch.study.search_space import Point
+from weightsearch.study.spec import StudySpec
 
 SEARCH, PROMOTION = 0, 1  # rungs
 BATCH = 1000  # points in one statement
@@ -119,7 +120,7 @@ def _row(study: int, number: int, point: Point | None, seed: int, rung: int) -> 
         "study_id": study,
         "number": number,
         "key": point.key() if point else f"place {number}",
-        "weights": space.encode(point.weights) if point else None,
+        "weights": search_space.encode(point.weights) if point else None,
         "params": dict(point.params) if point else None,
         "seed": seed,
         "rung": rung,
@@ -199,7 +200,7 @@ def claim(
     row = claiming.first(engine, study_id, worker, device, lease_s, attempts)
     if row is None:
         return None
-    point = Point(space.decode(row.weights), row.params) if row.weights is not None else None
+    point = Point(search_space.decode(row.weights), row.params) if row.weights is not None else None
     return Lease(
         point_id=row.id,
         study_id=study_id,
@@ -225,7 +226,7 @@ def fill(engine: Engine, lease: Lease, point: Point) -> bool:
                 .where(_fence(lease))
                 .values(
                     key=point.key(),
-                    weights=space.encode(point.weights),
+                    weights=search_space.encode(point.weights),
                     params=dict(point.params),
                 )
             )
@@ -249,7 +250,7 @@ def seen(engine: Engine, study: Study) -> list[Seen]:
         ).all()
     return [
         Seen(
-            Point(space.decode(row.weights), row.params),
+            Point(search_space.decode(row.weights), row.params),
             row.result["metrics"].get(metric) if row.result else None,
         )
         for row in rows

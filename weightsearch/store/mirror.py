@@ -38,13 +38,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from weightsearch import space
 from weightsearch.errors import StudyError
 from weightsearch.runtime import failpoints
 from weightsearch.store import connect, ledger, migration, reading
 from weightsearch.store.database import Database
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
 from weightsearch.store.schema import attempts, points
+from weightsearch.study import search_space
 
 MIRROR_LOCK = 0x6D697272  # with the study's number, the advisory lock's key: "mirr"
 BATCH = 500  # attempts in one transaction
@@ -312,12 +312,12 @@ def _utc(moment: datetime) -> datetime:
 
 
 def _chosen(row: Row[Any]) -> dict[str, Any]:
-    return {t: float(w) for t, w in space.decode(row.weights).items()} | dict(row.params)
+    return {t: float(w) for t, w in search_space.decode(row.weights).items()} | dict(row.params)
 
 
 def _facts(row: Row[Any]) -> dict[str, Any]:
     """The user attributes of an attempt's trial; more of them once it has ended."""
-    point = space.Point(space.decode(row.weights), row.params)
+    point = search_space.Point(search_space.decode(row.weights), row.params)
     facts: dict[str, Any] = {}
     if row.outcome is not None:
         facts |= row.epochs[-1] if row.epochs else {}
@@ -339,13 +339,15 @@ def _distributions(study: Study) -> dict[str, BaseDistribution]:
     """The weights, and each choice that has more than one option; what is fixed is an attribute."""
     spec = study.spec
     highest = 1.0
-    if not space.are_directions(spec.loss, spec.train):
-        given = (float(w) for vector in space.grid_weights(spec.loss) for w in vector.values())
+    if not search_space.are_directions(spec.loss, spec.train):
+        given = (
+            float(w) for vector in search_space.grid_weights(spec.loss) for w in vector.values()
+        )
         highest = max(given, default=1.0)
     found: dict[str, BaseDistribution] = {
         t: FloatDistribution(0.0, highest) for t in spec.loss.terms
     }
-    for name, options in space.choices(spec).items():
+    for name, options in search_space.choices(spec).items():
         if len(options) > 1:
             found[name] = CategoricalDistribution(options)
     return found

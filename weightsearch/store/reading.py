@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Float, Select, Table, column, func, or_, select, table
 
-from weightsearch import space
-from weightsearch.space import Direction, Point
 from weightsearch.store.ledger import PROMOTION, SEARCH, Study
 from weightsearch.store.schema import STATES, attempts, points, studies, workers
+from weightsearch.study import search_space
+from weightsearch.study.search_space import Direction, Point
 
 OPTUNAS = table("studies", column("study_id"), column("study_name"))
 """Of Optuna's own tables; its models would take half a second to import."""
@@ -86,7 +86,7 @@ def done(engine: Engine, study: Study, rung: int = SEARCH) -> list[Done]:
             .order_by(points.c.number)
         ).all()
     return [
-        Done(r.id, r.number, r.seed, Point(space.decode(r.weights), r.params), r.result)
+        Done(r.id, r.number, r.seed, Point(search_space.decode(r.weights), r.params), r.result)
         for r in rows
     ]
 
@@ -107,7 +107,7 @@ def leader(engine: Engine, study: Study, rung: int = SEARCH) -> tuple[Point, flo
             .order_by(order, points.c.number)
             .limit(1)
         ).one_or_none()
-    return None if row is None else (Point(space.decode(row[0]), row[1]), row[2])
+    return None if row is None else (Point(search_space.decode(row[0]), row[1]), row[2])
 
 
 def places(engine: Engine, study: Study) -> list[tuple[Direction, str]]:
@@ -120,7 +120,7 @@ def places(engine: Engine, study: Study) -> list[tuple[Direction, str]]:
                 points.c.weights.is_not(None),
             )
         ).all()
-    return [(space.decode(row.weights), row.state) for row in rows]
+    return [(search_space.decode(row.weights), row.state) for row in rows]
 
 
 def images_per_second(engine: Engine, study: Study) -> float | None:
@@ -152,7 +152,7 @@ def planned(engine: Engine, study: Study, rung: int = SEARCH) -> list[Point]:
             )
             .order_by(points.c.number)
         ).all()
-    found = [Point(space.decode(weights), params) for weights, params in rows]
+    found = [Point(search_space.decode(weights), params) for weights, params in rows]
     return list({point.key(): point for point in found}.values())
 
 
@@ -219,7 +219,8 @@ def trial(engine: Engine, study: Study, promoted: Mapping[str, Any]) -> int | No
             )
         ).all()
     return next(
-        (r[0] for r in found if Point(space.decode(r[1]), r[2]).id() == promoted["point"]), None
+        (r[0] for r in found if Point(search_space.decode(r[1]), r[2]).id() == promoted["point"]),
+        None,
     )
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, inspect, select, text
 
-from weightsearch import space
-from weightsearch.space import Point
 from weightsearch.store import connect, ledger, reading
 from weightsearch.store.ledger import PROMOTION
 from weightsearch.store.schema import meta, points, studies
+from weightsearch.study import search_space
+from weightsearch.study.search_space import Point
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _referred(engine: Engine) -> Referred:
             (study.data_digest, size)
             for study in known
             if study.spec.data and study.data_digest
-            for size in space.sizes(study.spec)
+            for size in search_space.sizes(study.spec)
         ),
         undecided=frozenset(spec.source for spec, digest in sources if not digest),
         undone=undone_points,
@@ -100,7 +100,8 @@ def _checkpoints(engine: Engine, study: ledger.Study) -> frozenset[str]:
             )
         ).all()
     kept = {
-        checkpoint_folder(Point(space.decode(r.weights), r.params), r.seed, r.rung) for r in rows
+        checkpoint_folder(Point(search_space.decode(r.weights), r.params), r.seed, r.rung)
+        for r in rows
     }
     best = reading.leader(engine, study)
     if best is not None:

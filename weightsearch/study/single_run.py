@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from weightsearch import objective, plan, space
-from weightsearch.config import StudySpec
 from weightsearch.errors import ConfigError, NonFiniteLoss, WeightsearchError
-from weightsearch.objective import Context, Summary
 from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.study import objective, planning, search_space
+from weightsearch.study.objective import Context, Summary
+from weightsearch.study.spec import StudySpec
 
 
 def protocol(kind: str, spec: StudySpec) -> str | None:
@@ -29,7 +29,7 @@ def train(
     Yields `("epoch", summary)` after each epoch, and `("test", summary)` at last where there is a
     test split; writes both to `out/metrics.json`. Raises ConfigError where there are several.
     """
-    points = plan.plan(spec).points
+    points = planning.plan(spec).points
     point = points[0]
     if len(points) > 1 or point is None:
         raise ConfigError(
@@ -51,7 +51,7 @@ def train(
     weights = {term: float(weight) for term, weight in point.weights.items()}
     run = objective.load(spec.objective.run)(weights, point.params, context)
     record: dict[str, Any] = {
-        "weights": space.decimals(point.weights),
+        "weights": search_space.decimals(point.weights),
         "params": dict(point.params),
         "epochs": [],
     }

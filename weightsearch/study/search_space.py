@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from weightsearch.config import Cube, LossSpec, Simplex, StudySpec, TrainSpec, Value
 from weightsearch.errors import ConfigError
+from weightsearch.study.spec import Cube, LossSpec, Simplex, StudySpec, TrainSpec, Value
 
 Direction = dict[str, Fraction]
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 
-from weightsearch import presets, space
-from weightsearch.canaries import CanarySpec
-from weightsearch.config import StudySpec
 from weightsearch.errors import ConfigError, did_you_mean
-from weightsearch.space import Point
+from weightsearch.study import search_space, weight_presets
+from weightsearch.study.nightly_table import CanarySpec
+from weightsearch.study.search_space import Point
+from weightsearch.study.spec import StudySpec
 
 STARTUP = 10
 """Places that an adaptive sampler fills at random before it has results to learn from."""
@@ -48,7 +48,7 @@ def canary(spec: StudySpec, asked: CanarySpec) -> Point:
 
     Raises ConfigError where it is none that the study could try.
     """
-    options, where = space.choices(spec), f"canary '{asked.name}'"
+    options, where = search_space.choices(spec), f"canary '{asked.name}'"
     for name, value in asked.params.items():
         if name not in options:
             raise ConfigError(f"{where}: unknown parameter '{name}'; {did_you_mean(name, options)}")
@@ -63,10 +63,10 @@ def canary(spec: StudySpec, asked: CanarySpec) -> Point:
             f"{where}: its params must say which {' and '.join(sorted(lacking))}, as the study has"
             " several."
         )
-    written = presets.tables(asked.weights, spec.loss.terms)
-    weights = {term: space.exact(float(written.get(term, 0.0))) for term in spec.loss.terms}
+    written = weight_presets.tables(asked.weights, spec.loss.terms)
+    weights = {term: search_space.exact(float(written.get(term, 0.0))) for term in spec.loss.terms}
     return Point(
-        space.canonical(weights, space.are_directions(spec.loss, spec.train)),
+        search_space.canonical(weights, search_space.are_directions(spec.loss, spec.train)),
         {name: params[name] for name in options},
     )
 
@@ -86,7 +86,7 @@ def canaries(spec: StudySpec) -> Plan:
 
 def _grid(spec: StudySpec) -> Plan:
     """The whole grid in a seeded order, so that its first N points are spread over it."""
-    candidates = list(space.grid(spec))
+    candidates = list(search_space.grid(spec))
     unique = {point.key(): point for point in candidates}
     points = list(unique.values())
     random.Random(f"weightsearch grid {spec.sampler.seed}").shuffle(points)
@@ -94,14 +94,14 @@ def _grid(spec: StudySpec) -> Plan:
 
 
 def _random(spec: StudySpec) -> Plan:
-    if spec.sampler.draw == "levels" or spec.loss.vectors() or space.dimensions(spec) == 0:
+    if spec.sampler.draw == "levels" or spec.loss.vectors() or search_space.dimensions(spec) == 0:
         return _grid(spec)
-    return _first(spec, (space.draw(spec, k) for k in count()))
+    return _first(spec, (search_space.draw(spec, k) for k in count()))
 
 
 def _qmc(spec: StudySpec) -> Plan:
     """A scrambled Halton sequence: low discrepancy, and its first N points do not depend on N."""
-    if spec.sampler.draw == "levels" or spec.loss.vectors() or space.dimensions(spec) == 0:
+    if spec.sampler.draw == "levels" or spec.loss.vectors() or search_space.dimensions(spec) == 0:
         return _grid(spec)
     return _first(spec, _halton(spec))
 
@@ -109,15 +109,15 @@ def _qmc(spec: StudySpec) -> Plan:
 def _halton(spec: StudySpec) -> Iterator[Point]:
     from scipy.stats import qmc  # 0.3 s to import
 
-    sequence = qmc.Halton(space.dimensions(spec), scramble=True, rng=spec.sampler.seed)
+    sequence = qmc.Halton(search_space.dimensions(spec), scramble=True, rng=spec.sampler.seed)
     while True:
-        yield space.at(spec, sequence.random(1)[0].tolist())
+        yield search_space.at(spec, sequence.random(1)[0].tolist())
 
 
 def _first(spec: StudySpec, points: Iterator[Point]) -> Plan:
     """The first N distinct ones; repeats (few choices, or one term) are left out and counted."""
     wanted = spec.sampler.trials
-    assert wanted is not None  # config.py refuses a random study without it
+    assert wanted is not None  # study/spec.py refuses a random study without it
     unique: dict[str, Point] = {}
     drawn = 0
     for point in islice(points, 20 * wanted):
@@ -160,7 +160,7 @@ def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
         suggested = _suggest(spec, k, seen)
         if suggested is not None and suggested.key() not in keys:
             return suggested
-    drawn = (space.draw(spec, k, again) for again in range(1000))
+    drawn = (search_space.draw(spec, k, again) for again in range(1000))
     return next((point for point in drawn if point.key() not in keys), None)
 
 
@@ -169,8 +169,8 @@ def _suggest(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
     from optuna.trial import TrialState, create_trial
 
-    directions = space.are_directions(spec.loss, spec.train)
-    options = space.choices(spec)
+    directions = search_space.are_directions(spec.loss, spec.train)
+    options = search_space.choices(spec)
     names = {f"weight {t}": t for t in spec.loss.terms}
     ranges: dict[str, BaseDistribution] = {n: FloatDistribution(0.0, 1.0) for n in names}
     ranges |= {name: CategoricalDistribution(values) for name, values in options.items()}
@@ -197,7 +197,7 @@ def _suggest(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
         ]
     )
     asked = study.ask(ranges).params
-    weights = {t: space.exact(round(asked[n], 4)) for n, t in names.items()}
+    weights = {t: search_space.exact(round(asked[n], 4)) for n, t in names.items()}
     if not any(weights.values()):
         return None
-    return Point(space.canonical(weights, directions), {n: asked[n] for n in options})
+    return Point(search_space.canonical(weights, directions), {n: asked[n] for n in options})

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from weightsearch.config import StudySpec, Value
 from weightsearch.errors import ObjectiveError, did_you_mean
+from weightsearch.study.spec import StudySpec, Value
 
 LAST = "last"
 """Within a context's folder: what a later attempt goes on from. Of a point of the search it is

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from weightsearch import presets
 from weightsearch.errors import did_you_mean
-from weightsearch.parts import Part, Seed, Value, Weights
+from weightsearch.study import weight_presets
+from weightsearch.study.table import Part, Seed, Value, Weights
 
 
 class CanarySpec(Part):
@@ -21,7 +21,7 @@ class CanarySpec(Part):
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.+-]*$")]
     weights: Weights | str
-    """A table, or a name of `presets.py`."""
+    """A table, or a name of `study/weight_presets.py`."""
     params: dict[str, Value] = Field(default_factory=dict)
     """One value for each choice of the study that is a list: encoder, lr, ..."""
 
@@ -52,7 +52,7 @@ class NightlySpec(Part):
     def check(self, terms: Sequence[str]) -> None:
         """Raises ValueError for weights that are none of the study's loss."""
         for canary in self.canaries:
-            weights: dict[str, Any] = presets.tables(canary.weights, terms)
+            weights: dict[str, Any] = weight_presets.tables(canary.weights, terms)
             for term in weights:
                 if term not in terms:
                     raise ValueError(

@@ -12,9 +12,9 @@ import random
 import time
 from collections.abc import Mapping
 
-from weightsearch.config import Value
 from weightsearch.errors import NonFiniteLoss
-from weightsearch.objective import Context, Run
+from weightsearch.study.objective import Context, Run
+from weightsearch.study.spec import Value
 
 OPTIMUM = (0.5, 0.3, 0.2)
 """Of the first three terms; further ones are best left out."""

@@ -15,15 +15,16 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from weightsearch import config, objective
-from weightsearch.config import StudySpec
 from weightsearch.errors import WeightsearchError
+from weightsearch.study import objective
+from weightsearch.study import spec as config
+from weightsearch.study.spec import StudySpec
 
 
 def check(spec: StudySpec, device: str, packed: Path | None, path: Sequence[str] = ()) -> None:
     """Raises WeightsearchError where the study cannot work on this machine."""
     asked = subprocess.run(
-        [sys.executable, "-m", "weightsearch.preflight", device, str(packed or "")],
+        [sys.executable, "-m", "weightsearch.study.preflight", device, str(packed or "")],
         input=json.dumps(spec.resolved()),
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])])},

@@ -15,12 +15,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from weightsearch import presets, problems
-from weightsearch.canaries import NightlySpec
 from weightsearch.errors import ConfigError, did_you_mean
-from weightsearch.parts import Count, Part, Positive, Seed
-from weightsearch.parts import Value as Value
-from weightsearch.parts import Weights as Weights
+from weightsearch.study import validation_messages, weight_presets
+from weightsearch.study.nightly_table import NightlySpec
+from weightsearch.study.table import Count, Part, Positive, Seed
+from weightsearch.study.table import Value as Value
+from weightsearch.study.table import Weights as Weights
 
 DEPTH_OBJECTIVE = "weightsearch.depth.objective:run"
 
@@ -29,7 +29,7 @@ class ObjectiveSpec(Part):
     """What is trained, and which of its metrics decides."""
 
     run: str = DEPTH_OBJECTIVE
-    """`package.module:function`; the contract is in `weightsearch/objective.py`."""
+    """`package.module:function`; the contract is in `weightsearch/study/objective.py`."""
     metric: str = "rmse"
     """The metric that ranks points: never the weighted loss, whose scale depends on the weights."""
     direction: Literal["minimize", "maximize"] = "minimize"
@@ -119,7 +119,7 @@ class LossSpec(Part):
 
     terms: tuple[str, ...] = ("mae", "edge", "ssim")
     weights: Cube | Simplex | Weights | tuple[Weights, ...]
-    """A grid; or one or several tables or names of `presets.py`, which are kept as their tables."""
+    """A grid; or one or several tables or names of `study/weight_presets.py`, which are kept as their tables."""
     directions: bool | None = None
     """Whether a common factor of the weights changes nothing. Left out: derived from `[train]`."""
 
@@ -134,7 +134,7 @@ class LossSpec(Part):
                     f"unknown grid '{weights['grid']}'; {did_you_mean(str(weights['grid']), forms)}"
                 )
             return forms[weights["grid"]].model_validate(weights)
-        return presets.tables(weights, so_far.data.get("terms", ()))
+        return weight_presets.tables(weights, so_far.data.get("terms", ()))
 
     @model_validator(mode="after")
     def _known_terms(self) -> LossSpec:
@@ -250,7 +250,7 @@ class StudySpec(Part):
 
     @model_validator(mode="after")
     def _whole(self) -> StudySpec:
-        from weightsearch import names
+        from weightsearch.study import known_names
 
         if self.objective.run == DEPTH_OBJECTIVE:
             for part in ("data", "model"):
@@ -261,15 +261,15 @@ class StudySpec(Part):
             assert self.model is not None
             decoders = self.model.decoder
             for decoder in (decoders,) if isinstance(decoders, str) else decoders:
-                names.check("decoder", decoder)
+                known_names.check("decoder", decoder)
             for term in self.loss.terms:
-                names.check("loss term", term)
-            names.check("protocol", self.evaluate.protocol)
+                known_names.check("loss term", term)
+            known_names.check("protocol", self.evaluate.protocol)
             if self.promote is not None:
-                names.check("protocol", self.promote.protocol)
+                known_names.check("protocol", self.promote.protocol)
         if self.data is not None:
-            names.check("reader", self.data.source)
-        names.check("sampler", self.sampler.kind)
+            known_names.check("reader", self.data.source)
+        known_names.check("sampler", self.sampler.kind)
         for name in self.params:
             if name in self.loss.terms:
                 raise ValueError(f"params.{name}: a parameter must not be named as a loss term.")
@@ -353,7 +353,7 @@ def parse(tables: Mapping[str, Any], where: str) -> StudySpec:
     try:
         return StudySpec.model_validate(tables)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {problems.first(error, StudySpec, Part)}") from None
+        raise ConfigError(f"{where}: {validation_messages.first(error, StudySpec, Part)}") from None
     except ConfigError as error:  # from names.check
         raise ConfigError(f"{where}: {error}") from None
 

@@ -1,0 +1,1 @@
+"""What is asked: the study file, its search space and plan, the contract of an objective."""
