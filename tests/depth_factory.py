@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weightsearch.data import pack
+from weightsearch.data.packs import building
 from weightsearch.study import spec as config
 from weightsearch.study.objective import Context
 from weightsearch.study.spec import StudySpec
@@ -56,5 +56,5 @@ def home() -> Path:
 
 def training_copy(spec: StudySpec) -> Path:
     assert spec.data is not None
-    native = pack.ensure(spec.data.source, None, spec.data.options, home())
-    return pack.training_copy(native, spec.data.size, home())
+    native = building.ensure(spec.data.source, None, spec.data.options, home())
+    return building.training_copy(native, spec.data.size, home())

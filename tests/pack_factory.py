@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from weightsearch.data import packfile
-from weightsearch.data.packfile import About, Pack
-from weightsearch.data.source import Frame, FrameRef, Split
+from weightsearch.data.frames.source import Frame, FrameRef, Split
+from weightsearch.data.packs import layout
+from weightsearch.data.packs.layout import About, Pack
 
 STEP_M = 0.03
 """depth = 1 + 0.03 * red: 1 to 8.65 m, whole millimetres, so that packs keep it exactly."""
@@ -46,7 +46,7 @@ def write_pack(
     refs = [FrameRef(name, name.rpartition("/")[0], split) for name in frames]
     about = About("made", {}, ground_truth, max_depth_m)
     with h5py.File(path, "w") as file:
-        packfile.write(file, zip(refs, frames.values(), strict=True), len(frames), about)
+        layout.write(file, zip(refs, frames.values(), strict=True), len(frames), about)
     return path
 
 

@@ -171,7 +171,7 @@ def test_an_objective_may_be_named_by_its_metric_alone() -> None:
 
 
 def test_the_names_that_studies_use_are_those_of_the_code() -> None:
-    from weightsearch.data.readers import READERS
+    from weightsearch.data.readers.registry import READERS
     from weightsearch.depth.decoders import DECODERS
     from weightsearch.depth.losses import LOSS_TERMS
     from weightsearch.depth.protocols import PROTOCOLS

@@ -145,7 +145,7 @@ def test_error_beside_an_edge_is_told_from_error_far_away() -> None:
 def test_evaluate_answers_several_protocols_with_intervals_details_and_a_csv(
     tmp_path: Path,
 ) -> None:
-    from weightsearch.data.readers import open_source
+    from weightsearch.data.readers.registry import open_source
 
     options = {"frames": 2, "test_frames": 4, "height": 48, "width": 64, "frames_per_room": 2}
     source = open_source("synthetic", None, options)

@@ -11,8 +11,8 @@ from pack_factory import write_pack
 from PIL import Image
 from torch import Tensor
 
-from weightsearch.data.packfile import Pack
-from weightsearch.data.source import Frame
+from weightsearch.data.frames.source import Frame
+from weightsearch.data.packs.layout import Pack
 from weightsearch.depth.dispute import disputed, disputes, fit_to_picture
 
 SIZE = (96, 128)

@@ -19,9 +19,9 @@ from skimage.transform import resize as skimage_resize
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from weightsearch.data.pack import Pack
-from weightsearch.data.readers import open_source
-from weightsearch.data.resize import resize_rgb
+from weightsearch.data.frames.resize import resize_rgb
+from weightsearch.data.packs.building import Pack
+from weightsearch.data.readers.registry import open_source
 from weightsearch.depth.depth_files import read_depth, write_npy, write_png
 from weightsearch.depth.evaluate import Scores, evaluate_predictions, score
 from weightsearch.depth.metrics import METRICS

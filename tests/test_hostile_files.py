@@ -32,7 +32,7 @@ from depth_factory import depth_spec
 from PIL import Image, PngImagePlugin
 from test_predict import save_network
 
-from weightsearch.data.readers import open_source
+from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
 from weightsearch.store import ledger, reading
 from weightsearch.store.database import Database
@@ -519,7 +519,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, S
     for folder, hostile in zip(folders, HOSTILE.values(), strict=True):
         folder.mkdir()
         runs.append(Run(hostile.make(folder), {"WEIGHTSEARCH_HOME": str(folder / "home")}))
-    said = run_all(runs, base, ("weightsearch.depth.predict", "weightsearch.data.readers"))
+    said = run_all(runs, base, ("weightsearch.depth.predict", "weightsearch.data.readers.registry"))
     return dict(zip(HOSTILE, zip(folders, said, strict=True), strict=True))
 
 

@@ -16,10 +16,10 @@ from conftest import SHARED_DATA, Cli
 from layout_factories import save
 from PIL import Image
 
-from weightsearch.data import leaks, registration, units
-from weightsearch.data.inspect import inspect
-from weightsearch.data.readers import detect, open_source
-from weightsearch.data.source import Frame, FrameRef
+from weightsearch.data.frames.source import Frame, FrameRef
+from weightsearch.data.inspection import depth_units, leaks, registration
+from weightsearch.data.inspection.report import inspect
+from weightsearch.data.readers.registry import detect, open_source
 from weightsearch.errors import DataError
 from weightsearch.study.spec import Value
 
@@ -183,7 +183,7 @@ def test_the_split_has_a_digest_of_its_sorted_names(rooms: list[Frame], tmp_path
 
 
 def test_sides_are_those_that_training_takes() -> None:
-    from weightsearch.data.split import validation
+    from weightsearch.data.frames.split import validation
 
     refs = [FrameRef(f"{k}", f"scene_{k // 3}", "train") for k in range(30)]
     refs += [FrameRef("t", "other", "test")]
@@ -206,20 +206,20 @@ def test_neighbours_by_number_lie_next_to_each_other_whatever_their_split() -> N
 )
 def test_steps_of_eight_bits_are_measured(step_m: float, found: float) -> None:
     values = np.random.default_rng(0).integers(10, 250, 5000)
-    steps = units.steps((values * step_m).astype(np.float32))
+    steps = depth_units.steps((values * step_m).astype(np.float32))
     assert steps is not None
     assert steps.full_scale_m == pytest.approx(found, rel=1e-4)
-    shifted = units.steps(((values + 0.5) * step_m).astype(np.float32))
+    shifted = depth_units.steps(((values + 0.5) * step_m).astype(np.float32))
     assert shifted is not None
     assert shifted.full_scale_m == pytest.approx(found, rel=1e-4)
 
 
 def test_sixteen_bits_have_no_steps_of_eight() -> None:
     rng = np.random.default_rng(0)
-    assert units.steps(rng.integers(500, 9000, 5000).astype(np.float32) / 1000) is None
+    assert depth_units.steps(rng.integers(500, 9000, 5000).astype(np.float32) / 1000) is None
     near = rng.integers(1000, 1200, 5000).astype(np.float32) / 1000  # few levels, far from 0
-    assert units.steps(near) is None
-    assert units.steps(np.ones(100, np.float32)) is None
+    assert depth_units.steps(near) is None
+    assert depth_units.steps(np.ones(100, np.float32)) is None
 
 
 def test_sparse_and_flat_depth_is_not_judged(rooms: list[Frame]) -> None:

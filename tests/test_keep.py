@@ -22,7 +22,7 @@ from sqlalchemy import func, select, update
 
 from weightsearch import keep
 from weightsearch import worker as service
-from weightsearch.data import pack
+from weightsearch.data.packs import building
 from weightsearch.errors import StorageError, StudyError
 from weightsearch.report import publish
 from weightsearch.store import connect, deleting, ledger, migration, reading, referred, spool
@@ -378,11 +378,11 @@ def test_a_removal_that_died_half_way_is_finished(opened: Database, tmp_path: Pa
 @pytest.fixture
 def rooms(tmp_path: Path) -> tuple[Path, str]:
     """A pack, long unused, and its digest."""
-    path = pack.ensure("synthetic", None, ROOMS, tmp_path)
-    pack.training_copy(path, (32, 32), tmp_path)
-    pack.training_copy(path, (32, 48), tmp_path)
+    path = building.ensure("synthetic", None, ROOMS, tmp_path)
+    building.training_copy(path, (32, 32), tmp_path)
+    building.training_copy(path, (32, 48), tmp_path)
     aged(tmp_path / "packs")
-    with pack.Pack(path) as opened:
+    with building.Pack(path) as opened:
         return path, opened.digest
 
 
@@ -417,8 +417,8 @@ def test_gc_keeps_the_pack_of_a_study_and_its_copy_of_that_size(
 def test_a_pack_that_is_found_again_counts_as_used(
     opened: Database, rooms: tuple[Path, str], tmp_path: Path
 ) -> None:
-    path = pack.ensure("synthetic", None, ROOMS, tmp_path)
-    copy = pack.training_copy(path, (32, 32), tmp_path)
+    path = building.ensure("synthetic", None, ROOMS, tmp_path)
+    copy = building.training_copy(path, (32, 32), tmp_path)
     found = keep.gc(tmp_path, opened)
     assert set(left(found)) == {str(path), str(copy)}
     assert removed(found) == {str(path.with_name(f"{path.stem}-32x48.h5"))}
@@ -428,11 +428,11 @@ def test_a_pack_that_goes_while_it_is_read_is_read_to_the_end(
     opened: Database, rooms: tuple[Path, str], tmp_path: Path
 ) -> None:
     path, _ = rooms
-    with pack.Pack(path) as reading_it:
+    with building.Pack(path) as reading_it:
         assert str(path) in removed(keep.gc(tmp_path, opened))
         assert not path.exists()
         assert len(reading_it.read(range(len(reading_it)))[0]) == 5
-    assert pack.ensure("synthetic", None, ROOMS, tmp_path) == path
+    assert building.ensure("synthetic", None, ROOMS, tmp_path) == path
     assert path.exists()
 
 

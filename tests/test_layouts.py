@@ -17,8 +17,8 @@ from layout_factories import LAYOUTS, SIZE, save
 from PIL import Image
 from test_readers import frames, refused
 
-from weightsearch.data.readers import detect, open_source
-from weightsearch.data.source import Source
+from weightsearch.data.frames.source import Source
+from weightsearch.data.readers.registry import detect, open_source
 from weightsearch.errors import ConfigError
 from weightsearch.study.spec import Value
 

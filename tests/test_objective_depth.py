@@ -15,8 +15,8 @@ import torch
 from data_factories import Labeled
 from depth_factory import OPTIONS, WEIGHTS, context, depth_spec
 
-from weightsearch.data import pack
-from weightsearch.data.pack import Pack
+from weightsearch.data.packs import building
+from weightsearch.data.packs.building import Pack
 from weightsearch.depth import checkpoint, objective
 from weightsearch.depth.evaluate import evaluate_checkpoint
 from weightsearch.depth.metrics import METRICS
@@ -216,7 +216,7 @@ def test_a_promotion_keeps_the_best_and_measures_it_on_the_test_split(tmp_path: 
     assert not any(g.startswith("test_") for epoch in epochs for g in epoch["groups"])
     net = checkpoint.network(tmp_path, "cpu")
     assert net(torch.zeros(1, 3, 48, 64)).shape == (1, 1, 24, 32)
-    with Pack(pack.ensure("synthetic", None, OPTIONS, there.home)) as native:
+    with Pack(building.ensure("synthetic", None, OPTIONS, there.home)) as native:
         scores = evaluate_checkpoint(tmp_path, native, "full", "test", "cpu")
     assert test["rel"] == pytest.approx(scores.per_image["abs_rel"], rel=1e-4)
     for fact in ("commit", "versions", "point", "model", "data", "spec"):
@@ -236,7 +236,7 @@ def test_a_promotion_is_judged_on_the_ground_truth_that_its_protocol_is_meant_fo
     _, test = whole(there)
     scores = {}
     for depths in ("raw", "filled"):
-        with Pack(pack.ensure("nyu_labeled", mat, {"depths": depths}, tmp_path)) as judged:
+        with Pack(building.ensure("nyu_labeled", mat, {"depths": depths}, tmp_path)) as judged:
             found = evaluate_checkpoint(tmp_path / "run", judged, "bts", "test", "cpu")
             scores[depths] = found.per_image["rmse"]
     assert test["rmse"] == pytest.approx(scores["raw"], rel=1e-6)

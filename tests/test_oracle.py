@@ -19,8 +19,8 @@ from pack_factory import write_pack
 from PIL import Image
 from scipy.io import loadmat
 
-from weightsearch.data.packfile import Pack
-from weightsearch.data.source import Frame
+from weightsearch.data.frames.source import Frame
+from weightsearch.data.packs.layout import Pack
 from weightsearch.depth.evaluate import evaluate_predictions
 
 Map = npt.NDArray[np.float64]

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from weightsearch.data import packfile
-from weightsearch.data.pack import Pack, ensure, training_copy
-from weightsearch.data.readers import open_source
-from weightsearch.data.resize import resize_depth, resize_rgb
-from weightsearch.data.source import Frame, FrameRef
+from weightsearch.data.frames.resize import resize_depth, resize_rgb
+from weightsearch.data.frames.source import Frame, FrameRef
+from weightsearch.data.packs import layout
+from weightsearch.data.packs.building import Pack, ensure, training_copy
+from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
 from weightsearch.study.spec import Value
 
@@ -41,9 +41,9 @@ def made(home: Path, frames: list[Frame], splits: str = "train", max_depth_m: fl
     path = home / "made.h5"
     path.parent.mkdir(exist_ok=True, parents=True)
     names = [(FrameRef(f"f{i}", f"g{i}", splits), f) for i, f in enumerate(frames)]  # type: ignore[arg-type]
-    about = packfile.About("synthetic", {}, "exact", max_depth_m)
+    about = layout.About("synthetic", {}, "exact", max_depth_m)
     with h5py.File(path, "w") as file:
-        packfile.write(file, names, len(names), about)
+        layout.write(file, names, len(names), about)
     return path
 
 

@@ -12,8 +12,8 @@ from pack_factory import frame, write_pack
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from weightsearch.data.pack import Pack
-from weightsearch.data.resize import resize_rgb
+from weightsearch.data.frames.resize import resize_rgb
+from weightsearch.data.packs.building import Pack
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.depth_files import FARTHEST_M, read_depth, write_png
 from weightsearch.depth.evaluate import evaluate_checkpoint, evaluate_predictions

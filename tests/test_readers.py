@@ -17,11 +17,11 @@ from data_factories import Csv, Labeled
 from layout_factories import LAYOUTS
 from PIL import Image
 
-from weightsearch.data import matlab
-from weightsearch.data.inspect import inspect
-from weightsearch.data.pairs import nyu_scene
-from weightsearch.data.readers import READERS, detect, open_source
-from weightsearch.data.source import Frame
+from weightsearch.data.frames.source import Frame
+from weightsearch.data.inspection.report import inspect
+from weightsearch.data.readers.picture_depth_pairs import nyu_scene
+from weightsearch.data.readers.registry import READERS, detect, open_source
+from weightsearch.data.untrusted import matlab_files
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.known_names import NAMES
 from weightsearch.study.spec import Value
@@ -286,7 +286,7 @@ def test_numbers_of_a_matlab_file_are_those_that_scipy_reads(
     }
     others = {"text": "splits", "cell": np.array([1, "b"], dtype=object), "c": np.array([1j])}
     scipy.io.savemat(path, {**others, **arrays, "s": {"x": 1}}, do_compression=compressed)
-    found = matlab.numbers(path.read_bytes())
+    found = matlab_files.numbers(path.read_bytes())
     assert found.keys() == arrays.keys()
     for name, array in scipy.io.loadmat(path, variable_names=list(arrays)).items():
         if name in arrays:

@@ -14,7 +14,7 @@ from depth_factory import OPTIONS
 from pack_factory import STEP_M, frame, oracle, write_pack
 
 from weightsearch import show_model, using
-from weightsearch.data.pack import Pack
+from weightsearch.data.packs.building import Pack
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.evaluate import evaluate_checkpoint
 from weightsearch.depth.robustness import CORRUPTIONS, measure, write_csv

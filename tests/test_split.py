@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightsearch.data.split import subset, validation
+from weightsearch.data.frames.split import subset, validation
 from weightsearch.errors import ConfigError, DataError
 
 frames = st.lists(st.sampled_from([f"block_{i:03d}" for i in range(12)]), min_size=1, max_size=60)

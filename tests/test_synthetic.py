@@ -10,9 +10,9 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from weightsearch.data import rooms
-from weightsearch.data.readers import open_source
-from weightsearch.data.source import Frame
+from weightsearch.data.frames.source import Frame
+from weightsearch.data.readers.registry import open_source
+from weightsearch.data.synthetic import room_rendering
 from weightsearch.errors import ConfigError
 from weightsearch.study.spec import Value
 
@@ -39,7 +39,7 @@ def test_a_frame_depends_on_the_options_and_its_number_only() -> None:
 
 def test_another_process_draws_the_same() -> None:
     code = (
-        "import hashlib; from weightsearch.data.readers import open_source\n"
+        "import hashlib; from weightsearch.data.readers.registry import open_source\n"
         "f = open_source('synthetic', None, {'holes': 0.1}).read(5)\n"
         "print(hashlib.sha256(f.rgb.tobytes() + f.depth_m.tobytes()).hexdigest())"
     )
@@ -90,7 +90,7 @@ def test_depth_is_within_half_a_metre_and_ten(size: tuple[int, int]) -> None:
 
 def test_depth_is_along_the_axis_not_along_the_ray() -> None:
     """A wall that faces the camera has one depth everywhere."""
-    room = rooms.Room(
+    room = room_rendering.Room(
         size=np.array((4, 2.5, 6), dtype=np.float32),
         stand=np.array((2, 1, 3), dtype=np.float32),
         things=(),
@@ -99,8 +99,8 @@ def test_depth_is_along_the_axis_not_along_the_ray() -> None:
         daylight=0.3,
     )
     origin = np.array((2, 1.2, 1), dtype=np.float32)
-    rays = rooms._rays((16, 24))
-    hits = rooms._room(room, origin, rays)
+    rays = room_rendering._rays((16, 24))
+    hits = room_rendering._room(room, origin, rays)
     points = origin + hits.depth_m[:, None] * rays
     facing = hits.normal[:, 2] == -1
     assert facing.sum() > 100
@@ -112,20 +112,23 @@ def test_depth_is_along_the_axis_not_along_the_ray() -> None:
 
 
 def test_boxes_and_balls_are_where_they_are_put() -> None:
-    rays = rooms._rays((41, 41))
+    rays = room_rendering._rays((41, 41))
     origin = np.zeros(3, dtype=np.float32)
     centre = np.array((0, 0, 4), dtype=np.float32)
-    ball = rooms.Ball(centre, 0.5)
-    box = rooms.Box(centre, np.array((0.5, 0.5, 0.5), dtype=np.float32), np.pi / 4)
+    ball = room_rendering.Ball(centre, 0.5)
+    box = room_rendering.Box(centre, np.array((0.5, 0.5, 0.5), dtype=np.float32), np.pi / 4)
     middle = len(rays) // 2
-    for thing, draw, nearest_m in ((ball, rooms._ball, 3.5), (box, rooms._box, 4 - np.sqrt(0.5))):
-        hits = rooms.Hits(
+    for thing, draw, nearest_m in (
+        (ball, room_rendering._ball, 3.5),
+        (box, room_rendering._box, 4 - np.sqrt(0.5)),
+    ):
+        hits = room_rendering.Hits(
             np.full(len(rays), 9, dtype=np.float32),
             np.zeros(len(rays), dtype=np.intp),
             np.zeros_like(rays),
             np.zeros((len(rays), 2), dtype=np.float32),
         )
-        draw(thing, 6, origin, rooms._oblique(rays), hits)
+        draw(thing, 6, origin, room_rendering._oblique(rays), hits)
         seen = hits.surface == 6
         assert hits.depth_m[middle] == pytest.approx(nearest_m, abs=1e-4)
         assert np.allclose(np.linalg.norm(hits.normal[seen], axis=1), 1, atol=1e-4)
@@ -138,16 +141,16 @@ def test_boxes_and_balls_are_where_they_are_put() -> None:
 
 def test_normals_of_a_turned_box_are_those_of_its_depth() -> None:
     """Depth on a plane obeys n . p = const, so each face gives one constant."""
-    rays = rooms._rays((41, 41))
+    rays = room_rendering._rays((41, 41))
     centre = np.array((0.3, -0.2, 4), dtype=np.float32)
-    box = rooms.Box(centre, np.array((0.8, 0.5, 0.4), dtype=np.float32), 0.6)
-    hits = rooms.Hits(
+    box = room_rendering.Box(centre, np.array((0.8, 0.5, 0.4), dtype=np.float32), 0.6)
+    hits = room_rendering.Hits(
         np.full(len(rays), 9, dtype=np.float32),
         np.zeros(len(rays), dtype=np.intp),
         np.zeros_like(rays),
         np.zeros((len(rays), 2), dtype=np.float32),
     )
-    rooms._box(box, 6, np.zeros(3, dtype=np.float32), rooms._oblique(rays), hits)
+    room_rendering._box(box, 6, np.zeros(3, dtype=np.float32), room_rendering._oblique(rays), hits)
     seen = hits.surface == 6
     offsets = np.einsum("ij,ij->i", hits.normal, hits.depth_m[:, None] * rays - centre)[seen]
     faces = {round(float(offset), 3) for offset in offsets}

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from weightsearch.data.pack import Pack
+from weightsearch.data.packs.building import Pack
 from weightsearch.depth import checkpoint, loader, losses
 from weightsearch.depth.augment import augment
 from weightsearch.depth.device import native_bf16, pick

@@ -41,11 +41,12 @@ def data_inspect(
     Example: weightsearch data inspect /data/nyu_data --picture sheet.png
     """
     from weightsearch import show
-    from weightsearch.data import inspect, readers
+    from weightsearch.data.inspection import report
+    from weightsearch.data.readers import registry
 
-    reader = reader or readers.detect(path)
+    reader = reader or registry.detect(path)
     options = reader_options(option)
-    found = inspect.inspect(reader, path, options, sample, val, seed, picture)
+    found = report.inspect(reader, path, options, sample, val, seed, picture)
     print_answer(found, as_json, show.inspected)
 
 
@@ -61,19 +62,20 @@ def data_pack(
     Example: weightsearch data pack /data/nyu_depth_v2_labeled.mat --option depths=raw
     """
     from weightsearch import show
-    from weightsearch.data import pack, readers
+    from weightsearch.data.packs import building
+    from weightsearch.data.readers import registry
     from weightsearch.launch.progress import display
 
-    reader = reader or readers.detect(path)
+    reader = reader or registry.detect(path)
     with display("packing", as_json) as shown:
-        made = pack.ensure(
+        made = building.ensure(
             reader,
             path,
             reader_options(option),
             spec.home(),
             lambda done, total: shown.count(done, total, "frames"),
         )
-    with pack.Pack(made) as opened:
+    with building.Pack(made) as opened:
         facts = {"pack": str(made), "frames": len(opened.names), "digest": opened.digest}
         facts["skipped"] = list(opened.skipped)
     print_answer(facts, as_json, show.packed)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightsearch.data import pack, readers
-from weightsearch.data.source import GroundTruth
+from weightsearch.data.frames.source import GroundTruth
+from weightsearch.data.packs import building
+from weightsearch.data.readers import registry
 from weightsearch.depth import checkpoint as saved
 from weightsearch.depth import evaluate
 from weightsearch.depth.evaluate import Scores
@@ -84,7 +85,7 @@ def _reader(asked: Question, path: Path | None) -> tuple[str, Mapping[str, spec.
     trained = None if asked.checkpoint is None else saved.data_spec(asked.checkpoint)
     reader = asked.reader
     if reader is None and path is not None:
-        reader = readers.detect(path)
+        reader = registry.detect(path)
     if reader is None:
         if trained is None:
             raise DataError(
@@ -97,8 +98,8 @@ def _reader(asked: Question, path: Path | None) -> tuple[str, Mapping[str, spec.
 def packed(asked: Question, path: Path | None, wanted: GroundTruth | None) -> tuple[str, Path]:
     """The reader, and the pack with the ground truth that is wanted, where it can be had."""
     reader, known = _reader(asked, path)
-    options = {**readers.judging(reader, known, wanted), **(asked.options or {})}
-    return reader, pack.ensure(reader, path, options, spec.home())
+    options = {**registry.judging(reader, known, wanted), **(asked.options or {})}
+    return reader, building.ensure(reader, path, options, spec.home())
 
 
 def dispute(asked: Question, path: Path | None, out: Path, most: int) -> dict[str, Any]:
@@ -112,10 +113,10 @@ def dispute(asked: Question, path: Path | None, out: Path, most: int) -> dict[st
     network = saved.network(asked.checkpoint, device)
     reader, raw = packed(asked, path, "raw")
     with contextlib.ExitStack() as stack:
-        judged = stack.enter_context(pack.Pack(raw))
+        judged = stack.enter_context(building.Pack(raw))
         filled = None
-        if reader in readers.GROUND_TRUTHS:
-            filled = stack.enter_context(pack.Pack(packed(asked, path, "filled")[1]))
+        if reader in registry.GROUND_TRUTHS:
+            filled = stack.enter_context(building.Pack(packed(asked, path, "filled")[1]))
         size = network.data.size
         found = disputes(network, size, judged, filled, asked.split, out, most, device)
         return {"ground_truth": judged.ground_truth, "split": asked.split, **found}
@@ -128,7 +129,7 @@ def _check_split(split: str) -> None:
 
 def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
     reader, whole = packed(asked, path, PROTOCOLS[protocol].ground_truth)
-    with pack.Pack(whole) as opened:
+    with building.Pack(whole) as opened:
         if asked.checkpoint is not None:
             scores = evaluate.evaluate_checkpoint(
                 asked.checkpoint,

@@ -220,7 +220,7 @@ def _points(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
 
 
 def _packs(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
-    from weightsearch.data.packfile import Pack  # imports h5py and numpy
+    from weightsearch.data.packs.layout import Pack  # imports h5py and numpy
 
     digests = {digest for digest, _ in known.data}
     for path in _entries(home / "packs"):
@@ -312,7 +312,7 @@ def _unused(path: Path, seconds: float) -> bool:
 
 
 def _is_being_packed(path: Path) -> bool:
-    """An unfinished pack is its own lock (data/pack.py)."""
+    """An unfinished pack is its own lock (data/packs/building.py)."""
     if path.suffix != PARTIAL:
         return False
     with _locked(path) as free:

@@ -24,7 +24,7 @@ from safetensors.torch import load as tensors_from
 from safetensors.torch import save as bytes_of
 from torch import Tensor
 
-from weightsearch.data.pictures import MAX_PIXELS
+from weightsearch.data.untrusted.picture_files import MAX_PIXELS
 from weightsearch.depth.model import DepthNet
 from weightsearch.errors import CheckpointError
 from weightsearch.runtime import provenance

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
-from weightsearch.data import pictures
-from weightsearch.data.pictures import MAX_PIXELS
+from weightsearch.data.untrusted import picture_files
+from weightsearch.data.untrusted.picture_files import MAX_PIXELS
 from weightsearch.errors import DataError
 from weightsearch.runtime.atomic_file import write_whole
 from weightsearch.runtime.safe_text import presentable
@@ -78,7 +78,7 @@ def _read_npy(path: Path) -> Depth:
                 raise ValueError("it is not one; save it with numpy.save")
         # Mapped, so that a header that promises more than the file holds allocates nothing.
         depth_m = np.load(path, mmap_mode="r", allow_pickle=False)
-    except pictures.DAMAGED as error:  # also what is damaged about a header
+    except picture_files.DAMAGED as error:  # also what is damaged about a header
         reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__)
         reason = presentable(reason.splitlines()[0].rstrip("."))
         raise DataError(f"{path}: must be a whole .npy file, but {reason}.") from None
@@ -92,7 +92,7 @@ def _read_npy(path: Path) -> Depth:
 
 
 def _read_png(path: Path) -> Depth:
-    with pictures.opened(path, ("PNG",), str(path), "a whole .png file") as picture:
+    with picture_files.opened(path, ("PNG",), str(path), "a whole .png file") as picture:
         if not picture.mode.startswith("I;16"):
             raise DataError(
                 f"{path}: must be a 16-bit grey PNG in millimetres, but its mode is"

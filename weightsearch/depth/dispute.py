@@ -20,8 +20,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
-from weightsearch.data.pack import Pack
-from weightsearch.data.source import Frame
+from weightsearch.data.frames.source import Frame
+from weightsearch.data.packs.building import Pack
 from weightsearch.depth.depth_files import Depth, write_picture
 from weightsearch.depth.edges import Edges, canny_edges, distance
 from weightsearch.depth.evaluate import Predict, network_input

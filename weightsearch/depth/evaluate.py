@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from weightsearch.data import files
-from weightsearch.data.pack import Pack
-from weightsearch.data.resize import resize_rgb
+from weightsearch.data.frames.resize import resize_rgb
+from weightsearch.data.packs.building import Pack
+from weightsearch.data.untrusted import archive_files
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.depth_files import read_depth
 from weightsearch.depth.details import Details
@@ -352,7 +352,7 @@ def _find(folder: Path, pack: Pack, indices: Sequence[int]) -> tuple[dict[int, P
     missing: list[str] = []
     for i in indices:
         name = pack.names[i]
-        if not files.inside(name):
+        if not archive_files.inside(name):
             raise DataError(f"frame names must stay inside the folder, but one is '{name}'.")
         # Not with_suffix: a name may have a dot in it.
         here = [p for p in (folder / f"{name}.npy", folder / f"{name}.png") if p.is_file()]

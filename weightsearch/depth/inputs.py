@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
-from weightsearch.data import pictures
+from weightsearch.data.untrusted import picture_files
 from weightsearch.errors import DataError
 
 Rgb = npt.NDArray[np.uint8]
@@ -76,7 +76,7 @@ def _gathered(path: Path, videos: bool) -> Iterator[Input]:
 
 def read_rgb(path: Path) -> Rgb:
     """The picture (h, w, 3), upright; raises DataError where it cannot be decoded."""
-    with pictures.opened(path, KINDS, str(path), "a picture", MAX_PIXELS) as picture:
+    with picture_files.opened(path, KINDS, str(path), "a picture", MAX_PIXELS) as picture:
         if picture.mode[0] in "IF":
             raise DataError(
                 f"{path}: must be a picture with 8 bits a channel, but its mode is"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weightsearch.data.pack import Pack
+from weightsearch.data.packs.building import Pack
 from weightsearch.errors import DataError
 from weightsearch.study.spec import DataSpec
 

@@ -28,7 +28,7 @@ from weightsearch.study.objective import LAST, Context, Run, summarise
 from weightsearch.study.spec import ModelSpec, StudySpec, Value
 
 if TYPE_CHECKING:
-    from weightsearch.data.pack import Pack
+    from weightsearch.data.packs.building import Pack
     from weightsearch.depth.details import Details
     from weightsearch.depth.evaluate import Predict, Scores
     from weightsearch.depth.lanes import Lane
@@ -47,15 +47,15 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
     it, and what was yielded before is yielded again. A promotion keeps `best` by the study's metric
     and returns what the test split says of it: test frames are read nowhere else.
     """
-    from weightsearch.data import pack
+    from weightsearch.data.packs import building
     from weightsearch.depth import checkpoint
 
     context = _at_size(params, context)
     spec = context.spec
     assert spec.data is not None
     model, lr = _chosen(params, context)
-    path = pack.ensure(spec.data.source, context.data, spec.data.options, context.home)
-    with pack.Pack(path) as native:
+    path = building.ensure(spec.data.source, context.data, spec.data.options, context.home)
+    with building.Pack(path) as native:
         _same_data(native, context)
         train, val = split_frames(native, spec)
         trainer = _trainer(path, train, model, context)
@@ -117,7 +117,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
 def check(spec: StudySpec, device: str, packed: Path) -> None:
     """Raises what would be wrong with every point: names, encoders and their weights, sizes,
     protocols that do not suit the packed data, the device."""
-    from weightsearch.data import pack
+    from weightsearch.data.packs import building
     from weightsearch.depth.device import pick
     from weightsearch.depth.model import DepthNet
     from weightsearch.depth.protocols import PROTOCOLS
@@ -126,7 +126,7 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
     assert spec.model is not None
     _check_names(spec, spec.params)
     pick(device)
-    with pack.Pack(packed) as native:
+    with building.Pack(packed) as native:
         for part in (spec.evaluate, spec.promote):
             if part is not None:
                 for shape, picture in set(zip(native.depth_sizes, native.sizes, strict=True)):
@@ -200,7 +200,7 @@ def _at_size(params: Mapping[str, Value], context: Context) -> Context:
 
 def split_frames(native: Pack, spec: StudySpec) -> tuple[list[int], list[int]]:
     """Places within the training frames to train on, and frames of the pack to validate on."""
-    from weightsearch.data import split
+    from weightsearch.data.frames import split
 
     assert spec.data is not None
     frames = native.indices("train")
@@ -215,7 +215,7 @@ def split_frames(native: Pack, spec: StudySpec) -> tuple[list[int], list[int]]:
 
 def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Context) -> Trainer:
     """From the worker's cache where it fits. Only the latest is kept, to bound the memory."""
-    from weightsearch.data import pack
+    from weightsearch.data.packs import building
     from weightsearch.depth import loader
     from weightsearch.depth.device import pick
     from weightsearch.depth.trainer import Trainer
@@ -225,7 +225,7 @@ def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Contex
     data, device = spec.data, pick(context.device)
 
     def frames() -> loader.Frames:
-        copy = pack.training_copy(path, data.size, context.home)
+        copy = building.training_copy(path, data.size, context.home)
         return loader.open_frames(copy, train, data, device)
 
     key = (path, spec.digest(), device)
@@ -363,7 +363,8 @@ def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[
 
     The ground truth is of the kind that the protocol is meant for, where the reader can give it.
     """
-    from weightsearch.data import pack, readers
+    from weightsearch.data.packs import building
+    from weightsearch.data.readers import registry
     from weightsearch.depth import checkpoint
     from weightsearch.depth.details import Details
     from weightsearch.depth.protocols import PROTOCOLS
@@ -378,8 +379,8 @@ def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[
     protocol = (spec.promote or spec.evaluate).protocol
     predict = trainer.predictor(lane, context.grace_s)
     source = spec.data.source
-    options = readers.judging(source, spec.data.options, PROTOCOLS[protocol].ground_truth)
-    with pack.Pack(pack.ensure(source, context.data, options, context.home)) as judged:
+    options = registry.judging(source, spec.data.options, PROTOCOLS[protocol].ground_truth)
+    with building.Pack(building.ensure(source, context.data, options, context.home)) as judged:
         far_m = PROTOCOLS[protocol].details_m(judged.max_depth_m)
         details = Details(far_m, with_edges=False)
         frames = judged.indices("test")

@@ -17,8 +17,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
-from weightsearch.data.pack import Pack, ensure
-from weightsearch.data.source import Frame
+from weightsearch.data.frames.source import Frame
+from weightsearch.data.packs.building import Pack, ensure
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.depth_files import Depth
 from weightsearch.depth.dispute import panel

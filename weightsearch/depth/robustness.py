@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageFilter
 
-from weightsearch.data.pack import Pack
+from weightsearch.data.packs.building import Pack
 from weightsearch.depth import checkpoint as checkpoints
 from weightsearch.depth.depth_files import write_bytes
 from weightsearch.depth.evaluate import BATCH, Scores, score

@@ -142,7 +142,7 @@ def _known(database: Database, name: str) -> bool:
 
 def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
     """The pack, made with its training copies where that was not done before, and its digest."""
-    from weightsearch.data import pack
+    from weightsearch.data.packs import building
 
     assert spec.data is not None
     with display("packing", request.quiet) as shown:
@@ -150,10 +150,12 @@ def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
         def step(done: int, total: int) -> None:
             shown.count(done, total, "frames")
 
-        whole = pack.ensure(spec.data.source, request.data, spec.data.options, request.home, step)
+        whole = building.ensure(
+            spec.data.source, request.data, spec.data.options, request.home, step
+        )
         for size in search_space.sizes(spec):
-            pack.training_copy(whole, size, request.home, step)
-    with pack.Pack(whole) as opened:
+            building.training_copy(whole, size, request.home, step)
+    with building.Pack(whole) as opened:
         return whole, opened.digest
 
 

@@ -51,7 +51,7 @@ class DataSpec(Part):
     """Which frames, at which size, in which representation."""
 
     source: str
-    """A reader: a key of `weightsearch.data.readers.READERS`."""
+    """A reader: a key of `weightsearch.data.readers.registry.READERS`."""
     size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
     """Input height and width in pixels; the output is half of it."""
     target: Literal["depth", "inverse", "log"] = "depth"

@@ -27,8 +27,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.data import hdf5
-from weightsearch.data.source import Frame, FrameRef
+from weightsearch.data.frames.source import Frame, FrameRef
+from weightsearch.data.untrusted import hdf5_files
 from weightsearch.errors import DataError
 from weightsearch.study.spec import Value
 
@@ -74,7 +74,7 @@ class Pack:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = hdf5.open_file(path, LAW)
+            self._file = hdf5_files.open_file(path, LAW)
             try:
                 self._load()
             except BaseException:
@@ -113,8 +113,8 @@ class Pack:
         self._metres_per_unit: float = about["metres_per_unit"]
 
     def _read_places(self) -> npt.NDArray[np.intp]:
-        found = hdf5.dataset(self._file, "places", "u", 2)
-        places: npt.NDArray[np.intp] = hdf5.read(found, (), f"{self.path}: 'places'").astype(
+        found = hdf5_files.dataset(self._file, "places", "u", 2)
+        places: npt.NDArray[np.intp] = hdf5_files.read(found, (), f"{self.path}: 'places'").astype(
             np.intp
         )
         counts = {len(self.names), len(self.groups), len(self.splits), len(places)}
@@ -125,7 +125,7 @@ class Pack:
     def _part(self, k: int) -> dict[str, h5py.Dataset]:
         """The frames of one size."""
         part = {
-            name: hdf5.dataset(self._file, f"{name}_{k}", kind, dimensions)
+            name: hdf5_files.dataset(self._file, f"{name}_{k}", kind, dimensions)
             for name, kind, dimensions in PARTS
         }
         rgb, depth, valid = (part[name] for name, *_ in PARTS)
@@ -148,8 +148,8 @@ class Pack:
         return about
 
     def _strings(self, name: str) -> list[str]:
-        found = hdf5.dataset(self._file, name, "S", 1)
-        values = hdf5.read(found, (), f"{self.path}: '{name}'")
+        found = hdf5_files.dataset(self._file, name, "S", 1)
+        values = hdf5_files.read(found, (), f"{self.path}: '{name}'")
         try:
             return [value.decode() for value in values]
         except UnicodeDecodeError:
@@ -197,7 +197,7 @@ class Pack:
             span = slice(first, first + stop - start)
             where = f"{self.path}: frames from {self.names[indices[start]]}"
             for name, out in (("rgb", rgb), ("depth", units), ("valid", valid)):
-                out[start:stop] = hdf5.read(part[name], span, where)
+                out[start:stop] = hdf5_files.read(part[name], span, where)
         depth_m = units.astype(np.float32)
         depth_m *= np.float32(self._metres_per_unit)
         return rgb, depth_m, valid

@@ -26,17 +26,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
-from weightsearch.data import files, lists, npy, pairs, pictures, walk
-from weightsearch.data.files import Files
-from weightsearch.data.pairs import Layout, Pair
-from weightsearch.data.source import (
-    Frame,
-    FrameRef,
-    GroundTruth,
-    Source,
-    Split,
-    resolve,
-)
+from weightsearch.data.frames.source import Frame, FrameRef, GroundTruth, Source, Split, resolve
+from weightsearch.data.readers import folder_walk, frame_lists, picture_depth_pairs
+from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
+from weightsearch.data.untrusted import archive_files, npy_files, picture_files
+from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.spec import Value
 
@@ -89,17 +83,19 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     chosen = resolve(READER, OPTIONS, options)
     _check(chosen)
     is_table = path is not None and path.is_file()
-    root = path.parent if path is not None and is_table else pairs.at(path, READER, WHAT)
+    root = (
+        path.parent if path is not None and is_table else picture_depth_pairs.at(path, READER, WHAT)
+    )
     table = path if is_table else root / str(chosen["list"]) if chosen["list"] else None
     rows = list(_listed(table, chosen) if table else _matched(root, chosen))
     found = list(_pairs(rows, str(chosen["split"]), table or root))
-    pairs.some(table or root, found, f"frames that fit {_asked(chosen, table)}")
-    store = files.folder(root)
+    picture_depth_pairs.some(table or root, found, f"frames that fit {_asked(chosen, table)}")
+    store = archive_files.folder(root)
     layout = Layout(
         READER, found, store, store, chosen, cast(GroundTruth, chosen["ground_truth"]),
         float(chosen["max_m"]),
     )  # fmt: skip
-    return pairs.source(layout, lambda pair: _frame(store, pair, chosen))
+    return picture_depth_pairs.source(layout, lambda pair: _frame(store, pair, chosen))
 
 
 def recognises(path: Path) -> bool:
@@ -145,7 +141,7 @@ def _matched(root: Path, chosen: Mapping[str, Value]) -> Iterator[Row]:
     fields = sorted(rgb.groupindex)
     found: dict[str, dict[str, str]] = {"RGB picture": {}, "depth": {}}
     keys: dict[str, dict[str, str]] = {}
-    for name in walk.names(root, (*RGB_SUFFIXES, *DEPTH_SUFFIXES)):
+    for name in folder_walk.names(root, (*RGB_SUFFIXES, *DEPTH_SUFFIXES)):
         # Depth first: `{name}.png` fits `a_depth.png` too.
         for kind, law in (("depth", depth), ("RGB picture", rgb)):
             if match := law.fullmatch(name):
@@ -159,7 +155,7 @@ def _matched(root: Path, chosen: Mapping[str, Value]) -> Iterator[Row]:
                 found[kind][key] = name
                 break
     names = {kind: set(here) for kind, here in found.items()}
-    for key in pairs.partners(root, names, list(found)):
+    for key in picture_depth_pairs.partners(root, names, list(found)):
         of = keys[key]
         yield Row(
             found["RGB picture"][key], found["depth"][key], of.get("split", ""), of.get("group", "")
@@ -170,7 +166,7 @@ def _pattern(option: str, text: str, suffixes: Sequence[str]) -> re.Pattern[str]
     parts = re.split(r"\{(\w*)\}", text)
     fields = parts[1::2]
     fits = "name" in fields and set(fields) <= FIELDS.keys() and len(set(fields)) == len(fields)
-    if not fits or not files.inside(text):
+    if not fits or not archive_files.inside(text):
         raise ConfigError(
             f"option '{option}' of reader '{READER}' must be a path below the data set with"
             f" {{name}}, and at most one {{group}} and {{split}}, but got {text[:200]!r}."
@@ -188,7 +184,7 @@ def _pattern(option: str, text: str, suffixes: Sequence[str]) -> re.Pattern[str]
 
 
 def _listed(table: Path, chosen: Mapping[str, Value]) -> Iterator[Row]:
-    text = lists.text(files.folder(table.parent), table.name)
+    text = frame_lists.text(archive_files.folder(table.parent), table.name)
     columns = [str(chosen[f"{name}_column"]) for name in ("rgb", "depth", "split", "group")]
     try:
         rows = [
@@ -198,15 +194,15 @@ def _listed(table: Path, chosen: Mapping[str, Value]) -> Iterator[Row]:
         ]
     except csv.Error as error:
         raise DataError(f"{table}: must be CSV in UTF-8, but {error}.") from None
-    if len(rows) > lists.MAX_LINES:
-        raise DataError(f"{table}: must have at most {lists.MAX_LINES} lines.")
+    if len(rows) > frame_lists.MAX_LINES:
+        raise DataError(f"{table}: must have at most {frame_lists.MAX_LINES} lines.")
     order = dict(zip(columns, range(4), strict=True))
     if rows and set(columns[:2]) <= set(rows[0][1]):
         (_, header), *rows = rows
         order = {name: header.index(name) for name in columns if name in header}
     for line, row in rows:
         cells = [row[order[name]] if order.get(name, 99) < len(row) else "" for name in columns]
-        if not all(cell and files.inside(cell) for cell in cells[:2]) or not all(
+        if not all(cell and archive_files.inside(cell) for cell in cells[:2]) or not all(
             cell.isprintable() for cell in cells
         ):
             raise DataError(
@@ -232,10 +228,10 @@ def _pairs(rows: Sequence[Row], split: str, where: Path) -> Iterator[Pair]:
         by_split[SPLITS[told.lower()]].append(row)
     for side, here in by_split.items():
         parents = [row.rgb.rpartition("/")[0] for row in here]
-        runs = pairs.by_neighbours(side for _ in here)
+        runs = picture_depth_pairs.by_neighbours(side for _ in here)
         groups = parents if len(set(parents)) > 1 else runs
         for row, group in zip(here, groups, strict=True):
-            ref = FrameRef(pairs.stem(row.rgb), row.group or group, side)
+            ref = FrameRef(picture_depth_pairs.stem(row.rgb), row.group or group, side)
             yield Pair(ref, row.rgb, row.depth)
 
 
@@ -244,7 +240,9 @@ def _frame(store: Files, pair: Pair, chosen: Mapping[str, Value]) -> Frame:
     with np.errstate(all="ignore"):  # what is no number is not valid
         depth_m = values.astype(np.float64) / float(chosen["depth_scale"])
         measured = (values != float(chosen["invalid"])) & (depth_m >= float(chosen["min_m"]))
-    return pairs.frame(_colours(store, pair.rgb), depth_m, float(chosen["max_m"]), measured)
+    return picture_depth_pairs.frame(
+        _colours(store, pair.rgb), depth_m, float(chosen["max_m"]), measured
+    )
 
 
 def _depth(store: Files, name: str) -> npt.NDArray[Any]:
@@ -253,18 +251,20 @@ def _depth(store: Files, name: str) -> npt.NDArray[Any]:
     if not name.lower().endswith(DEPTH_SUFFIXES):
         raise DataError(f"{where}: depth must be PNG or .npy; JPEG, for one, changes the values.")
     if name.lower().endswith(".npy"):
-        values = npy.array(store.read(name), where)
+        values = npy_files.array(store.read(name), where)
         squeezed = values.squeeze() if values.ndim == 3 else values
         if squeezed.ndim != 2:
             raise DataError(f"{where}: must have shape (h, w), but has {values.shape}.")
         return squeezed
     law = "grey, of 8 or 16 bits (a coloured picture of depth holds no depth)"
-    return pairs.picture(store, name, GREY, law, ("PNG",))
+    return picture_depth_pairs.picture(store, name, GREY, law, ("PNG",))
 
 
 def _colours(store: Files, name: str) -> npt.NDArray[np.uint8]:
     where, law = store.where(name), "a PNG or JPEG image"
-    with pictures.opened(io.BytesIO(store.read(name)), pairs.KINDS, where, law) as image:
+    with picture_files.opened(
+        io.BytesIO(store.read(name)), picture_depth_pairs.KINDS, where, law
+    ) as image:
         if image.mode not in COLOURS:
             raise DataError(f"{where}: must be 8-bit colour or grey, but has mode {image.mode}.")
         return np.array(ImageOps.exif_transpose(image).convert("RGB"))  # as a viewer shows it

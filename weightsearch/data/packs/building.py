@@ -16,11 +16,11 @@ from typing import Any
 
 import h5py
 
-from weightsearch.data import packfile
-from weightsearch.data.packfile import About, Pack
-from weightsearch.data.readers import open_source
-from weightsearch.data.resize import resize_depth, resize_rgb
-from weightsearch.data.source import Frame, FrameRef
+from weightsearch.data.frames.resize import resize_depth, resize_rgb
+from weightsearch.data.frames.source import Frame, FrameRef
+from weightsearch.data.packs import layout
+from weightsearch.data.packs.layout import About, Pack
+from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
 from weightsearch.study.spec import Value
 
@@ -148,7 +148,7 @@ def _is_at(disk: _Disk, path: Path) -> bool:
 
 def _write(disk: _Disk, frames: Iterable[tuple[FrameRef, Frame]], count: int, about: About) -> None:
     with h5py.File(disk, "w") as file:
-        packfile.write(file, frames, count, about)
+        layout.write(file, frames, count, about)
     disk.check()
     os.fsync(disk.fileno())
 

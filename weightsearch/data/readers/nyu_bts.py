@@ -16,10 +16,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from weightsearch.data import files, lists, pairs, walk
-from weightsearch.data.files import Files
-from weightsearch.data.pairs import Layout, Pair
-from weightsearch.data.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.data.frames.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.data.readers import folder_walk, frame_lists, picture_depth_pairs
+from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
+from weightsearch.data.untrusted import archive_files
+from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.study.spec import Value
 
 READER = "nyu_bts"
@@ -44,21 +45,21 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     """The folder of both trees. Training frames are grouped by room, test frames in runs of 15
     neighbours of a kind of room."""
     chosen = resolve(READER, OPTIONS, options)
-    root = pairs.at(path, READER, WHAT)
-    listed = lists.lying(root, USUAL, chosen)
+    root = picture_depth_pairs.at(path, READER, WHAT)
+    listed = frame_lists.lying(root, USUAL, chosen)
     found: list[Pair] = []
     notes: list[str] = []
     for split, option in ROOTS.items():
         below = str(chosen[option]).strip("/")
         if split in listed:
-            found += _pairs(split, below, list(lists.frames(listed[split])))
+            found += _pairs(split, below, list(frame_lists.frames(listed[split])))
         elif (root / below).is_dir():
             found += _pairs(split, below, list(_walked(root / below)))
             notes.append(f"{split}: there is no list, so all frames below {below} are taken.")
-    pairs.some(root, found, WHAT)
-    store = files.folder(root)
+    picture_depth_pairs.some(root, found, WHAT)
+    store = archive_files.folder(root)
     layout = Layout(READER, found, store, store, chosen, "raw", MAX_DEPTH_M, tuple(notes))
-    return pairs.source(layout, lambda pair: _frame(store, pair))
+    return picture_depth_pairs.source(layout, lambda pair: _frame(store, pair))
 
 
 def recognises(path: Path) -> bool:
@@ -72,29 +73,33 @@ def recognises(path: Path) -> bool:
 def _pairs(split: Split, below: str, named: list[tuple[str, str]]) -> Iterator[Pair]:
     scenes = [PurePosixPath(rgb).parent.name for rgb, _ in named]
     groups = (
-        [pairs.nyu_scene(scene) for scene in scenes]
+        [picture_depth_pairs.nyu_scene(scene) for scene in scenes]
         if split == "train"
-        else pairs.by_neighbours(scenes, "test/")
+        else picture_depth_pairs.by_neighbours(scenes, "test/")
     )
     for (rgb, depth), group in zip(named, groups, strict=True):
         name = f"{below}/{rgb}".lstrip("/")
-        yield Pair(FrameRef(pairs.stem(name), group, split), name, f"{below}/{depth}".lstrip("/"))
+        yield Pair(
+            FrameRef(picture_depth_pairs.stem(name), group, split),
+            name,
+            f"{below}/{depth}".lstrip("/"),
+        )
 
 
 def _walked(tree: Path) -> Iterator[tuple[str, str]]:
     """RGB and depth of each frame below the tree, relative to it."""
     found: dict[str, dict[str, str]] = {"RGB picture": {}, "depth picture": {}}
-    for name in walk.names(tree, (".jpg", ".png")):
+    for name in folder_walk.names(tree, (".jpg", ".png")):
         for kind, law in zip(found, (PICTURE, DEPTH), strict=True):
             if match := law.fullmatch(name):
                 found[kind][f"{match['place']}{match['number']}"] = name
     names = {kind: set(here) for kind, here in found.items()}
-    for key in pairs.partners(tree, names, list(found)):
+    for key in picture_depth_pairs.partners(tree, names, list(found)):
         yield found["RGB picture"][key], found["depth picture"][key]
 
 
 def _frame(store: Files, pair: Pair) -> Frame:
-    rgb = pairs.colours(store, pair.rgb)
-    millimetres = pairs.grey16(store, pair.depth, "mm")
-    pairs.of_one_size(rgb, millimetres, store.where(pair.depth))
-    return pairs.frame(rgb, millimetres / np.float32(1000), MAX_DEPTH_M)
+    rgb = picture_depth_pairs.colours(store, pair.rgb)
+    millimetres = picture_depth_pairs.grey16(store, pair.depth, "mm")
+    picture_depth_pairs.of_one_size(rgb, millimetres, store.where(pair.depth))
+    return picture_depth_pairs.frame(rgb, millimetres / np.float32(1000), MAX_DEPTH_M)

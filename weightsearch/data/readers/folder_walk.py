@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from weightsearch.data import files
+from weightsearch.data.untrusted import archive_files
 from weightsearch.errors import DataError
 
 MAX_FILES = 1 << 20
@@ -38,7 +38,7 @@ def names(root: Path, suffixes: tuple[str, ...]) -> list[str]:
         for name in here:
             if not name.lower().endswith(suffixes) or name.startswith("."):
                 continue
-            if not files.inside(f"{place}{name}"):
+            if not archive_files.inside(f"{place}{name}"):
                 raise DataError(
                     f"{root}: files must have names that can be shown, but one has"
                     f" {f'{place}{name}'[:200]!a}."

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.data import leaks, registration, sheet, units
-from weightsearch.data.readers import UNBOUNDED, open_source
-from weightsearch.data.source import Frame, FrameRef, Source
+from weightsearch.data.frames.source import Frame, FrameRef, Source
+from weightsearch.data.inspection import contact_sheet, depth_units, leaks, registration
+from weightsearch.data.readers.registry import UNBOUNDED, open_source
 from weightsearch.study.spec import Value
 
 SAMPLE = 16
@@ -70,7 +70,11 @@ def inspect(
         thumbs: dict[int, leaks.Thumb] = {}
         looks, strips = [], []
         edges: list[tuple[registration.Map, float]] = []
-        rows = {chosen[k * count // sheet.ROWS] for k in range(sheet.ROWS)} if picture else ()
+        rows = (
+            {chosen[k * count // contact_sheet.ROWS] for k in range(contact_sheet.ROWS)}
+            if picture
+            else ()
+        )
         for i in chosen:
             frame = source.read(i)
             thumbs[i] = leaks.thumb(frame)
@@ -78,11 +82,11 @@ def inspect(
             if len(edges) < EDGES and (found := registration.surfaces(frame)):
                 edges.append(found)
             if i in rows:
-                strips.append(sheet.strip(frames[i].name, frame))
+                strips.append(contact_sheet.strip(frames[i].name, frame))
         for i in {i for pair in pairs for i in pair} - thumbs.keys():
             thumbs[i] = leaks.thumb(source.read(i))
         if picture:
-            sheet.write(picture, strips)
+            contact_sheet.write(picture, strips)
         measured = _measured(reader, path, options, chosen) or looks
         shift = registration.shift(edges)
         names: dict[str, list[str]] = {}
@@ -190,9 +194,9 @@ def _judged(
     coarse: list[tuple[bool, str]] = []
     for split in dict.fromkeys(look.ref.split for look in measured):
         values = [look.values_m for look in measured if look.ref.split == split]
-        coarse += units.coarse(np.concatenate(values), split)
+        coarse += depth_units.coarse(np.concatenate(values), split)
     yield from coarse
-    wrong = units.median(np.concatenate([look.values_m for look in measured]))
+    wrong = depth_units.median(np.concatenate([look.values_m for look in measured]))
     if wrong and not any(is_warning for is_warning, _ in coarse):  # one that knows more
         yield True, wrong
     inside, all_of = (sum(look.valid for look in group) for group in (looks, measured))

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from weightsearch.data import rooms
-from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve
+from weightsearch.data.frames.source import Frame, FrameRef, Source, Split, fingerprint, resolve
+from weightsearch.data.synthetic import room_rendering
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.spec import Value
 
@@ -70,7 +70,7 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         split, room, view = places[i]
         key = (seed, STREAMS[split], room)
         size = int(chosen["height"]), int(chosen["width"])
-        rgb, depth_m = rooms.draw(
+        rgb, depth_m = room_rendering.draw(
             np.random.default_rng(key), np.random.default_rng((*key, view)), size
         )
         valid = _blobs(np.random.default_rng((*key, view, 1)), size, holes)
@@ -83,7 +83,7 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         options=chosen,
         ground_truth="raw" if holes else "exact",
         fingerprint=fingerprint("synthetic", VERSION, chosen),
-        max_depth_m=rooms.MAX_DEPTH_M,
+        max_depth_m=room_rendering.MAX_DEPTH_M,
     )
 
 

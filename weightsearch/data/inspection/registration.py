@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from weightsearch.data.source import Frame
+from weightsearch.data.frames.source import Frame
 
 WIDTH = 320
 REACH = 24

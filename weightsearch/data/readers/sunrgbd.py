@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.data import files, lists, pairs, walk
-from weightsearch.data.files import Files
-from weightsearch.data.pairs import Layout, Pair
-from weightsearch.data.source import Frame, FrameRef, GroundTruth, Source, Split, resolve
+from weightsearch.data.frames.source import Frame, FrameRef, GroundTruth, Source, Split, resolve
+from weightsearch.data.readers import folder_walk, frame_lists, picture_depth_pairs
+from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
+from weightsearch.data.untrusted import archive_files
+from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.spec import Value
 
@@ -47,22 +48,24 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         raise ConfigError(
             f"option 'depth' of reader '{READER}' must be 'depth_bfx' or 'depth', but got {kind!r}."
         )
-    root = _root(pairs.at(path, READER, WHAT))
+    root = _root(picture_depth_pairs.at(path, READER, WHAT))
     found: dict[str, dict[str, str]] = {"image": {}, kind: {}}
-    for name in walk.names(root, (".jpg", ".png")):
+    for name in folder_walk.names(root, (".jpg", ".png")):
         if (match := FILE.fullmatch(name)) and match["kind"] in found:
             found[match["kind"]].setdefault(match["frame"], name)
-    names = pairs.partners(root, {k: set(here) for k, here in found.items()}, ["image", kind])
+    names = picture_depth_pairs.partners(
+        root, {k: set(here) for k, here in found.items()}, ["image", kind]
+    )
     tests = _tests(root, str(chosen["test_list"]), names)
     listed = [
         Pair(FrameRef(name, group, _split(name, tests)), found["image"][name], found[kind][name])
         for name, group in zip(names, _groups(names), strict=True)
     ]
-    pairs.some(root, listed, WHAT)
-    store = files.folder(root)
+    picture_depth_pairs.some(root, listed, WHAT)
+    store = archive_files.folder(root)
     ground_truth: GroundTruth = "filled" if kind == "depth_bfx" else "raw"
     layout = Layout(READER, listed, store, store, chosen, ground_truth, MAX_DEPTH_M)
-    return pairs.source(layout, lambda pair: _frame(store, pair))
+    return picture_depth_pairs.source(layout, lambda pair: _frame(store, pair))
 
 
 def recognises(path: Path) -> bool:
@@ -81,7 +84,7 @@ def _root(path: Path) -> Path:
 
 def _groups(names: list[str]) -> list[str]:
     parents = [name.rpartition("/")[0] for name in names]
-    runs = pairs.by_neighbours(parents)
+    runs = picture_depth_pairs.by_neighbours(parents)
     return [
         parent if name.count("/") >= SCENE_LEVEL - 1 else run
         for name, parent, run in zip(names, parents, runs, strict=True)
@@ -93,7 +96,7 @@ def _tests(root: Path, given: str, names: list[str]) -> set[str] | None:
     if not given:
         return None
     path = root / given
-    listed = {row[0].rpartition("SUNRGBD/")[2].strip("/") for _, row in lists.rows(path)}
+    listed = {row[0].rpartition("SUNRGBD/")[2].strip("/") for _, row in frame_lists.rows(path)}
     if unknown := listed - set(names):
         raise DataError(
             f"{path}: must name frames of {root}, but {min(unknown)[:200]!a} is none"
@@ -107,7 +110,7 @@ def _split(name: str, tests: set[str] | None) -> Split:
 
 
 def _frame(store: Files, pair: Pair) -> Frame:
-    rgb = pairs.colours(store, pair.rgb)
-    values = pairs.grey16(store, pair.depth, "mm, its bits turned by 3")
-    pairs.of_one_size(rgb, values, store.where(pair.depth))
-    return pairs.frame(rgb, millimetres(values) / np.float32(1000), MAX_DEPTH_M)
+    rgb = picture_depth_pairs.colours(store, pair.rgb)
+    values = picture_depth_pairs.grey16(store, pair.depth, "mm, its bits turned by 3")
+    picture_depth_pairs.of_one_size(rgb, values, store.where(pair.depth))
+    return picture_depth_pairs.frame(rgb, millimetres(values) / np.float32(1000), MAX_DEPTH_M)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.data.pictures import DAMAGED, MAX_PIXELS
+from weightsearch.data.untrusted.picture_files import DAMAGED, MAX_PIXELS
 from weightsearch.errors import DataError
 from weightsearch.runtime.safe_text import presentable
 

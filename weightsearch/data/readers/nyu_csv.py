@@ -16,8 +16,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from weightsearch.data import files, pairs
-from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve, runs
+from weightsearch.data.frames.source import (
+    Frame,
+    FrameRef,
+    Source,
+    Split,
+    fingerprint,
+    resolve,
+    runs,
+)
+from weightsearch.data.readers import picture_depth_pairs
+from weightsearch.data.untrusted import archive_files
 from weightsearch.errors import DataError
 from weightsearch.study.spec import Value
 
@@ -47,7 +56,7 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     store = _store(path)
     try:
         listed = {split: list(_pairs(store, name)) for split, name in LISTS.items()}
-        facts = pairs.present([(store, name) for name in _names(listed)])
+        facts = picture_depth_pairs.present([(store, name) for name in _names(listed)])
     except BaseException:
         store.close()
         raise
@@ -80,18 +89,18 @@ def _inner(path: Path) -> Path | None:
     return next((p for p in (path / "data", path) if (p / LISTS["train"]).is_file()), None)
 
 
-def _store(path: Path) -> files.Files:
+def _store(path: Path) -> archive_files.Files:
     if path.is_file():
-        return files.archive(path, LISTS["train"])
+        return archive_files.archive(path, LISTS["train"])
     if inner := _inner(path):
-        return files.folder(inner)
+        return archive_files.folder(inner)
     raise DataError(
         f"{path}: must be nyu_data, its inner folder data or nyu_data.zip,"
         f" but holds no data/{LISTS['train']}."
     )
 
 
-def _pairs(store: files.Files, name: str) -> Iterator[Pair]:
+def _pairs(store: archive_files.Files, name: str) -> Iterator[Pair]:
     size, _ = store.facts(name) or (0, 0)
     if size > MAX_LIST_BYTES:
         raise DataError(
@@ -112,7 +121,9 @@ def _rows(rows: Iterable[list[str]], where: str) -> Iterator[Pair]:
         if (count := count + 1) > MAX_FRAMES:
             raise DataError(f"{where}: must list at most {MAX_FRAMES} frames, but lists more.")
         cells = [cell.strip() for cell in row]
-        if len(row) != 2 or not all(c.startswith("data/") and files.inside(c) for c in cells):
+        if len(row) != 2 or not all(
+            c.startswith("data/") and archive_files.inside(c) for c in cells
+        ):
             raise DataError(
                 f"{where}:{line}: must be 'data/RGB,data/DEPTH' without '..' and of letters that"
                 f" can be shown, but is {','.join(row)[:200]!r}."
@@ -129,23 +140,23 @@ def _refs(split: Split, listed: list[Pair]) -> Iterator[FrameRef]:
     neighbours = runs(len(listed))
     for (rgb, _), run in zip(listed, neighbours, strict=True):
         folder = PurePosixPath(rgb).parent.name
-        group = pairs.nyu_scene(folder) if split == "train" else f"test_{run}"
+        group = picture_depth_pairs.nyu_scene(folder) if split == "train" else f"test_{run}"
         yield FrameRef(str(PurePosixPath("data", rgb).with_suffix("")), group, split)
 
 
-def _frame(store: files.Files, pair: Pair, half_step: bool | None) -> Frame:
+def _frame(store: archive_files.Files, pair: Pair, half_step: bool | None) -> Frame:
     """The images of a pair; `half_step` is None for a test frame, whose depth is in mm."""
     rgb_name, depth_name = pair
-    rgb = pairs.colours(store, rgb_name)
+    rgb = picture_depth_pairs.colours(store, rgb_name)
     if half_step is None:
         law = "16-bit grey (mm), as all test depth is"
-        depth_m = pairs.picture(store, depth_name, ("I;16",), law) / np.float32(1000)
+        depth_m = picture_depth_pairs.picture(store, depth_name, ("I;16",), law) / np.float32(1000)
     else:
         law = "8-bit grey (255 = 10 m), as all training depth is"
-        steps = pairs.picture(store, depth_name, ("L",), law)
+        steps = picture_depth_pairs.picture(store, depth_name, ("L",), law)
         # floor(25.5 m) loses half a step on average; 255 can only be 10 m.
         middle = steps.astype(np.float32) + np.float32(0.5 * half_step)
         depth_m = np.minimum(middle / np.float32(STEPS_PER_M), np.float32(MAX_DEPTH_M))
         depth_m[steps == 0] = 0
-    pairs.of_one_size(rgb, depth_m, store.where(depth_name))
-    return pairs.frame(rgb, depth_m, math.inf)
+    picture_depth_pairs.of_one_size(rgb, depth_m, store.where(depth_name))
+    return picture_depth_pairs.frame(rgb, depth_m, math.inf)

@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from weightsearch.data import files, hdf5, pairs, walk
-from weightsearch.data.pairs import Layout, Pair
-from weightsearch.data.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.data.frames.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.data.readers import folder_walk, picture_depth_pairs
+from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
+from weightsearch.data.untrusted import archive_files, hdf5_files
 from weightsearch.errors import DataError
 from weightsearch.study.spec import Value
 
@@ -35,15 +36,15 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     in runs of 15 neighbours.
     """
     chosen = resolve(READER, OPTIONS, options)
-    root = _root(pairs.at(path, READER, WHAT))
-    found = [name for name in walk.names(root, (".h5",)) if name.split("/")[0] in SPLITS]
+    root = _root(picture_depth_pairs.at(path, READER, WHAT))
+    found = [name for name in folder_walk.names(root, (".h5",)) if name.split("/")[0] in SPLITS]
     tests = [name for name in found if name.startswith("val/")]
-    runs = dict(zip(tests, pairs.by_neighbours("test" for _ in tests), strict=True))
+    runs = dict(zip(tests, picture_depth_pairs.by_neighbours("test" for _ in tests), strict=True))
     listed = [
         Pair(
             FrameRef(
-                pairs.stem(name),
-                runs.get(name) or pairs.nyu_scene(PurePosixPath(name).parent.name),
+                picture_depth_pairs.stem(name),
+                runs.get(name) or picture_depth_pairs.nyu_scene(PurePosixPath(name).parent.name),
                 SPLITS[name.split("/")[0]],
             ),
             name,
@@ -51,10 +52,10 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         )
         for name in found
     ]
-    pairs.some(root, listed, WHAT)
-    store = files.folder(root)
+    picture_depth_pairs.some(root, listed, WHAT)
+    store = archive_files.folder(root)
     layout = Layout(READER, listed, store, store, chosen, "raw", MAX_DEPTH_M)
-    return pairs.source(layout, lambda pair: _frame(root / pair.depth))
+    return picture_depth_pairs.source(layout, lambda pair: _frame(root / pair.depth))
 
 
 def recognises(path: Path) -> bool:
@@ -68,20 +69,22 @@ def _root(path: Path) -> Path:
 
 
 def _frame(path: Path) -> Frame:
-    with closing(hdf5.open_file(path, "must be an HDF5 file with 'rgb' and 'depth'")) as file:
-        rgb = hdf5.dataset(file, "rgb", "u", 3)
-        depth = hdf5.dataset(file, "depth", "f", 2)
+    with closing(hdf5_files.open_file(path, "must be an HDF5 file with 'rgb' and 'depth'")) as file:
+        rgb = hdf5_files.dataset(file, "rgb", "u", 3)
+        depth = hdf5_files.dataset(file, "depth", "f", 2)
         if rgb.dtype != np.uint8 or rgb.shape != (3, *depth.shape):
             raise DataError(
                 f"{path}: 'rgb' must be uint8 (3, h, w) and 'depth' (h, w),"
                 f" but they are {rgb.dtype} {rgb.shape} and {depth.shape}."
             )
-        image = hdf5.read(rgb, (), f"{path}: 'rgb'")
-        depth_m = hdf5.read(depth, (), f"{path}: 'depth'").astype(np.float32)
+        image = hdf5_files.read(rgb, (), f"{path}: 'rgb'")
+        depth_m = hdf5_files.read(depth, (), f"{path}: 'depth'").astype(np.float32)
     farthest = depth_m[np.isfinite(depth_m)].max(initial=0)
     if farthest > IMPLAUSIBLE_M:
         raise DataError(
             f"{path}: 'depth' must be in metres, but reaches {farthest:.0f}, as millimetres do;"
             " divide it by 1000."
         )
-    return pairs.frame(np.ascontiguousarray(image.transpose(1, 2, 0)), depth_m, MAX_DEPTH_M)
+    return picture_depth_pairs.frame(
+        np.ascontiguousarray(image.transpose(1, 2, 0)), depth_m, MAX_DEPTH_M
+    )

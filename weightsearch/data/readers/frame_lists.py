@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from weightsearch.data import files
-from weightsearch.data.source import Split
+from weightsearch.data.frames.source import Split
+from weightsearch.data.untrusted import archive_files
 from weightsearch.errors import DataError
 from weightsearch.study.spec import Value
 
@@ -16,7 +16,7 @@ LISTED: Mapping[Split, str] = {"train": "train_list", "test": "test_list"}
 """The options that name the lists."""
 
 
-def text(store: files.Files, name: str, most: int = MAX_BYTES) -> str:
+def text(store: archive_files.Files, name: str, most: int = MAX_BYTES) -> str:
     """A list as text; raises DataError where it is too large or not UTF-8."""
     size, _ = store.facts(name) or (0, 0)
     if size > most:
@@ -29,7 +29,7 @@ def text(store: files.Files, name: str, most: int = MAX_BYTES) -> str:
 
 def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number and columns of each line that is not blank. Raises DataError."""
-    lines = text(files.folder(path.parent), path.name).splitlines()
+    lines = text(archive_files.folder(path.parent), path.name).splitlines()
     if len(lines) > MAX_LINES:
         raise DataError(f"{path}: must have at most {MAX_LINES} lines, but has {len(lines)}.")
     for number, line in enumerate(lines, 1):
@@ -46,7 +46,7 @@ def frames(path: Path) -> Iterator[tuple[str, str]]:
     """
     for number, cells in rows(path):
         pair = [cell.lstrip("/") for cell in cells[:2]]
-        fits = len(cells) in (2, 3) and all(name and files.inside(name) for name in pair)
+        fits = len(cells) in (2, 3) and all(name and archive_files.inside(name) for name in pair)
         if not fits or not _is_number(cells[2:]):
             raise DataError(
                 f"{path}:{number}: must be 'RGB DEPTH' or 'RGB DEPTH FOCAL' without '..' and of"

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from weightsearch.data import files, lists, pairs, walk
-from weightsearch.data.files import Files
-from weightsearch.data.pairs import Layout, Pair
-from weightsearch.data.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.data.frames.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.data.readers import folder_walk, frame_lists, picture_depth_pairs
+from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
+from weightsearch.data.untrusted import archive_files
+from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.spec import Value
 
@@ -65,19 +66,19 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
                 f"option '{option}' of reader '{READER}' must be '{known[0]}' or '{known[1]}',"
                 f" but got {chosen[option]!r}."
             )
-    root = pairs.at(path, READER, WHAT)
-    rgb = files.folder(root / str(chosen["rgb_root"]))
-    depth = files.folder(root / str(chosen["depth_root"]))
+    root = picture_depth_pairs.at(path, READER, WHAT)
+    rgb = archive_files.folder(root / str(chosen["rgb_root"]))
+    depth = archive_files.folder(root / str(chosen["depth_root"]))
     found: list[Pair] = []
     notes: list[str] = []
-    listed = lists.lying(root, USUAL, chosen)
+    listed = frame_lists.lying(root, USUAL, chosen)
     for split, place in listed.items():
         found += _listed(place, split, depth, str(chosen["depth"]), notes)
     if not listed:
         found += _walked(root, chosen, notes)
-    pairs.some(root, found, WHAT)
+    picture_depth_pairs.some(root, found, WHAT)
     layout = Layout(READER, found, rgb, depth, chosen, "raw", MAX_DEPTH_M, tuple(notes))
-    return pairs.source(layout, lambda pair: _frame(rgb, depth, pair))
+    return picture_depth_pairs.source(layout, lambda pair: _frame(rgb, depth, pair))
 
 
 def recognises(path: Path) -> bool:
@@ -95,7 +96,7 @@ def recognises(path: Path) -> bool:
 
 def _listed(path: Path, split: Split, depth: Files, kind: str, notes: list[str]) -> Iterator[Pair]:
     without = 0
-    for rgb, name in lists.frames(path):
+    for rgb, name in frame_lists.frames(path):
         if name == "None":
             without += 1
             continue
@@ -105,7 +106,9 @@ def _listed(path: Path, split: Split, depth: Files, kind: str, notes: list[str])
         drive = DRIVE.search(rgb)
         if drive is None:
             raise DataError(f"{path}: each line must name a drive, but {rgb!r} does not.")
-        yield Pair(FrameRef(pairs.stem(rgb), drive[0], split), rgb, (here or [name])[0])
+        yield Pair(
+            FrameRef(picture_depth_pairs.stem(rgb), drive[0], split), rgb, (here or [name])[0]
+        )
     if without:
         notes.append(f"{path.name}: {without} lines without depth ('None') are left out.")
 
@@ -115,11 +118,11 @@ def _walked(root: Path, chosen: Mapping[str, Value], notes: list[str]) -> Iterat
     kind = DEPTHS[str(chosen["depth"])]
     depths = {
         (match["drive"], match["number"]): name
-        for name in walk.names(root / str(chosen["depth_root"]), (".png",))
+        for name in folder_walk.names(root / str(chosen["depth_root"]), (".png",))
         if (match := DEPTH.fullmatch(name)) and match["kind"] == kind
     }
     without = 0
-    for name in walk.names(root / str(chosen["rgb_root"]), (".png", ".jpg")):
+    for name in folder_walk.names(root / str(chosen["rgb_root"]), (".png", ".jpg")):
         if not (match := PICTURE.fullmatch(name)):
             continue
         depth = depths.pop((match["drive"], match["number"]), None)
@@ -128,7 +131,7 @@ def _walked(root: Path, chosen: Mapping[str, Value], notes: list[str]) -> Iterat
             continue
         parts = [PARTS[part] for part in depth.split("/") if part in PARTS]
         split: Split = parts[0] if parts else "train" if chosen["split"] == "train" else "test"
-        yield Pair(FrameRef(pairs.stem(name), match["drive"], split), name, depth)
+        yield Pair(FrameRef(picture_depth_pairs.stem(name), match["drive"], split), name, depth)
     if without:
         notes.append(f"{without} pictures of the left camera have no depth and are left out.")
     if depths:
@@ -136,7 +139,7 @@ def _walked(root: Path, chosen: Mapping[str, Value], notes: list[str]) -> Iterat
 
 
 def _frame(rgb: Files, depth: Files, pair: Pair) -> Frame:
-    image = pairs.colours(rgb, pair.rgb)
-    steps = pairs.grey16(depth, pair.depth, "256 a metre")
-    pairs.of_one_size(image, steps, depth.where(pair.depth))
-    return pairs.frame(image, steps / np.float32(STEPS_PER_M), MAX_DEPTH_M)
+    image = picture_depth_pairs.colours(rgb, pair.rgb)
+    steps = picture_depth_pairs.grey16(depth, pair.depth, "256 a metre")
+    picture_depth_pairs.of_one_size(image, steps, depth.where(pair.depth))
+    return picture_depth_pairs.frame(image, steps / np.float32(STEPS_PER_M), MAX_DEPTH_M)

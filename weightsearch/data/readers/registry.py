@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from weightsearch.data import (
+from weightsearch.data.frames.source import GroundTruth, Source, one_per_name
+from weightsearch.data.readers import (
     diode,
-    folder,
     ibims1,
     kitti_eigen,
     make3d,
     nyu_bts,
     nyu_csv,
     nyu_labeled,
-    s2d_h5,
+    nyu_sparse_to_dense,
+    own_folder,
     sunrgbd,
-    synthetic,
 )
-from weightsearch.data.source import GroundTruth, Source, one_per_name
+from weightsearch.data.synthetic import reader as synthetic
 from weightsearch.errors import ConfigError, DataError, did_you_mean
 from weightsearch.study.spec import Value
 
@@ -26,13 +26,13 @@ READERS: dict[str, Callable[[Path | None, Mapping[str, Value]], Source]] = {
     "nyu_labeled": nyu_labeled.open_source,
     "nyu_csv": nyu_csv.open_source,
     "nyu_bts": nyu_bts.open_source,
-    "s2d_h5": s2d_h5.open_source,
+    "s2d_h5": nyu_sparse_to_dense.open_source,
     "kitti_eigen": kitti_eigen.open_source,
     "make3d": make3d.open_source,
     "ibims1": ibims1.open_source,
     "diode": diode.open_source,
     "sunrgbd": sunrgbd.open_source,
-    "folder": folder.open_source,
+    "folder": own_folder.open_source,
     "synthetic": synthetic.open_source,
 }
 
@@ -42,20 +42,20 @@ GROUND_TRUTHS: dict[str, dict[GroundTruth, dict[str, Value]]] = {
 }
 """The options under which a reader gives a kind of ground truth, where it has a choice."""
 
-UNBOUNDED: dict[str, dict[str, Value]] = {"folder": folder.UNBOUNDED}
+UNBOUNDED: dict[str, dict[str, Value]] = {"folder": own_folder.UNBOUNDED}
 """The options under which a reader that has a range gives all that was measured."""
 
 RECOGNISED: dict[str, Callable[[Path], bool]] = {
     "nyu_labeled": nyu_labeled.recognises,
     "nyu_csv": nyu_csv.recognises,
     "nyu_bts": nyu_bts.recognises,
-    "s2d_h5": s2d_h5.recognises,
+    "s2d_h5": nyu_sparse_to_dense.recognises,
     "kitti_eigen": kitti_eigen.recognises,
     "make3d": make3d.recognises,
     "ibims1": ibims1.recognises,
     "diode": diode.recognises,
     "sunrgbd": sunrgbd.recognises,
-    "folder": folder.recognises,
+    "folder": own_folder.recognises,
 }
 """Whether a path is of a reader's layout, by names alone; asked in this order."""
 

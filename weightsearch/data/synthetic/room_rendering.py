@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.data import materials
-from weightsearch.data.materials import Array, Material
+from weightsearch.data.synthetic import materials
+from weightsearch.data.synthetic.materials import Array, Material
 
 MAX_DEPTH_M = 10.0
 CLEARANCE_M = 0.75

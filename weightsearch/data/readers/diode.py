@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from weightsearch.data import files, npy, pairs, walk
-from weightsearch.data.files import Files
-from weightsearch.data.pairs import Layout, Pair
-from weightsearch.data.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.data.frames.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.data.readers import folder_walk, picture_depth_pairs
+from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
+from weightsearch.data.untrusted import archive_files, npy_files
+from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.spec import Value
 
@@ -39,9 +40,9 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
             f"options of reader '{READER}' must have 'place' all, indoors or outdoor and 'max_m'"
             f" from 0 to 350, but got {place!r} and {max_m:g}."
         )
-    root = pairs.at(path, READER, WHAT)
+    root = picture_depth_pairs.at(path, READER, WHAT)
     known: dict[str, set[str]] = {kind: set() for kind in KINDS}
-    for name in walk.names(root, (".png", ".npy")):
+    for name in folder_walk.names(root, (".png", ".npy")):
         for kind, end in KINDS.items():
             if name.endswith(end):
                 known[kind].add(name.removesuffix(end))
@@ -56,12 +57,12 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
             f"{name}_depth.npy",
             (f"{name}_depth_mask.npy",),
         )
-        for name in pairs.partners(root, inside, list(KINDS))
+        for name in picture_depth_pairs.partners(root, inside, list(KINDS))
     ]
-    pairs.some(root, found, WHAT if place == "all" else f"'{place}' of {WHAT}")
-    store = files.folder(root)
+    picture_depth_pairs.some(root, found, WHAT if place == "all" else f"'{place}' of {WHAT}")
+    store = archive_files.folder(root)
     layout = Layout(READER, found, store, store, chosen, "raw", max_m)
-    return pairs.source(layout, lambda pair: _frame(store, pair, max_m))
+    return picture_depth_pairs.source(layout, lambda pair: _frame(store, pair, max_m))
 
 
 def recognises(path: Path) -> bool:
@@ -89,8 +90,10 @@ def _split(root: Path, name: str) -> Split:
 
 
 def _frame(store: Files, pair: Pair, max_m: float) -> Frame:
-    rgb = pairs.colours(store, pair.rgb)
-    depth, mask = (npy.array(store.read(n), store.where(n)) for n in (pair.depth, *pair.masks))
+    rgb = picture_depth_pairs.colours(store, pair.rgb)
+    depth, mask = (
+        npy_files.array(store.read(n), store.where(n)) for n in (pair.depth, *pair.masks)
+    )
     if depth.dtype.kind != "f" or depth.ndim not in (2, 3) or depth.shape[2:] not in ((), (1,)):
         raise DataError(
             f"{store.where(pair.depth)}: must be floating point metres of shape (h, w, 1),"
@@ -103,5 +106,5 @@ def _frame(store: Files, pair: Pair, max_m: float) -> Frame:
             f"{store.where(pair.masks[0])}: must have its depth's shape {depth.shape},"
             f" but has {mask.shape}."
         )
-    pairs.of_one_size(rgb, depth, store.where(pair.depth))
-    return pairs.frame(rgb, depth, max_m, mask != 0)
+    picture_depth_pairs.of_one_size(rgb, depth, store.where(pair.depth))
+    return picture_depth_pairs.frame(rgb, depth, max_m, mask != 0)

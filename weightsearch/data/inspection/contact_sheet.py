@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from plotly.colors import sample_colorscale
 
-from weightsearch.data.resize import resize_depth
-from weightsearch.data.source import Frame
+from weightsearch.data.frames.resize import resize_depth
+from weightsearch.data.frames.source import Frame
 from weightsearch.errors import DataError
 from weightsearch.runtime.atomic_file import write_whole
 from weightsearch.runtime.safe_text import presentable

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from weightsearch.data import files, lists, pairs
-from weightsearch.data.files import Files
-from weightsearch.data.pairs import Layout, Pair
-from weightsearch.data.source import Frame, FrameRef, Source, resolve
+from weightsearch.data.frames.source import Frame, FrameRef, Source, resolve
+from weightsearch.data.readers import frame_lists, picture_depth_pairs
+from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
+from weightsearch.data.untrusted import archive_files
+from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import DataError
 from weightsearch.study.spec import Value
 
@@ -32,10 +33,10 @@ STEPS = 65535
 def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     """The folder of the list; all frames are test frames, grouped by kind of room."""
     chosen = resolve(READER, OPTIONS, options)
-    root = pairs.at(path, READER, WHAT)
+    root = picture_depth_pairs.at(path, READER, WHAT)
     found = []
-    for number, (name, *more) in lists.rows(root / "imagelist.txt"):
-        if more or "/" in name or not files.inside(name):
+    for number, (name, *more) in frame_lists.rows(root / "imagelist.txt"):
+        if more or "/" in name or not archive_files.inside(name):
             raise DataError(
                 f"{root / 'imagelist.txt'}:{number}: must be the name of a picture,"
                 f" but is {' '.join((name, *more))[:200]!r}."
@@ -43,9 +44,9 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         masks = tuple(f"{mask}/{name}.png" for mask in MASKS)
         ref = FrameRef(name, re.sub(r"_?\d+$", "", name) or name, "test")
         found.append(Pair(ref, f"rgb/{name}.png", f"depth/{name}.png", masks))
-    store = files.folder(root)
+    store = archive_files.folder(root)
     layout = Layout(READER, found, store, store, chosen, "raw", MAX_DEPTH_M)
-    return pairs.source(layout, lambda pair: _frame(store, pair))
+    return picture_depth_pairs.source(layout, lambda pair: _frame(store, pair))
 
 
 def recognises(path: Path) -> bool:
@@ -54,13 +55,15 @@ def recognises(path: Path) -> bool:
 
 
 def _frame(store: Files, pair: Pair) -> Frame:
-    rgb = pairs.colours(store, pair.rgb)
-    steps = pairs.grey16(store, pair.depth, "65535 = 50 m")
+    rgb = picture_depth_pairs.colours(store, pair.rgb)
+    steps = picture_depth_pairs.grey16(store, pair.depth, "65535 = 50 m")
     measured = np.ones(steps.shape, dtype=np.bool_)
-    pairs.of_one_size(rgb, steps, store.where(pair.depth))
+    picture_depth_pairs.of_one_size(rgb, steps, store.where(pair.depth))
     for name in pair.masks:
-        mask = pairs.picture(store, name, MODES, "a grey mask", ("PNG",))
-        pairs.of_one_size(rgb, mask, store.where(name))
+        mask = picture_depth_pairs.picture(store, name, MODES, "a grey mask", ("PNG",))
+        picture_depth_pairs.of_one_size(rgb, mask, store.where(name))
         measured &= mask != 0
     depth_m = steps * np.float32(MAX_DEPTH_M / STEPS)
-    return pairs.frame(rgb, np.minimum(depth_m, np.float32(MAX_DEPTH_M)), MAX_DEPTH_M, measured)
+    return picture_depth_pairs.frame(
+        rgb, np.minimum(depth_m, np.float32(MAX_DEPTH_M)), MAX_DEPTH_M, measured
+    )

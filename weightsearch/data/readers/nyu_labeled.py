@@ -17,8 +17,16 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.data import hdf5, matlab
-from weightsearch.data.source import Frame, FrameRef, Source, Split, fingerprint, resolve, runs
+from weightsearch.data.frames.source import (
+    Frame,
+    FrameRef,
+    Source,
+    Split,
+    fingerprint,
+    resolve,
+    runs,
+)
+from weightsearch.data.untrusted import hdf5_files, matlab_files
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.spec import Value
 
@@ -52,7 +60,7 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     if path is None:
         raise DataError(f"reader 'nyu_labeled' needs the place of {FILE}; give it with --data.")
     mat = path / FILE if path.is_dir() else path
-    file = hdf5.open_file(mat, "must be NYU's labelled .mat (MATLAB v7.3, which is HDF5)")
+    file = hdf5_files.open_file(mat, "must be NYU's labelled .mat (MATLAB v7.3, which is HDF5)")
     try:
         images, depths = _arrays(file, DEPTHS[str(chosen["depths"])])
         splits = _splits(Path(str(chosen["splits"]) or mat.parent / "splits.mat"), len(images))
@@ -70,7 +78,10 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         where = f"{mat}: frame {frames[i].name}"
         index = int(frames[i].name) - 1
         return _frame(
-            hdf5.read(images, index, where), hdf5.read(depths, index, where), where, depths.name
+            hdf5_files.read(images, index, where),
+            hdf5_files.read(depths, index, where),
+            where,
+            depths.name,
         )
 
     return Source(
@@ -111,8 +122,8 @@ def _frame(image: npt.NDArray[np.uint8], depth_m: npt.NDArray[Any], where: str, 
 
 
 def _arrays(file: h5py.File, depths_name: str) -> tuple[h5py.Dataset, h5py.Dataset]:
-    images = hdf5.dataset(file, "images", "u", 4)
-    depths = hdf5.dataset(file, depths_name, "f", 3)
+    images = hdf5_files.dataset(file, "images", "u", 4)
+    depths = hdf5_files.dataset(file, depths_name, "f", 3)
     count, channels, width, height = images.shape
     if images.dtype != np.uint8 or channels != 3:
         raise DataError(
@@ -142,7 +153,7 @@ def _splits(path: Path, count: int) -> dict[int, Split]:
         raise DataError(f"{path}: must have at most {MAX_SPLITS_BYTES} bytes, but has {size}.")
     law = f"{path}: must be a MATLAB v5 file with trainNdxs and testNdxs, but"
     try:
-        found = matlab.numbers(path.read_bytes())
+        found = matlab_files.numbers(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{law} cannot be read ({error}).") from None
     if missing := {"trainNdxs", "testNdxs"} - found.keys():
@@ -165,9 +176,9 @@ def _splits(path: Path, count: int) -> dict[int, Split]:
 
 def _scenes(file: h5py.File, count: int) -> list[str]:
     """The scene of each frame; runs of neighbours where the file does not say."""
-    if not hdf5.has(file, "scenes"):
+    if not hdf5_files.has(file, "scenes"):
         return runs(count)
-    references = hdf5.dataset(file, "scenes", "O", 2)
+    references = hdf5_files.dataset(file, "scenes", "O", 2)
     if h5py.check_ref_dtype(references.dtype) is not h5py.Reference or references.size != count:
         raise DataError(
             f"{file.filename}: 'scenes' must refer to {count} strings,"
@@ -175,7 +186,7 @@ def _scenes(file: h5py.File, count: int) -> list[str]:
         )
     return [
         _text(file, reference)
-        for reference in hdf5.read(references, (), f"{file.filename}: 'scenes'").ravel()
+        for reference in hdf5_files.read(references, (), f"{file.filename}: 'scenes'").ravel()
     ]
 
 
@@ -183,14 +194,14 @@ def _text(file: h5py.File, reference: h5py.Reference) -> str:
     where = f"{file.filename}: a string of 'scenes'"
     try:
         codes = file[reference]
-    except hdf5.DAMAGED as error:
-        raise DataError(f"{where} cannot be read ({hdf5.one_line(error)}).") from None
+    except hdf5_files.DAMAGED as error:
+        raise DataError(f"{where} cannot be read ({hdf5_files.one_line(error)}).") from None
     if not isinstance(codes, h5py.Dataset):
         raise DataError(f"{where} must be an array of character codes, but is a group.")
-    hdf5.check(codes, where, "u", 2)
+    hdf5_files.check(codes, where, "u", 2)
     if codes.size > LONGEST_SCENE:
         raise DataError(f"{where} must have at most {LONGEST_SCENE} characters.")
-    values = hdf5.read(codes, (), where).ravel().tolist()
+    values = hdf5_files.read(codes, (), where).ravel().tolist()
     text = "".join(chr(code) if code <= sys.maxunicode else "\0" for code in values)
     if not text.isprintable():
         raise DataError(f"{where} must be of letters that can be shown, but is {text[:200]!a}.")

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from weightsearch.data import split
-from weightsearch.data.source import Frame, FrameRef
+from weightsearch.data.frames import split
+from weightsearch.data.frames.source import Frame, FrameRef
 from weightsearch.errors import DataError
 
 SIZE = (24, 32)

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.data import files, matlab, pairs, walk
-from weightsearch.data.files import Files
-from weightsearch.data.pairs import Layout, Pair
-from weightsearch.data.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.data.frames.source import Frame, FrameRef, Source, Split, resolve
+from weightsearch.data.readers import folder_walk, picture_depth_pairs
+from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
+from weightsearch.data.untrusted import archive_files, matlab_files
+from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import DataError
 from weightsearch.study.spec import Value
 
@@ -41,7 +42,7 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     """The folder of those four, or of two of them; frames are grouped by the place that they were
     taken from (`op10-p-313t000` is op10), or by the day."""
     chosen = resolve(READER, OPTIONS, options)
-    root = pairs.at(path, READER, WHAT)
+    root = picture_depth_pairs.at(path, READER, WHAT)
     left_out = {name.strip() for name in str(chosen["leave_out"]).split(",")} - {""}
     found: list[Pair] = []
     for split, places in FOLDERS.items():
@@ -51,11 +52,11 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
             f"{root}: option 'leave_out' must name frames, but {min(unknown)!r} is none."
         )
     found = [pair for pair in found if pair.ref.name not in left_out]
-    pairs.some(root, found, WHAT)
-    store = files.folder(root)
+    picture_depth_pairs.some(root, found, WHAT)
+    store = archive_files.folder(root)
     notes = tuple(f"{name} is left out, as asked." for name in sorted(left_out))
     layout = Layout(READER, found, store, store, chosen, "raw", MAX_DEPTH_M, notes)
-    return pairs.source(layout, lambda pair: _frame(store, pair))
+    return picture_depth_pairs.source(layout, lambda pair: _frame(store, pair))
 
 
 def recognises(path: Path) -> bool:
@@ -76,12 +77,12 @@ def _pairs(root: Path, split: Split, images: str, grids: str) -> list[Pair]:
             f"{images}/img-{name}.jpg",
             f"{grids}/depth_sph_corr-{name}.mat",
         )
-        for name in pairs.partners(root, names, list(names))
+        for name in picture_depth_pairs.partners(root, names, list(names))
     ]
 
 
 def _names(folder: Path, start: str, end: str) -> set[str]:
-    found = walk.names(folder, (end,)) if folder.is_dir() else []
+    found = folder_walk.names(folder, (end,)) if folder.is_dir() else []
     return {name[len(start) : -len(end)] for name in found if name.startswith(start)}
 
 
@@ -91,14 +92,14 @@ def _group(name: str) -> str:
 
 
 def _frame(store: Files, pair: Pair) -> Frame:
-    rgb = pairs.colours(store, pair.rgb)
+    rgb = picture_depth_pairs.colours(store, pair.rgb)
     grid = _grid(store, pair.depth)
     farthest = grid[np.isfinite(grid)].max(initial=0)
     if farthest > IMPLAUSIBLE_M:
         raise DataError(
             f"{store.where(pair.depth)}: depth must be in metres, but reaches {farthest:.0f}."
         )
-    return pairs.frame(rgb, grid, MAX_DEPTH_M)
+    return picture_depth_pairs.frame(rgb, grid, MAX_DEPTH_M)
 
 
 def _grid(store: Files, name: str) -> npt.NDArray[np.float64]:
@@ -109,7 +110,7 @@ def _grid(store: Files, name: str) -> npt.NDArray[np.float64]:
     if size > MAX_MAT_BYTES:
         raise DataError(f"{law} has {size} bytes.")
     try:
-        found = matlab.numbers(store.read(name)).get("Position3DGrid")
+        found = matlab_files.numbers(store.read(name)).get("Position3DGrid")
     except ValueError as error:
         raise DataError(f"{law} cannot be read ({error}).") from None
     if found is None or found.size != np.prod(GRID):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.data import pictures
-from weightsearch.data.files import Files
-from weightsearch.data.source import Frame, FrameRef, GroundTruth, Source, fingerprint, runs
+from weightsearch.data.frames.source import Frame, FrameRef, GroundTruth, Source, fingerprint, runs
+from weightsearch.data.untrusted import picture_files
+from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import DataError
 from weightsearch.study.spec import Value
 
@@ -146,7 +146,7 @@ def picture(
     """The pixels of a picture of one of these modes (Pillow's); `law` says what it must be."""
     where = store.where(name)
     known = f"a {' or '.join(kinds)} image"
-    with pictures.opened(io.BytesIO(store.read(name)), kinds, where, known) as image:
+    with picture_files.opened(io.BytesIO(store.read(name)), kinds, where, known) as image:
         if image.mode not in modes:
             raise DataError(f"{where}: must be {law}, but has mode {image.mode}.")
         return np.array(image)

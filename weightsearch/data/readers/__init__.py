@@ -1,0 +1,1 @@
+"""One file per data set or layout: what lies where, in which unit."""

@@ -1,0 +1,1 @@
+"""Files of others, opened so that a hostile one costs an error in one line."""
