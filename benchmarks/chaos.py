@@ -35,11 +35,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 from fault_factory import OwnServer, own_server  # noqa: E402
 from sqlalchemy import Connection, func, select, text  # noqa: E402
 
-from weightsearch.store import ledger, reading  # noqa: E402
-from weightsearch.store.database import open_database  # noqa: E402
-from weightsearch.store.mirror import Mirror  # noqa: E402
-from weightsearch.store.outage import patiently  # noqa: E402
-from weightsearch.store.schema import attempts  # noqa: E402
+from weightsearch.store.connection.database import open_database  # noqa: E402
+from weightsearch.store.connection.outage import patiently  # noqa: E402
+from weightsearch.store.ledger import leases, queries  # noqa: E402
+from weightsearch.store.optuna_mirror import Mirror  # noqa: E402
+from weightsearch.store.tables.schema import attempts  # noqa: E402
 from weightsearch.study import planning
 from weightsearch.study import spec as config  # noqa: E402
 
@@ -185,7 +185,7 @@ def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) ->
     )
     with fresh(server) as url:
         opened = open_database(url, home)
-        study = ledger.create(opened.engine, "study", spec, planning.plan(spec))
+        study = leases.create(opened.engine, "study", spec, planning.plan(spec))
         logs = home / f"logs-{seed}"
         logs.mkdir()
 
@@ -206,10 +206,10 @@ def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) ->
         chaos = Chaos(server, start, seed, workers)
         began = time.monotonic()
         in_time = chaos.run(
-            lambda: patiently(lambda: reading.counts(opened.engine, study)["done"]) / number
+            lambda: patiently(lambda: queries.counts(opened.engine, study)["done"]) / number
         )
         took_s = time.monotonic() - began
-        found = patiently(lambda: reading.verify(opened.engine, study))
+        found = patiently(lambda: queries.verify(opened.engine, study))
         said = "".join(file.read_text() for file in logs.iterdir())
         fenced = sum(said.count(words) for words in FENCED)
         harm = chaos.harm

@@ -2,7 +2,7 @@
 
     python benchmarks/dispatch.py [--points 100 1000 5000] [--workers 1 4 16] [--seconds 6]
 
-Ours: claim + finish (store/ledger.py). Theirs: `enqueue_trial` for all points, then `ask` + `tell`;
+Ours: claim + finish (store/ledger/leases.py). Theirs: `enqueue_trial` for all points, then `ask` + `tell`;
 and GridSampler over as many points, `ask` + `tell`. Nobody does any work per point. Each worker is
 a process, connected and warm before the clock starts; rates are over the first seconds, or until
 nothing is left. Statements are counted in the server's log, BEGIN and COMMIT included: per point of
@@ -32,7 +32,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from fault_factory import OwnServer, own_server  # noqa: E402
 
-from weightsearch.store import database, ledger  # noqa: E402
+from weightsearch.store.connection import database  # noqa: E402
+from weightsearch.store.ledger import leases  # noqa: E402
 from weightsearch.study import planning
 from weightsearch.study import spec as config  # noqa: E402
 from weightsearch.study.spec import StudySpec  # noqa: E402
@@ -54,17 +55,17 @@ class Dispatched:
 
 def ours(url: str, points: int, ready: Barrier, seconds: float) -> Dispatched:
     opened = database.open_database(url, Path())
-    study = ledger.find(opened.engine, f"ours{points}")
+    study = leases.find(opened.engine, f"ours{points}")
     worker = multiprocessing.current_process().name
     done, claims = 0, []
     ready.wait()
     began = now = time.perf_counter()
     while now < began + seconds:
-        lease = ledger.claim(opened.engine, study.id, worker, "cpu", 60)
+        lease = leases.claim(opened.engine, study.id, worker, "cpu", 60)
         claims.append(1000 * (time.perf_counter() - now))
         if lease is None:
             break
-        ledger.finish(opened.engine, lease, RESULT)
+        leases.finish(opened.engine, lease, RESULT)
         done, now = done + 1, time.perf_counter()
     return Dispatched(done, now - began, claims)
 
@@ -109,7 +110,7 @@ def _storage(url: str) -> Any:
 def plan_ours(url: str, points: int) -> None:
     opened = database.open_database(url, Path())
     spec = study_spec(points)
-    ledger.create(opened.engine, f"ours{points}", spec, planning.plan(spec))
+    leases.create(opened.engine, f"ours{points}", spec, planning.plan(spec))
     opened.engine.dispose()
 
 
@@ -209,11 +210,11 @@ def claim_and_finish(server: OwnServer) -> Callable[[str], int]:
         plan_ours(url, 200)
         logged(server, True)
         opened = database.open_database(url, Path())
-        study = ledger.find(opened.engine, "ours200")
+        study = leases.find(opened.engine, "ours200")
         for _ in range(200):
-            lease = ledger.claim(opened.engine, study.id, "w", "cpu", 60)
+            lease = leases.claim(opened.engine, study.id, "w", "cpu", 60)
             assert lease is not None
-            ledger.finish(opened.engine, lease, RESULT)
+            leases.finish(opened.engine, lease, RESULT)
         logged(server, False)
         return 200
 
@@ -226,7 +227,7 @@ def whole_points(server: OwnServer, home: Path, points: int = 20) -> Callable[[s
     def work(url: str) -> int:
         opened = database.open_database(url, Path())
         spec = study_spec(points, EPOCHS)
-        ledger.create(opened.engine, "study", spec, planning.plan(spec))
+        leases.create(opened.engine, "study", spec, planning.plan(spec))
         opened.engine.dispose()
         logged(server, True)
         subprocess.run(

@@ -32,8 +32,8 @@ import psutil  # noqa: E402
 from fault_factory import OwnServer, Worker, own_server  # noqa: E402
 from sqlalchemy import text  # noqa: E402
 
-from weightsearch.store import ledger  # noqa: E402
-from weightsearch.store.database import Database, open_database  # noqa: E402
+from weightsearch.store.connection.database import Database, open_database  # noqa: E402
+from weightsearch.store.ledger import leases  # noqa: E402
 from weightsearch.study import planning
 from weightsearch.study import spec as config  # noqa: E402
 
@@ -41,7 +41,7 @@ LEASE_S = 3.0
 Claim = Callable[[str, int, Barrier, Any], None]
 
 
-def study(opened: Database, name: str, points: int, epoch_s: float = 0.0) -> ledger.Study:
+def study(opened: Database, name: str, points: int, epoch_s: float = 0.0) -> leases.Study:
     spec = config.parse(
         {
             "goal": "faults",
@@ -53,17 +53,17 @@ def study(opened: Database, name: str, points: int, epoch_s: float = 0.0) -> led
         },
         "faults",
     )
-    return ledger.create(opened.engine, name, spec, planning.plan(spec))
+    return leases.create(opened.engine, name, spec, planning.plan(spec))
 
 
 def ours(url: str, rounds: int, ready: Barrier, queue: Any) -> None:
     opened = open_database(url, Path())
     worker = multiprocessing.current_process().name
     for k in range(rounds):
-        found = ledger.find(opened.engine, f"round {k}")
+        found = leases.find(opened.engine, f"round {k}")
         ready.wait()
         number = 0
-        while lease := ledger.claim(opened.engine, found.id, f"{worker} {number}", "cpu", 600):
+        while lease := leases.claim(opened.engine, found.id, f"{worker} {number}", "cpu", 600):
             queue.put((k, lease.number))
             number += 1
     queue.put(None)

@@ -32,10 +32,10 @@ import psutil  # noqa: E402
 from fault_factory import OwnServer, own_server  # noqa: E402
 from sqlalchemy import text  # noqa: E402
 
-from weightsearch.store import control, ledger, reading  # noqa: E402
-from weightsearch.store.database import Database, open_database  # noqa: E402
-from weightsearch.store.listening import Listener  # noqa: E402
-from weightsearch.store.outage import patiently  # noqa: E402
+from weightsearch.store.connection.database import Database, open_database  # noqa: E402
+from weightsearch.store.connection.notifications import Listener  # noqa: E402
+from weightsearch.store.connection.outage import patiently  # noqa: E402
+from weightsearch.store.ledger import leases, queries, study_control  # noqa: E402
 from weightsearch.study import planning
 from weightsearch.study import spec as config  # noqa: E402
 from weightsearch.upkeep import mirroring, renewing  # noqa: E402
@@ -52,19 +52,19 @@ class Seen:
     claimed_at: list[float] = field(default_factory=list)
 
 
-def worker(url: str, study: ledger.Study, name: str, over: Event, seen: Seen) -> None:
+def worker(url: str, study: leases.Study, name: str, over: Event, seen: Seen) -> None:
     """As weightsearch/worker.py, without an objective."""
     opened = open_database(url, Path(), name)
     changes, source = Listener(opened, study.id), random.Random(name)
-    control.sign_on(opened.engine, study, name, "here", os.getpid(), "none")
+    study_control.sign_on(opened.engine, study, name, "here", os.getpid(), "none")
     while not over.is_set():
         began = time.perf_counter()
         lease = patiently(
-            lambda: ledger.claim(opened.engine, study.id, name, "none", LEASE_S), over.is_set
+            lambda: leases.claim(opened.engine, study.id, name, "none", LEASE_S), over.is_set
         )
         seen.claims_ms.append(1000 * (time.perf_counter() - began))
         if lease is None:
-            now = patiently(lambda: control.standing(opened.engine, study.id), over.is_set)
+            now = patiently(lambda: study_control.standing(opened.engine, study.id), over.is_set)
             changes.wait(now.expires_s, over.is_set)
             continue
         changes.close()
@@ -72,8 +72,8 @@ def worker(url: str, study: ledger.Study, name: str, over: Event, seen: Seen) ->
         with renewing(opened, lease, LEASE_S):
             for epoch in (1, 2):
                 over.wait(source.uniform(0.5, 1.5))
-                ledger.report(opened.engine, lease, epoch, {"rmse": 1.0})
-        ledger.finish(opened.engine, lease, RESULT)
+                leases.report(opened.engine, lease, epoch, {"rmse": 1.0})
+        leases.finish(opened.engine, lease, RESULT)
     changes.close()
     opened.engine.dispose()
 
@@ -81,7 +81,7 @@ def worker(url: str, study: ledger.Study, name: str, over: Event, seen: Seen) ->
 def process(url: str, k: int, workers: int, over: Event, queue: Any) -> None:
     logging.disable(logging.WARNING)
     opened = open_database(url, Path(), f"mirror-{k}")
-    study, seen = ledger.find(opened.engine, "study"), Seen()
+    study, seen = leases.find(opened.engine, "study"), Seen()
     threads = [
         threading.Thread(target=worker, args=(url, study, f"w-{k}-{n}", over, seen))
         for n in range(workers)
@@ -142,7 +142,7 @@ def main() -> None:
             },
             "fleet",
         )
-        study = ledger.create(opened.engine, "study", spec, planning.plan(spec))
+        study = leases.create(opened.engine, "study", spec, planning.plan(spec))
         # The last point is held back: it shows how soon an idle fleet starts a new one.
         hold(opened, asked.points, "'leased', worker = 'nobody', lease_until = now() + '1 day'")
         context = multiprocessing.get_context("spawn")
@@ -156,11 +156,11 @@ def main() -> None:
         for one in fleet:
             one.start()
         most = 0
-        while reading.counts(opened.engine, study)["done"] < asked.points:
+        while queries.counts(opened.engine, study)["done"] < asked.points:
             most = max(most, scalar(opened, CONNECTIONS))
             time.sleep(0.5)
         took_s, cpu_s = time.time() - began, server_cpu_s(server) - cpu_before
-        found = reading.verify(opened.engine, study)
+        found = queries.verify(opened.engine, study)
 
         time.sleep(12)  # until all listen
         before, at = scalar(opened, TRANSACTIONS), time.time()
@@ -168,8 +168,8 @@ def main() -> None:
         idle = (scalar(opened, TRANSACTIONS) - before - 1) / (time.time() - at) / asked.workers
         freed = time.time()
         hold(opened, asked.points, "'waiting', worker = NULL, lease_until = NULL")
-        control.set_state(opened.engine, study, "running")  # which tells whoever listens
-        while reading.counts(opened.engine, study)["done"] < asked.points + 1:
+        study_control.set_state(opened.engine, study, "running")  # which tells whoever listens
+        while queries.counts(opened.engine, study)["done"] < asked.points + 1:
             time.sleep(0.2)
         over.set()
         parts = [queue.get() for _ in fleet]

@@ -32,10 +32,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 from fault_factory import OwnServer, Proxy, Worker, own_server, workers  # noqa: E402
 from sqlalchemy import text  # noqa: E402
 
-from weightsearch.store import ledger, reading  # noqa: E402
-from weightsearch.store.database import Database, open_database  # noqa: E402
-from weightsearch.store.ledger import Study  # noqa: E402
-from weightsearch.store.outage import patiently  # noqa: E402
+from weightsearch.store.connection.database import Database, open_database  # noqa: E402
+from weightsearch.store.connection.outage import patiently  # noqa: E402
+from weightsearch.store.ledger import leases, queries  # noqa: E402
+from weightsearch.store.ledger.leases import Study  # noqa: E402
 from weightsearch.study import planning
 from weightsearch.study import spec as config  # noqa: E402
 
@@ -60,7 +60,7 @@ class Run:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def count(self, state: str) -> int:
-        return patiently(lambda: reading.counts(self.database.engine, self.study)[state])
+        return patiently(lambda: queries.counts(self.database.engine, self.study)[state])
 
     def scalar(self, query: str) -> Any:
         def ask() -> Any:
@@ -71,7 +71,7 @@ class Run:
 
     def judge(self, started: list[Worker], outages: int) -> dict[str, Any]:
         exits = [worker.wait(300) for worker in started]
-        found = reading.verify(self.database.engine, self.study)
+        found = queries.verify(self.database.engine, self.study)
         logs = "".join(worker.said() for worker in started)
         return {
             "exits": sum(code != 0 for code in exits),
@@ -103,7 +103,7 @@ def run(server: OwnServer, points: int, epochs: int, epoch_s: float) -> Iterator
     with tempfile.TemporaryDirectory() as home:
         database = open_database(None, Path(home), "benchmark")
         yield Run(
-            server, database, ledger.create(database.engine, "study", spec, planning.plan(spec)),
+            server, database, leases.create(database.engine, "study", spec, planning.plan(spec)),
             Path(home),
         )  # fmt: skip
         database.engine.dispose()
@@ -127,7 +127,7 @@ def restarted(server: OwnServer, phase: str, how: str, outage_s: float) -> dict[
         if phase == "idle":  # all points are somebody else's when the workers come
             names = map("other-{}".format, itertools.count())
             engine, study = this.database.engine, this.study.id
-            while lease := ledger.claim(engine, study, next(names), "cpu", 3600):
+            while lease := leases.claim(engine, study, next(names), "cpu", 3600):
                 held.append(lease)
             until(lambda: this.scalar("SELECT count(*) FROM ws_workers") == 2)
         elif phase == "claim":
@@ -143,7 +143,7 @@ def restarted(server: OwnServer, phase: str, how: str, outage_s: float) -> dict[
                 pass
         for lease in held:
             patiently(
-                lambda lease=lease: ledger.give_back(this.database.engine, lease, "", paused=False)
+                lambda lease=lease: leases.give_back(this.database.engine, lease, "", paused=False)
             )
         found = this.judge(started, outages=int(bool(how)))
         found["wall"] = time.monotonic() - began

@@ -9,8 +9,8 @@ from bottle import Bottle, HTTPError
 from weightsearch import nightly, reporting
 from weightsearch.night_page import SHOWN, document
 from weightsearch.report.page import Link, Section, page
-from weightsearch.store import nights, reading
-from weightsearch.store.database import Database
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import nights, queries
 
 
 def add_to(dashboard: Bottle, database: Database) -> None:
@@ -26,7 +26,7 @@ def add_to(dashboard: Bottle, database: Database) -> None:
         return _contents(database)
 
     def report(study_id: int) -> str:
-        name = reading.named(engine, study_id)
+        name = queries.named(engine, study_id)
         if name is None:
             raise HTTPError(404, "There is no study of that number with a plan.")
         with building:
@@ -55,7 +55,7 @@ def _contents(database: Database) -> str:
             row["verdict"] or "",
             Link("browse", f"/dashboard/studies/{row['number']}"),
         )
-        for row in reading.listed(database.engine)
+        for row in queries.listed(database.engine)
     ]
     judged = [
         (Link(f"{night.sweep} {night.night}", f"/nights/{night.id}"), night.verdict["answer"])

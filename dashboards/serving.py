@@ -30,8 +30,9 @@ from sqlalchemy import inspect
 from dashboards import pages
 from dashboards.front import HOST, LOOPBACK, Access, guarded
 from weightsearch.errors import ConfigError, StorageError, StudyError, WeightsearchError
-from weightsearch.store import connect, ledger, reading
-from weightsearch.store.database import Database
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases, queries
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -96,8 +97,8 @@ def _paths(database: Database, study: str | None) -> tuple[str, str]:
     """Of what to look at: trials, reports."""
     if study is None:
         return "/", "/reports"
-    name = ledger.find(database.engine, study).name
-    known = {row["name"]: row["number"] for row in reading.listed(database.engine)}
+    name = leases.find(database.engine, study).name
+    known = {row["name"]: row["number"] for row in queries.listed(database.engine)}
     if name not in known:
         raise StudyError(
             f"study '{name}' must be in Optuna's tables to be browsed, but no worker has begun with"
@@ -113,7 +114,7 @@ def _storage(database: Database, writable: bool) -> RDBStorage:
     """
     from optuna.storages import RDBStorage
 
-    def looking() -> connect.Connection:
+    def looking() -> connecting.Connection:
         connection = database.connect()
         connection.read_only = True
         return connection
@@ -125,8 +126,8 @@ def _storage(database: Database, writable: bool) -> RDBStorage:
         )
     try:
         return RDBStorage(
-            connect.DRIVER,
-            engine_kwargs=connect.pooled(database.connect if writable else looking)
+            connecting.DRIVER,
+            engine_kwargs=connecting.pooled(database.connect if writable else looking)
             | {"max_overflow": 5},
             skip_table_creation=True,
         )

@@ -23,8 +23,9 @@ from sentinel import (  # noqa: F401  (pytest finds its hooks here)
     pytest_testnodedown,
 )
 
-from weightsearch.store import database, server
-from weightsearch.store.database import Database
+from weightsearch.store.connection import database
+from weightsearch.store.connection.database import Database
+from weightsearch.store.embedded import client
 from weightsearch.study import spec
 from weightsearch.study.spec import StudySpec
 
@@ -44,18 +45,18 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[server.Server]:
+def cluster() -> Iterator[client.Server]:
     """An embedded server for the whole session, with a template that has our tables."""
     # Not in pytest's folder: that is closed to the server's user, if root runs the tests, and the
     # data would come to lie in /var/lib/weightsearch.
     home = Path(tempfile.mkdtemp(prefix="weightsearch-tests-"))
     home.chmod(0o755)
-    found = server.ensure(home)
+    found = client.ensure(home)
     with _admin(found) as connection:
         connection.execute("CREATE DATABASE ws_template")
     database.open_database(_url(found, "ws_template"), home).engine.dispose()
     yield found
-    server.release(home)
+    client.release(home)
     with (home / "postgres" / "supervisor.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the server has ended
     sentinel.look_through(home)
@@ -63,7 +64,7 @@ def cluster() -> Iterator[server.Server]:
 
 
 @pytest.fixture
-def storage(cluster: server.Server, request: pytest.FixtureRequest) -> Iterator[str]:
+def storage(cluster: client.Server, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a fresh database with our tables in it."""
     name = f"t{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**9}"
     with _admin(cluster) as connection:
@@ -81,7 +82,7 @@ def opened(storage: str, tmp_path: Path) -> Iterator[Database]:
     found.engine.dispose()
 
 
-def _admin(found: server.Server) -> psycopg.Connection[Any]:
+def _admin(found: client.Server) -> psycopg.Connection[Any]:
     return psycopg.connect(
         host=found.host,
         port=found.port,
@@ -92,7 +93,7 @@ def _admin(found: server.Server) -> psycopg.Connection[Any]:
     )
 
 
-def _url(found: server.Server, name: str) -> str:
+def _url(found: client.Server, name: str) -> str:
     return f"postgresql://{found.user}:{found.password}@/{name}?host={found.host}&port={found.port}"
 
 

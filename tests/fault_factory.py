@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 import sentinel
 
-from weightsearch.store import binaries, folders, postgres
+from weightsearch.store.embedded import postgres_process, postgres_programs, server_folders
 
 PATIENCE_S = 60  # a test that waits longer has failed
 SUPERUSER = "postgres"
@@ -39,8 +39,8 @@ class OwnServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.data, self.sockets = folder, folder / "data", folder / "run"
-        self.log, self.account = folder / "log", folders.account()
-        self.programs = binaries.find(self.data, self.account)
+        self.log, self.account = folder / "log", server_folders.account()
+        self.programs = postgres_programs.find(self.data, self.account)
         self.password = secrets.token_urlsafe(12)
         self.port = _free_port()
         self.settings: dict[str, Any] = {"max_connections": 60}
@@ -79,7 +79,7 @@ class OwnServer:
                 stdout=log,
                 stderr=log,
                 check=True,
-                **binaries.run_as(self.account),
+                **postgres_programs.run_as(self.account),
             )
 
     def _certify(self) -> None:
@@ -106,13 +106,13 @@ class OwnServer:
         }
         command = [str(self.programs / "postgres"), "-D", str(self.data)]
         command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        arguments = binaries.run_as(self.account)
-        arguments["preexec_fn"] = postgres._die_too(signal.SIGQUIT)
+        arguments = postgres_programs.run_as(self.account)
+        arguments["preexec_fn"] = postgres_process._die_too(signal.SIGQUIT)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, process_group=0, **arguments
             )
-        postgres.await_ready(self.process, self.data, postgres.Log(self.log, 0))
+        postgres_process.await_ready(self.process, self.data, postgres_process.Log(self.log, 0))
 
     def stop(self, how: str = "fast") -> None:
         """`fast` tells its clients; `immediate` is a crash."""

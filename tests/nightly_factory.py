@@ -11,9 +11,9 @@ from typing import Any
 
 from weightsearch.errors import NonFiniteLoss
 from weightsearch.launch.local import Command
-from weightsearch.store import ledger
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import Lease, Study
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases
+from weightsearch.store.ledger.leases import Lease, Study
 from weightsearch.study import objective
 
 OURS = '''
@@ -102,8 +102,8 @@ def here(database: Database, before: Callable[[], None] = lambda: None) -> Any:
         command: Command, devices: Sequence[str], patience_s: float
     ) -> Iterator[Callable[[int], bool]]:
         before()
-        study = ledger.find(database.engine, command.study)
-        while lease := ledger.claim(database.engine, study.id, "here", "cpu", 60):
+        study = leases.find(database.engine, command.study)
+        while lease := leases.claim(database.engine, study.id, "here", "cpu", 60):
             _do(database, study, lease)
         yield lambda finished: False
 
@@ -120,10 +120,10 @@ def _do(database: Database, study: Study, lease: Lease) -> None:
     except NonFiniteLoss:
         result["outcome"] = "diverged"
     except RuntimeError as error:
-        ledger.fail(database.engine, lease, str(error))
+        leases.fail(database.engine, lease, str(error))
         return
     else:
         summary = objective.summarise(last)
         result |= {"metrics": summary.metrics, "samples": summary.samples}
         result |= {"groups": summary.groups}
-    assert ledger.finish(database.engine, lease, result, result["outcome"])
+    assert leases.finish(database.engine, lease, result, result["outcome"])

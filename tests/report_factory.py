@@ -9,7 +9,7 @@ from typing import Any
 from conftest import make_spec
 
 from weightsearch.report.records import Attempt, Records
-from weightsearch.store.reading import Done
+from weightsearch.store.ledger.queries import Done
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from weightsearch.store import folders
+from weightsearch.store.embedded import server_folders
 
 EVERY_S = 0.2
 
@@ -174,4 +174,4 @@ def _processes() -> Iterator[str]:
 def _servers_elsewhere(base: Path) -> Iterator[Path]:
     """Folders of embedded servers whose homes are closed to the server's user, when root tests."""
     for pointer in base.rglob("postgres.folder"):
-        yield folders.SHARED / pointer.read_text().strip()
+        yield server_folders.SHARED / pointer.read_text().strip()

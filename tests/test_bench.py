@@ -18,8 +18,8 @@ from weightsearch import show_model, using
 from weightsearch.depth import bench, energy
 from weightsearch.depth.bench import MODES, Cost
 from weightsearch.errors import ConfigError, StudyError
-from weightsearch.store import ledger
-from weightsearch.store.database import Database
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases
 from weightsearch.study import planning
 from weightsearch.study.spec import ModelSpec
 from weightsearch.using import How
@@ -156,15 +156,15 @@ def test_a_study_has_its_best_points_beside_their_latency(
         model={"encoder": ["test_resnet", "test_efficientnet"]},
         loss={"weights": {"grid": "simplex", "steps": 1}},
     )
-    study = ledger.create(opened.engine, "tiny", spec, planning.plan(spec))
+    study = leases.create(opened.engine, "tiny", spec, planning.plan(spec))
     numbers = {}
     for k in range(6):
-        lease = ledger.claim(opened.engine, study.id, f"w{k}", "cpu", 60)
+        lease = leases.claim(opened.engine, study.id, f"w{k}", "cpu", 60)
         assert lease is not None
         numbers[lease.number] = lease.point.params["encoder"]
         slow = numbers[lease.number] == "test_resnet"
         rmse = 1.0 + lease.number / 100 + slow
-        ledger.finish(opened.engine, lease, {
+        leases.finish(opened.engine, lease, {
             "outcome": "done", "metrics": {"rmse": rmse}, "samples": {"rmse": [rmse, rmse + 0.1]},
             "groups": ["a", "b"], "images": 2, "epoch": 1, "seconds": 1.0, "device": "cpu",
         })  # fmt: skip
@@ -191,7 +191,7 @@ def test_a_study_has_its_best_points_beside_their_latency(
     shown = capsys.readouterr().out
     assert "the best point of each, one seed" in shown
     own = make_spec()
-    ledger.create(opened.engine, "own", own, planning.plan(own))
+    leases.create(opened.engine, "own", own, planning.plan(own))
     with pytest.raises(StudyError, match=r"must have \[data\] and \[model\] tables"):
         using.front(opened.engine, "own", How([], "cpu", 5, [], [], True))
 

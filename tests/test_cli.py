@@ -11,8 +11,8 @@ from conftest import Cli
 from data_factories import Csv, Labeled
 from PIL import Image
 
-from weightsearch.store import ledger
-from weightsearch.store.database import Database
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases
 from weightsearch.study import planning
 from weightsearch.study import spec as config
 
@@ -203,8 +203,8 @@ def test_other_data_than_the_study_was_begun_on_is_refused(
     cli: Cli, study: Path, storage: str, opened: Database
 ) -> None:
     spec = config.load(study)
-    made = ledger.create(opened.engine, "tiny", spec, planning.plan(spec))
-    ledger.record_data(opened.engine, made, "0" * 64)
+    made = leases.create(opened.engine, "tiny", spec, planning.plan(spec))
+    leases.record_data(opened.engine, made, "0" * 64)
     refused = cli("worker", "tiny", "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
     assert refused.returncode == 1
     assert "was begun on data with digest 000000000000, but" in refused.stderr.splitlines()[-1]

@@ -19,11 +19,11 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
 from weightsearch.errors import ConfigError, StorageError
-from weightsearch.store import connect, outage
-from weightsearch.store.connect import Connection
-from weightsearch.store.database import Database, _warn, caution, open_database, reach
-from weightsearch.store.outage import patiently
-from weightsearch.store.schema import meta
+from weightsearch.store.connection import connecting, outage
+from weightsearch.store.connection.connecting import Connection
+from weightsearch.store.connection.database import Database, _warn, caution, open_database, reach
+from weightsearch.store.connection.outage import patiently
+from weightsearch.store.tables.schema import meta
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +114,11 @@ def test_maintenance_may_take_longer_than_the_rest(
     server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = opened(server.url("ws"))
-    monkeypatch.setattr(connect, "SILENCE_S", 0.3)
+    monkeypatch.setattr(connecting, "SILENCE_S", 0.3)
     monkeypatch.setattr(Connection, "silence_s", 0.3)
-    with connect.unhurried(database.engine) as connection:
+    with connecting.unhurried(database.engine) as connection:
         connection.execute(text("SELECT pg_sleep(0.6)"))
-        for name in connect.SETTINGS:
+        for name in connecting.SETTINGS:
             assert connection.execute(text(f"SHOW {name}")).scalar_one() == "10min"
     with (
         pytest.raises(OperationalError, match="no answer"),
@@ -132,7 +132,7 @@ def test_maintenance_may_take_longer_than_the_rest(
 
 def test_the_server_is_told_who_is_there_and_when_to_give_up(server: OwnServer) -> None:
     database = opened(server.url("ws", options="-c%20work_mem=5MB"))
-    settings = connect.SETTINGS | {"work_mem": "5MB"}
+    settings = connecting.SETTINGS | {"work_mem": "5MB"}
     with database.engine.connect() as connection:
         found = {s: connection.execute(text(f"SHOW {s}")).scalar_one() for s in settings}
         name = connection.execute(text("SHOW application_name")).scalar_one()
@@ -158,7 +158,7 @@ def test_an_idle_program_keeps_one_connection(server: OwnServer) -> None:
 
 def test_optuna_gets_its_connections_from_the_same_place(server: OwnServer) -> None:
     database = opened(server.url("ws"))
-    storage = RDBStorage(connect.DRIVER, engine_kwargs=connect.pooled(database.connect))
+    storage = RDBStorage(connecting.DRIVER, engine_kwargs=connecting.pooled(database.connect))
     assert storage.get_all_studies() == []
     with storage.engine.connect() as connection:
         assert isinstance(connection.connection.driver_connection, Connection)

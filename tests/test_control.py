@@ -12,27 +12,27 @@ from fault_factory import PATIENCE_S, wait_until, workers
 from sqlalchemy import text
 
 from weightsearch.errors import ConfigError
-from weightsearch.store import control, ledger, reading
-from weightsearch.store.database import Database
-from weightsearch.store.listening import Listener
-from weightsearch.store.schema import PAUSED, RUNNING, STOPPED
+from weightsearch.store.connection.database import Database
+from weightsearch.store.connection.notifications import Listener
+from weightsearch.store.ledger import leases, queries, study_control
+from weightsearch.store.tables.schema import PAUSED, RUNNING, STOPPED
 from weightsearch.study import budget, planning
 from weightsearch.study.budget import Budget
 
 RESULT = {"outcome": "done", "metrics": {"rmse": 0.5}, "samples": {}, "groups": [], "images": 1}
 
 
-def create(opened: Database, trials: int = 6, **tables: object) -> ledger.Study:
+def create(opened: Database, trials: int = 6, **tables: object) -> leases.Study:
     spec = make_spec(sampler={"kind": "grid", "trials": trials}, **tables)
-    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
+    return leases.create(opened.engine, "study", spec, planning.plan(spec))
 
 
-def count(opened: Database, study: ledger.Study, state: str) -> int:
-    return reading.counts(opened.engine, study)[state]
+def count(opened: Database, study: leases.Study, state: str) -> int:
+    return queries.counts(opened.engine, study)[state]
 
 
-def claim(opened: Database, study: ledger.Study, worker: str) -> ledger.Lease | None:
-    return ledger.claim(opened.engine, study.id, worker, "cpu", 60)
+def claim(opened: Database, study: leases.Study, worker: str) -> leases.Lease | None:
+    return leases.claim(opened.engine, study.id, worker, "cpu", 60)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_paused_studys_points_are_given_back_and_go_on_where_they_were(
         assert worker.poll() is None
         assert "goes on" in ran("resume", "study")
         assert worker.wait(PATIENCE_S) == 0
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert found["ok"]
     assert found["starts"] == found["points"] + found["given_back"]
 
@@ -75,7 +75,7 @@ def test_a_stopped_studys_workers_leave_and_another_goes_on(
         wait_until(lambda: count(opened, study, "leased") == 2)
         ran("stop", "study", "--why", "enough")
         assert [worker.wait(PATIENCE_S) for worker in started] == [0, 0]
-    counts = reading.counts(opened.engine, study)
+    counts = queries.counts(opened.engine, study)
     assert (counts["leased"], counts["failed"]) == (0, 0)
     assert "stopped (enough)" in ran("status", "study")
 
@@ -84,7 +84,7 @@ def test_a_launch_of_a_stopped_study_goes_on_with_it(
     opened: Database, tmp_path: Path, ran: Callable[..., str]
 ) -> None:
     study = create(opened)
-    control.set_state(opened.engine, study, STOPPED, "enough")
+    study_control.set_state(opened.engine, study, STOPPED, "enough")
     file = tmp_path / "study.toml"
     file.write_text(
         'goal = "test"\n[objective]\nrun = "weightsearch.study.trivial_objective:run"\n'
@@ -93,7 +93,7 @@ def test_a_launch_of_a_stopped_study_goes_on_with_it(
     )
     launched = ran("launch", file, "--name", "study", "--device", "cpu", "--no-promote", "--json")
     assert json.loads(launched)["points"]["done"] == 6
-    assert ledger.find(opened.engine, "study").state == RUNNING
+    assert leases.find(opened.engine, "study").state == RUNNING
 
 
 def test_failed_points_are_tried_again_with_all_their_attempts(
@@ -102,7 +102,7 @@ def test_failed_points_are_tried_again_with_all_their_attempts(
     study = create(opened)
     lease = claim(opened, study, "w")
     assert lease is not None
-    ledger.fail(opened.engine, lease, "no such kernel")
+    leases.fail(opened.engine, lease, "no such kernel")
     assert "point 0 attempt 1 failed" in ran("failures")
     assert "no such kernel (now failed)" in ran("failures")
     assert json.loads(ran("failures", "--json"))["failed"][0]["reason"] == "no such kernel"
@@ -110,8 +110,8 @@ def test_failed_points_are_tried_again_with_all_their_attempts(
     again = claim(opened, study, "w")
     assert again is not None
     assert (again.number, again.attempt) == (0, 2)
-    assert ledger.finish(opened.engine, again, RESULT)
-    assert reading.failed(opened.engine, study) == []
+    assert leases.finish(opened.engine, again, RESULT)
+    assert queries.failed(opened.engine, study) == []
 
 
 def test_retry_must_be_told_what(cli: Cli, storage: str, opened: Database) -> None:
@@ -126,7 +126,7 @@ def test_workers_are_listed_with_the_point_in_hand(
 ) -> None:
     study = create(opened)
     assert "no worker is at study study" in ran("workers")
-    control.sign_on(opened.engine, study, "w1", "here", 7, "cuda:0")
+    study_control.sign_on(opened.engine, study, "w1", "here", 7, "cuda:0")
     claim(opened, study, "w1")
     assert "worker w1 on cuda:0: at point 0" in ran("workers")
     (listed,) = json.loads(ran("workers", "--json"))["workers"]
@@ -147,15 +147,15 @@ def test_a_watched_status_ends_with_the_study(
 
 def test_a_signed_off_workers_points_are_free_at_once_and_count_as_lost(opened: Database) -> None:
     study = create(opened)
-    control.sign_on(opened.engine, study, "dead", "here", 7, "cpu")
+    study_control.sign_on(opened.engine, study, "dead", "here", 7, "cpu")
     held = claim(opened, study, "dead")
     assert held is not None
-    assert control.sign_off(opened.engine, "dead", "its process died") == 1
-    taken = ledger.claim(opened.engine, study.id, "other", "cpu", 0.1)
+    assert study_control.sign_off(opened.engine, "dead", "its process died") == 1
+    taken = leases.claim(opened.engine, study.id, "other", "cpu", 0.1)
     assert taken is not None
     assert (taken.number, taken.attempt) == (held.number, 2)
-    assert not ledger.finish(opened.engine, held, RESULT)
-    (trouble,) = reading.troubles(opened.engine, study)
+    assert not leases.finish(opened.engine, held, RESULT)
+    (trouble,) = queries.troubles(opened.engine, study)
     assert (trouble["outcome"], trouble["reason"]) == ("lost", "its process died")
 
 
@@ -164,22 +164,22 @@ def test_a_signed_off_workers_points_are_free_at_once_and_count_as_lost(opened: 
 
 def test_a_budget_of_points_holds_across_workers(opened: Database) -> None:
     study = create(opened)
-    control.set_budget(opened.engine, study, Budget(points=3))
+    study_control.set_budget(opened.engine, study, Budget(points=3))
     taken = [claim(opened, study, f"w{k}") for k in range(5)]
     assert [lease.number if lease else None for lease in taken] == [0, 1, 2, None, None]
     for lease in taken[:2]:
         assert lease is not None
-        ledger.finish(opened.engine, lease, RESULT)
+        leases.finish(opened.engine, lease, RESULT)
     assert claim(opened, study, "w9") is None
-    assert control.standing(opened.engine, study.id).left  # the third may yet be given up
+    assert study_control.standing(opened.engine, study.id).left  # the third may yet be given up
     assert taken[2] is not None
-    ledger.give_back(opened.engine, taken[2], "asked", paused=True)
+    leases.give_back(opened.engine, taken[2], "asked", paused=True)
     again = claim(opened, study, "w9")
     assert again is not None
     assert again.number == 2  # one that was begun is within the budget
-    ledger.finish(opened.engine, again, RESULT)
-    assert not control.standing(opened.engine, study.id).left
-    control.set_budget(opened.engine, study, None)
+    leases.finish(opened.engine, again, RESULT)
+    assert not study_control.standing(opened.engine, study.id).left
+    study_control.set_budget(opened.engine, study, None)
     assert claim(opened, study, "w9") is not None
 
 
@@ -188,10 +188,10 @@ def test_device_time_is_charged_when_a_point_is_claimed(opened: Database) -> Non
     for k in range(2):
         lease = claim(opened, study, f"w{k}")
         assert lease is not None
-        ledger.finish(opened.engine, lease, RESULT)
+        leases.finish(opened.engine, lease, RESULT)
     with opened.engine.begin() as connection:
         connection.execute(text("UPDATE ws_attempts SET seconds = 100"))
-    control.set_budget(opened.engine, study, Budget(device_seconds=350))
+    study_control.set_budget(opened.engine, study, Budget(device_seconds=350))
     # 200 s are spent, each claim is charged with the mean of 100: one more fits, two do not.
     assert claim(opened, study, "w8") is not None
     assert claim(opened, study, "w9") is None
@@ -199,12 +199,12 @@ def test_device_time_is_charged_when_a_point_is_claimed(opened: Database) -> Non
 
 def test_after_the_deadline_nothing_is_claimed(opened: Database) -> None:
     study = create(opened)
-    control.set_budget(opened.engine, study, Budget(seconds=3600))
+    study_control.set_budget(opened.engine, study, Budget(seconds=3600))
     assert claim(opened, study, "w1") is not None
     with opened.engine.begin() as connection:
         connection.execute(text("UPDATE ws_studies SET deadline = now() - interval '1 second'"))
     assert claim(opened, study, "w2") is None
-    assert control.standing(opened.engine, study.id).left  # w1 is still at it
+    assert study_control.standing(opened.engine, study.id).left  # w1 is still at it
 
 
 def test_a_launch_with_a_budget_reports_partial_coverage_and_promotes(
@@ -255,10 +255,10 @@ def test_what_is_no_budget_is_one_line(part: str) -> None:
 
 def test_who_waits_hears_of_a_change_at_once(opened: Database) -> None:
     study = create(opened)
-    control.set_state(opened.engine, study, PAUSED)
+    study_control.set_state(opened.engine, study, PAUSED)
     listener = Listener(opened, study.id)
     listener.wait(None, lambda: False)  # listens from now on
-    control.set_state(opened.engine, study, RUNNING)
+    study_control.set_state(opened.engine, study, RUNNING)
     asked: list[bool] = []
     listener.wait(None, lambda: bool(asked.append(True)))
     assert len(asked) <= 2  # it did not look for as long as a poll takes
@@ -273,12 +273,12 @@ def test_an_idle_worker_takes_a_point_that_is_given_back(
     assert held is not None
     with workers(1, "study", storage, tmp_path / "home") as (worker,):
         wait_until(lambda: listens(opened, study))
-        ledger.give_back(opened.engine, held, "asked", paused=False)
+        leases.give_back(opened.engine, held, "asked", paused=False)
         assert worker.wait(PATIENCE_S) == 0
-    assert reading.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study)["ok"]
 
 
-def listens(opened: Database, study: ledger.Study) -> bool:
+def listens(opened: Database, study: leases.Study) -> bool:
     with opened.engine.connect() as connection:
         return bool(
             connection.execute(

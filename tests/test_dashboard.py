@@ -29,9 +29,11 @@ from test_front import fill, what_a_write_says, writes
 
 from dashboards import serving
 from weightsearch.errors import ConfigError, WeightsearchError
-from weightsearch.store import connect, ledger, migration
-from weightsearch.store.database import Database, open_database
-from weightsearch.store.mirror import Mirror
+from weightsearch.store.administration import migration
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import Database, open_database
+from weightsearch.store.ledger import leases
+from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.study import planning
 
 
@@ -91,7 +93,7 @@ def dashboard(storage: str, folder: Path, *options: str, **environment: str) -> 
 def make_study(database: Database) -> tuple[int, int]:
     """A study with a finished and a running trial; their ids: of the study, of the running one."""
     migration.prepare_optuna(database)
-    storage = RDBStorage(connect.DRIVER, engine_kwargs=connect.pooled(database.connect))
+    storage = RDBStorage(connecting.DRIVER, engine_kwargs=connecting.pooled(database.connect))
     study = optuna.create_study(study_name="shown", storage=storage)
     study.add_trial(optuna.create_trial(value=0.5))
     study.ask()
@@ -131,13 +133,13 @@ def viewer(opened: Database, storage: str) -> Iterator[str]:
 
 def test_it_shows_what_the_ledger_holds(storage: str, opened: Database, tmp_path: Path) -> None:
     spec = make_spec()
-    study = ledger.create(opened.engine, "shown", spec, planning.plan(spec))
-    lease = ledger.claim(opened.engine, study.id, "w", "cpu", 60)
+    study = leases.create(opened.engine, "shown", spec, planning.plan(spec))
+    lease = leases.claim(opened.engine, study.id, "w", "cpu", 60)
     assert lease is not None
     result = {
         "outcome": "done", "metrics": {"rmse": 0.5}, "samples": {}, "groups": [], "images": 1
     }  # fmt: skip
-    ledger.finish(opened.engine, lease, result)
+    leases.finish(opened.engine, lease, result)
     mirror = Mirror(opened, study)
     mirror.sync()
     with dashboard(storage, tmp_path) as shown:

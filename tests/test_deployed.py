@@ -29,7 +29,7 @@ from conftest import ROOT
 from deploy_factory import Yaml, command, image_environment, service_environment, services
 from fault_factory import PATIENCE_S, OwnServer, wait_until
 
-from weightsearch.store import binaries, postgres
+from weightsearch.store.embedded import postgres_process, postgres_programs
 
 UID = 10001
 STUDY = """
@@ -116,7 +116,7 @@ class Database(OwnServer):
         name = self.service["environment"]["POSTGRES_DB"]
         with self.admin() as admin:
             admin.execute(f"CREATE DATABASE {name}")
-        arguments = binaries.run_as(self.account)
+        arguments = postgres_programs.run_as(self.account)
         arguments["env"] = arguments["env"] | {"PGPASSWORD": self.password}
         ran = subprocess.run(
             [program("psql", self), "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "--host", self.sockets,
@@ -133,16 +133,16 @@ class Database(OwnServer):
         words = [*self.service["entrypoint"], *self.service["command"]]
         words = [*map(self.place, words), "-D", str(self.data), "-h", "127.0.0.1"]
         words += ["-p", str(self.port), "-k", str(self.sockets), "-F"]
-        arguments = binaries.run_as(self.account)
+        arguments = postgres_programs.run_as(self.account)
         arguments["env"]["PATH"] = os.pathsep.join(
             [str(self.folder), str(self.programs), os.defpath]
         )
-        arguments["preexec_fn"] = postgres._die_too(signal.SIGQUIT)
+        arguments["preexec_fn"] = postgres_process._die_too(signal.SIGQUIT)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 words, stdout=log, stderr=log, process_group=0, **arguments
             )
-        postgres.await_ready(self.process, self.data, postgres.Log(self.log, 0))
+        postgres_process.await_ready(self.process, self.data, postgres_process.Log(self.log, 0))
 
 
 def program(name: str, server: OwnServer) -> str:

@@ -21,10 +21,11 @@ from fault_factory import PATIENCE_S, Worker, workers
 from sqlalchemy import func, select
 
 from weightsearch import failures
-from weightsearch.store import connect, control, ledger, reading
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import PROMOTION, Study
-from weightsearch.store.schema import attempts, points
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases, queries, study_control
+from weightsearch.store.ledger.leases import PROMOTION, Study
+from weightsearch.store.tables.schema import attempts, points
 from weightsearch.study import planning
 
 SLOW = """
@@ -44,7 +45,7 @@ def home(tmp_path: Path) -> Path:
 
 def create(opened: Database, points: int = 3, **tables: Any) -> Study:
     spec = make_spec(sampler={"kind": "grid", "trials": points}, **tables)
-    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
+    return leases.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 def own_objective(home: Path, code: str) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def test_a_worker_that_dies_anywhere_costs_at_most_its_attempt(
     study = create(opened, **own_objective(home, SLOW))
     dies_at(place, storage, home, monkeypatch)
     finish(storage, home)
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert found["ok"]
     assert found["starts"] == 3 + found["lost"] <= 4
     trained = (home / "trained").read_text().count("\n")
@@ -107,7 +108,7 @@ def test_a_worker_that_dies_anywhere_costs_at_most_its_attempt(
 
 def shown(opened: Database) -> int:
     storage = optuna.storages.RDBStorage(
-        connect.DRIVER, engine_kwargs=connect.pooled(opened.connect), skip_table_creation=True
+        connecting.DRIVER, engine_kwargs=connecting.pooled(opened.connect), skip_table_creation=True
     )
     trials = optuna.load_study(study_name="study", storage=storage).trials
     storage.remove_session()
@@ -133,7 +134,7 @@ def test_a_zombies_spooled_result_is_dropped_with_a_word(
     assert "came too late and was dropped" in finish(storage, home)
     with opened.engine.connect() as connection:
         assert connection.execute(select(points)).all() == before
-    assert reading.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study)["ok"]
 
 
 def test_a_worker_clock_that_is_wrong_changes_nothing(  # F13
@@ -152,7 +153,7 @@ def test_a_worker_clock_that_is_wrong_changes_nothing(  # F13
         monkeypatch.undo()
         monkeypatch.setenv("WEIGHTSEARCH_HOME", str(home))
     assert [worker.wait(PATIENCE_S) for worker in started] == [0, 0]
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert (found["ok"], found["starts"]) == (True, 6)
 
 
@@ -207,7 +208,7 @@ def test_failures_are_told_apart(
     assert (row.state, len(begun)) == (state, starts)
     assert reason is None or reason in row.reason
     if code == 0:
-        assert reading.counts(opened.engine, study)["done"] == 10 - (state == "failed")
+        assert queries.counts(opened.engine, study)["done"] == 10 - (state == "failed")
     else:
         assert begun[0].outcome == "failed"
         expected = "CUDA error" if "CUDA" in body else "an epoch took longer than 1.5 s"
@@ -294,10 +295,10 @@ def test_two_launches_at_once_do_the_work_once(  # F11
         assert launch.returncode == 0, said
         answers.append(json.loads(out))
     assert answers[0]["promoted"]["point"] == answers[1]["promoted"]["point"]
-    study = ledger.find(opened.engine, "toy-grid")
-    found = reading.verify(opened.engine, study)
+    study = leases.find(opened.engine, "toy-grid")
+    found = queries.verify(opened.engine, study)
     assert (found["ok"], found["points"], found["starts"]) == (True, 6, 6)
-    assert reading.counts(opened.engine, study, PROMOTION)["done"] == 4
+    assert queries.counts(opened.engine, study, PROMOTION)["done"] == 4
 
 
 def test_a_launcher_that_dies_at_any_step_is_continued_and_promotes_once(  # F12
@@ -311,8 +312,8 @@ def test_a_launcher_that_dies_at_any_step_is_continued_and_promotes_once(  # F12
         assert died.stdout == ""
     ended = cli(*command, WEIGHTSEARCH_STORAGE=storage)
     assert ended.returncode == 0, ended.stderr
-    study = ledger.find(opened.engine, "toy-grid")
-    found = reading.verify(opened.engine, study)
+    study = leases.find(opened.engine, "toy-grid")
+    found = queries.verify(opened.engine, study)
     assert (found["ok"], found["starts"]) == (True, 6)
     with opened.engine.connect() as connection:
         runs = connection.execute(
@@ -329,11 +330,11 @@ def test_a_replaced_worker_takes_over_at_once(
 ) -> None:
     """Who knows that a worker's process is gone need not wait for its lease to run out."""
     study = create(opened)
-    control.sign_on(opened.engine, study, "dead", "here", 7, "cpu")
-    assert ledger.claim(opened.engine, study.id, "dead", "cpu", 3600) is not None
+    study_control.sign_on(opened.engine, study, "dead", "here", 7, "cpu")
+    assert leases.claim(opened.engine, study.id, "dead", "cpu", 3600) is not None
     monkeypatch.setenv("WEIGHTSEARCH_REPLACES", "dead")
     finish(storage, home)
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert (found["ok"], found["starts"], found["lost"]) == (True, 4, 1)
 
 
@@ -346,7 +347,7 @@ def test_a_replaced_workers_result_on_disk_is_not_lost(
     monkeypatch.delenv("WEIGHTSEARCH_WORKER")
     monkeypatch.setenv("WEIGHTSEARCH_REPLACES", f"{platform.node()}-{dead}-dead")
     finish(storage, home)
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert (found["ok"], found["starts"], found["lost"]) == (True, 1, 0)
     assert (home / "trained").read_text().count("\n") == 1
 
@@ -357,5 +358,5 @@ def test_a_replaced_workers_result_on_disk_is_not_lost(
 def test_two_workers_never_get_one_point(opened: Database, storage: str, home: Path) -> None:
     study = create(opened, points=24, loss={"weights": {"grid": "simplex", "steps": 12}})
     finish(storage, home, number=3)
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert (found["ok"], found["starts"]) == (True, 24)

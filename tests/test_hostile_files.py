@@ -34,8 +34,8 @@ from test_predict import save_network
 
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
-from weightsearch.store import ledger, reading
-from weightsearch.store.database import Database
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases, queries
 from weightsearch.study import planning
 
 SHAPE = (6, 32, 24)
@@ -646,7 +646,7 @@ def test_a_worker_gives_its_point_back_and_says_what_is_wrong_with_the_data(
     csv = Csv(tmp_path / "nyu_data").write()
     csv.save(csv.train[0][0], np.zeros((24, 32), np.uint8))
     spec = depth_spec(data={"source": "nyu_csv", "options": {}, "size": [32, 32]})
-    study = ledger.create(opened.engine, "hostile", spec, planning.plan(spec))
+    study = leases.create(opened.engine, "hostile", spec, planning.plan(spec))
     said = cli(
         *("worker", "hostile", "--device", "cpu", "--data", csv.root), WEIGHTSEARCH_STORAGE=storage
     )
@@ -654,7 +654,7 @@ def test_a_worker_gives_its_point_back_and_says_what_is_wrong_with_the_data(
     (line,) = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
     assert "0000.jpg: must be 8-bit RGB" in line
     assert said.stderr.splitlines()[-1] == line
-    counts = reading.counts(opened.engine, study)
+    counts = queries.counts(opened.engine, study)
     assert (counts["waiting"], counts["failed"], counts["leased"]) == (counts["total"], 0, 0)
     assert not list((tmp_path / "home").glob("packs/*"))
 

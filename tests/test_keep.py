@@ -25,11 +25,14 @@ from weightsearch import worker as service
 from weightsearch.data.packs import building
 from weightsearch.errors import StorageError, StudyError
 from weightsearch.report import publish
-from weightsearch.store import connect, deleting, ledger, migration, reading, referred, spool
-from weightsearch.store.database import Database, open_database
-from weightsearch.store.ledger import PROMOTION, SEARCH, Study
-from weightsearch.store.mirror import Mirror, _optuna_studies
-from weightsearch.store.schema import metadata, points
+from weightsearch.store import study_removal
+from weightsearch.store.administration import migration
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import Database, open_database
+from weightsearch.store.ledger import leases, queries, references, result_spool
+from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Study
+from weightsearch.store.optuna_mirror import Mirror, _optuna_studies
+from weightsearch.store.tables.schema import metadata, points
 from weightsearch.study import planning
 
 DAY_S = 86400.0
@@ -38,7 +41,7 @@ ROOMS = {"frames": 4, "test_frames": 1, "frames_per_room": 2, "height": 48, "wid
 
 def create(database: Database, name: str = "study", **tables: Any) -> Study:
     spec = make_spec(**tables)
-    return ledger.create(database.engine, name, spec, planning.plan(spec))
+    return leases.create(database.engine, name, spec, planning.plan(spec))
 
 
 def run(database: Database, study: Study, home: Path) -> None:
@@ -67,7 +70,7 @@ def aged(path: Path, age_s: float = DAY_S) -> None:
 
 def rows(database: Database) -> dict[str, int]:
     """How many rows each table has, ours and Optuna's."""
-    tables = [*metadata.sorted_tables, *deleting.OPTUNA.values()]
+    tables = [*metadata.sorted_tables, *study_removal.OPTUNA.values()]
     with database.engine.connect() as connection:
         return {
             table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -98,9 +101,9 @@ def test_delete_leaves_not_a_row_of_the_study_and_all_of_the_other(
     run(opened, second, tmp_path)
     show(opened, second)
     assert rows(opened)["trials"] == 2 * before["trials"] > 0
-    assert deleting.delete_study(opened.engine, second).trials == before["trials"]
+    assert study_removal.delete_study(opened.engine, second).trials == before["trials"]
     assert rows(opened) == before
-    assert reading.verify(opened.engine, first)["ok"]
+    assert queries.verify(opened.engine, first)["ok"]
 
 
 def test_delete_removes_the_files_of_the_study_and_no_other(
@@ -111,9 +114,11 @@ def test_delete_removes_the_files_of_the_study_and_no_other(
     mine = [write(home / kind / "study" / "a" / "file") for kind in ("checkpoints", "logs")]
     others = [write(home / kind / "study-2" / "a" / "file") for kind in ("checkpoints", "logs")]
     for owner, files in ((study, mine), (other, others)):
-        lease = ledger.claim(opened.engine, owner.id, "w", "cpu", 0.0)
+        lease = leases.claim(opened.engine, owner.id, "w", "cpu", 0.0)
         assert lease is not None
-        files.append(spool.write(spool.folder(opened.engine, home), lease, {}, "done"))
+        files.append(
+            result_spool.write(result_spool.folder(opened.engine, home), lease, {}, "done")
+        )
     size = sum(path.stat().st_size for path in mine)
     found = keep.going(home, opened, study)
     assert (found["bytes"], found["undelivered"]) == (size, 1)
@@ -140,10 +145,10 @@ def test_a_study_with_held_points_is_deleted_by_force_only_and_its_worker_leaves
     study = create(opened, params={"epoch_s": 0.3}, train={"epochs": 3})
     migration.prepare_optuna(opened)  # its tables, which `rows` counts too
     with workers(1, "study", storage, tmp_path / "home") as (worker,):
-        wait_until(lambda: reading.counts(opened.engine, study)["leased"] == 1)
+        wait_until(lambda: queries.counts(opened.engine, study)["leased"] == 1)
         with pytest.raises(StudyError, match=r"1 of its points are held by workers .*--force"):
             keep.delete(tmp_path / "home", opened, study, force=False)
-        assert reading.counts(opened.engine, study)["total"] == 10
+        assert queries.counts(opened.engine, study)["total"] == 10
         keep.delete(tmp_path / "home", opened, study, force=True)
         assert worker.wait(60) == 0, worker.said()
     assert all(n == 0 for name, n in rows(opened).items() if name in ("ws_studies", "ws_attempts"))
@@ -156,11 +161,11 @@ def test_gc_removes_optuna_studies_that_show_no_study_and_no_other(
     study = create(opened)
     show(opened, study)
     migration.prepare_optuna(opened)
-    storage = RDBStorage(connect.DRIVER, engine_kwargs=connect.pooled(opened.connect))
+    storage = RDBStorage(connecting.DRIVER, engine_kwargs=connecting.pooled(opened.connect))
     optuna.create_study(study_name="somebody's", storage=storage).set_user_attr("goal", "mine")
     assert keep.gc(tmp_path, opened)["optuna_studies"] == []
     before = rows(opened)
-    deleting.delete_study(opened.engine, study)
+    study_removal.delete_study(opened.engine, study)
     _optuna_studies(opened, study)  # as a process that had looked for the study just before
     found = keep.gc(tmp_path, opened, dry_run=True)
     assert found["optuna_studies"] == ["study", "study-promotion"]
@@ -173,7 +178,7 @@ def test_gc_removes_optuna_studies_that_show_no_study_and_no_other(
 
 def test_a_lease_that_ran_out_holds_nothing(opened: Database, tmp_path: Path) -> None:
     study = create(opened)
-    assert ledger.claim(opened.engine, study.id, "dead", "cpu", -1.0)
+    assert leases.claim(opened.engine, study.id, "dead", "cpu", -1.0)
     keep.delete(tmp_path, opened, study, force=False)
 
 
@@ -181,17 +186,17 @@ def test_what_a_delete_that_died_has_left_is_removed_by_gc(
     opened: Database, tmp_path: Path
 ) -> None:
     study = create(opened)
-    lease = ledger.claim(opened.engine, study.id, "w", "cpu", 0.0)
+    lease = leases.claim(opened.engine, study.id, "w", "cpu", 0.0)
     assert lease is not None
     assert lease.point is not None
-    results = spool.folder(opened.engine, tmp_path)
+    results = result_spool.folder(opened.engine, tmp_path)
     files = [
         write(tmp_path / "checkpoints" / "study" / f"{lease.point.id()}-s0" / "last" / "file"),
         write(tmp_path / "logs" / "study" / "worker-1-1.log"),
-        spool.write(results, lease, {}, "done"),
+        result_spool.write(results, lease, {}, "done"),
     ]
     aged(tmp_path)
-    deleting.delete_study(opened.engine, study)  # and no further
+    study_removal.delete_study(opened.engine, study)  # and no further
     found = keep.gc(tmp_path, opened)
     assert len(found["removed"]) == 3
     assert not any(path.exists() for path in files)
@@ -270,15 +275,15 @@ def test_the_folder_that_a_worker_uses_has_the_name_that_gc_knows(
 ) -> None:
     study = create(opened)
     run(opened, study, tmp_path)
-    ledger.add_promotion(opened.engine, study, reading.planned(opened.engine, study)[:1])
+    leases.add_promotion(opened.engine, study, queries.planned(opened.engine, study)[:1])
     run(opened, study, tmp_path)
     for rung in (SEARCH, PROMOTION):
-        for done in reading.done(opened.engine, study, rung):
+        for done in queries.done(opened.engine, study, rung):
             assert Path(done.result["folder"]) == (
                 tmp_path
                 / "checkpoints"
                 / "study"
-                / referred.checkpoint_folder(done.point, done.seed, rung)
+                / references.checkpoint_folder(done.point, done.seed, rung)
             )
 
 
@@ -286,10 +291,10 @@ def test_gc_keeps_what_is_not_done_the_best_and_the_finalists(
     opened: Database, tmp_path: Path
 ) -> None:
     study = create(opened, sampler={"kind": "grid", "trials": 6})
-    named = reading.planned(opened.engine, study)
+    named = queries.planned(opened.engine, study)
     run(opened, study, tmp_path)
     finalists = named[:2]
-    ledger.add_promotion(opened.engine, study, finalists)
+    leases.add_promotion(opened.engine, study, finalists)
     run(opened, study, tmp_path)
     with opened.engine.begin() as connection:
         for number, state in ((4, "failed"), (5, "paused")):
@@ -298,7 +303,7 @@ def test_gc_keeps_what_is_not_done_the_best_and_the_finalists(
                 .where(points.c.number == number, points.c.rung == SEARCH)
                 .values(state=state, result=None)
             )
-    best = reading.leader(opened.engine, study)
+    best = queries.leader(opened.engine, study)
     assert best is not None
     of_search = [checkpoint(tmp_path, study, f"{p.id()}-s0") for p in named]
     of_finalists = [
@@ -325,8 +330,8 @@ def test_gc_leaves_the_checkpoint_of_a_point_that_is_being_trained(
     home = tmp_path / "home"
     study = create(opened, sampler={"kind": "grid", "trials": 1}, params={"epoch_s": 3600.0})
     with workers(1, "study", storage, home):
-        wait_until(lambda: reading.counts(opened.engine, study)["leased"] == 1)
-        (point,) = reading.planned(opened.engine, study)
+        wait_until(lambda: queries.counts(opened.engine, study)["leased"] == 1)
+        (point,) = queries.planned(opened.engine, study)
         used = checkpoint(home, study, f"{point.id()}-s0")
         assert removed(keep.gc(home, opened, unused_s=0)) == set()
         assert used.exists()
@@ -335,7 +340,7 @@ def test_gc_leaves_the_checkpoint_of_a_point_that_is_being_trained(
 def test_what_was_written_a_short_while_ago_stays(opened: Database, tmp_path: Path) -> None:
     """It may be of a launch that has not planned its study yet."""
     study = create(opened)
-    deleting.delete_study(opened.engine, study)
+    study_removal.delete_study(opened.engine, study)
     path = checkpoint(tmp_path, study, "0123456789-s0")
     fresh = path / "last" / "fresh"
     fresh.touch()
@@ -350,16 +355,16 @@ def test_what_was_written_a_short_while_ago_stays(opened: Database, tmp_path: Pa
 def test_nobody_plans_a_study_while_gc_decides(opened: Database, tmp_path: Path) -> None:
     """With `hold` a plan waits; without, as for a dry run, it does not."""
     impatient = {"options": "-c lock_timeout=200ms"}
-    other = connect.connect({**connect.parameters(opened.url, "test"), **impatient})
+    other = connecting.connect({**connecting.parameters(opened.url, "test"), **impatient})
     plans = (
         "INSERT INTO ws_studies (name, spec, digest, equivalent_left_out) VALUES ('b', '{}', '', 0)"
     )
-    with other, referred.referred(opened.engine, hold=True):
-        with pytest.raises(connect.psycopg.errors.LockNotAvailable):
+    with other, references.referred(opened.engine, hold=True):
+        with pytest.raises(connecting.psycopg.errors.LockNotAvailable):
             other.execute(plans)
         other.rollback()
-    with connect.connect(connect.parameters(opened.url, "test")) as free:
-        with referred.referred(opened.engine, hold=False):
+    with connecting.connect(connecting.parameters(opened.url, "test")) as free:
+        with references.referred(opened.engine, hold=False):
             free.execute(plans)
         free.rollback()
 
@@ -394,7 +399,7 @@ def with_data(database: Database, name: str, digest: str | None) -> Study:
         model={"encoder": "resnet10t"},
     )
     if digest:
-        ledger.record_data(database.engine, study, digest)
+        leases.record_data(database.engine, study, digest)
     return study
 
 
@@ -406,9 +411,9 @@ def test_gc_keeps_the_pack_of_a_study_and_its_copy_of_that_size(
     found = keep.gc(tmp_path, opened)
     assert removed(found) == {str(path.with_name(f"{path.stem}-32x32.h5"))}
     with_data(opened, "undecided", None)
-    deleting.delete_study(opened.engine, study)
+    study_removal.delete_study(opened.engine, study)
     assert removed(keep.gc(tmp_path, opened)) == set()  # it may be the other's
-    deleting.delete_study(opened.engine, ledger.find(opened.engine, "undecided"))
+    study_removal.delete_study(opened.engine, leases.find(opened.engine, "undecided"))
     size = path.stat().st_size + path.with_name(f"{path.stem}-32x48.h5").stat().st_size
     assert keep.gc(tmp_path, opened)["bytes"] == size
     assert list((tmp_path / "packs").iterdir()) == []
@@ -443,7 +448,9 @@ def test_gc_removes_pictures_of_trials_that_are_gone_and_no_other(
     run(opened, study, tmp_path)
     show(opened, study)
     with opened.engine.connect() as connection:
-        number = connection.execute(select(func.min(deleting.OPTUNA["trials"].c.trial_id))).scalar()
+        number = connection.execute(
+            select(func.min(study_removal.OPTUNA["trials"].c.trial_id))
+        ).scalar()
     picture = write(tmp_path / "best.png")
     assert publish.attach(opened, tmp_path / "artifacts", number, [picture]) == 1
     (kept,) = (tmp_path / "artifacts").iterdir()
@@ -453,7 +460,7 @@ def test_gc_removes_pictures_of_trials_that_are_gone_and_no_other(
     found = keep.gc(tmp_path, opened)
     assert [row["path"] for row in found["removed"] if "artifacts" in row["path"]] == [str(lost)]
     assert (kept.exists(), lost.exists(), mine.exists()) == (True, False, True)
-    deleting.delete_study(opened.engine, study)
+    study_removal.delete_study(opened.engine, study)
     keep.gc(tmp_path, opened)
     assert (kept.exists(), mine.exists()) == (False, True)
 
@@ -462,9 +469,9 @@ def test_gc_keeps_the_copies_of_every_searched_size(opened: Database) -> None:
     from depth_factory import depth_spec
 
     spec = depth_spec(params={"size": ["32x64", "48x64"]})
-    study = ledger.create(opened.engine, "sizes", spec, planning.plan(spec))
-    ledger.record_data(opened.engine, study, "d")
-    with referred.referred(opened.engine, hold=False) as known:
+    study = leases.create(opened.engine, "sizes", spec, planning.plan(spec))
+    leases.record_data(opened.engine, study, "d")
+    with references.referred(opened.engine, hold=False) as known:
         assert known.data == {("d", (32, 64)), ("d", (48, 64))}
 
 
@@ -490,16 +497,16 @@ def test_gc_reports_a_result_that_is_not_delivered_and_never_removes_it(
     opened: Database, tmp_path: Path
 ) -> None:
     study = create(opened)
-    results = spool.folder(opened.engine, tmp_path)
+    results = result_spool.folder(opened.engine, tmp_path)
     waiting, refused, late, done = (
-        ledger.claim(opened.engine, study.id, f"w{i}", "cpu", 60.0) for i in range(4)
+        leases.claim(opened.engine, study.id, f"w{i}", "cpu", 60.0) for i in range(4)
     )
     assert waiting and refused and late and done  # noqa: PT018
-    ours = spool.write(results, waiting, {"metrics": {}}, "done")
-    bad = spool.write(results, refused, {"metrics": {}}, "done")
+    ours = result_spool.write(results, waiting, {"metrics": {}}, "done")
+    bad = result_spool.write(results, refused, {"metrics": {}}, "done")
     bad = bad.rename(bad.with_suffix(".bad"))
-    unneeded = spool.write(results, done, {"metrics": {}}, "done")
-    ledger.finish(opened.engine, done, {"metrics": {}})
+    unneeded = result_spool.write(results, done, {"metrics": {}}, "done")
+    leases.finish(opened.engine, done, {"metrics": {}})
     unreadable = write(results / "1-1.bad", "{")
     torn = write(results / ".7-1.json.123.tmp")
     foreign = write(tmp_path / "spool" / "another" / "1-1.json", ours.read_text())
@@ -512,7 +519,7 @@ def test_gc_reports_a_result_that_is_not_delivered_and_never_removes_it(
         str(foreign): "a result for another database",
     }
     assert ours.exists()
-    assert spool.replay(opened.engine, results) == 1
+    assert result_spool.replay(opened.engine, results) == 1
 
 
 def test_what_may_be_another_databases_stays_until_that_is_ruled_out(
@@ -520,7 +527,7 @@ def test_what_may_be_another_databases_stays_until_that_is_ruled_out(
 ) -> None:
     (tmp_path / "spool" / "another").mkdir(parents=True)
     study = create(opened)
-    deleting.delete_study(opened.engine, study)
+    study_removal.delete_study(opened.engine, study)
     path = checkpoint(tmp_path, study, "0123456789-s0")
     log = write(tmp_path / "logs" / "study" / "worker-1-1.log")
     found = keep.gc(tmp_path, opened)

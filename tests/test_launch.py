@@ -19,9 +19,11 @@ from conftest import Cli
 
 from weightsearch.errors import DeviceError
 from weightsearch.runtime import devices
-from weightsearch.store import database, folders, ledger, reading, server
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import PROMOTION
+from weightsearch.store.connection import database
+from weightsearch.store.connection.database import Database
+from weightsearch.store.embedded import client, server_folders
+from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger.leases import PROMOTION
 
 STUDY = """
 goal = "test"
@@ -60,13 +62,13 @@ def test_a_launch_plans_runs_ranks_and_promotes(
     assert answer["promoted"]["verdict"] in ("winner", "no difference shown")
     assert answer["promoted"]["lineage"]["seeds"] == [1, 2]
     assert "search: 10/10 points" in ran.stderr
-    found = ledger.find(opened.engine, "toy-grid")
+    found = leases.find(opened.engine, "toy-grid")
     assert found.promoted is not None
-    assert reading.counts(opened.engine, found, PROMOTION)["done"] == 4
+    assert queries.counts(opened.engine, found, PROMOTION)["done"] == 4
 
     again = cli("launch", study, "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage)
     assert again.returncode == 0, again.stderr
-    assert reading.verify(opened.engine, found)["starts"] == 10
+    assert queries.verify(opened.engine, found)["starts"] == 10
 
     status = json.loads(cli("status", "--json", WEIGHTSEARCH_STORAGE=storage).stdout)
     assert status["study"] == "toy-grid"
@@ -130,11 +132,11 @@ def wait_for_done(opened: Database, at_least: int) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
-            study = ledger.find(opened.engine, "toy-grid")
+            study = leases.find(opened.engine, "toy-grid")
         except Exception:
             time.sleep(0.05)
             continue
-        if reading.counts(opened.engine, study)["done"] >= at_least:
+        if queries.counts(opened.engine, study)["done"] >= at_least:
             return
         time.sleep(0.05)
     raise AssertionError("waited too long")
@@ -156,30 +158,30 @@ def test_an_interrupted_launch_says_how_to_go_on_and_going_on_loses_nothing(
     assert running.returncode == 130
     assert "interrupted: study toy-grid is saved; the same command goes on with it." in said
     assert not any(worker.is_running() for worker in workers)
-    study = ledger.find(opened.engine, "toy-grid")
-    counts = reading.counts(opened.engine, study)
+    study = leases.find(opened.engine, "toy-grid")
+    counts = queries.counts(opened.engine, study)
     assert counts["leased"] == 0
     assert counts["done"] < 10
     again = ("launch", tmp_path / "toy.toml", "--device", "cpu", "--no-promote")
     ran = cli(*again, WEIGHTSEARCH_STORAGE=storage)
     assert ran.returncode == 0, ran.stderr
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert found["ok"]
     assert found["starts"] == 10 + found["given_back"]
 
 
 def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Database) -> None:
     wait_for_done(opened, 1)
-    study = ledger.find(opened.engine, "toy-grid")
+    study = leases.find(opened.engine, "toy-grid")
     wait_for_done(opened, 3)
     psutil.Process(running.pid).children()[0].kill()
     _, said = running.communicate(timeout=120)
     assert running.returncode == 0, said
     assert "ended with code -9; starting another" in said
     # The lease is a minute; who replaces a dead worker need not wait for it.
-    (lost,) = [row for row in reading.troubles(opened.engine, study) if row["outcome"] == "lost"]
+    (lost,) = [row for row in queries.troubles(opened.engine, study) if row["outcome"] == "lost"]
     assert lost["reason"] == "its process died"
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert found["ok"]
     assert found["starts"] == 10 + 1
 
@@ -197,7 +199,7 @@ def test_a_launch_carries_on_when_the_embedded_server_is_killed(tmp_path: Path, 
         )
         opened = database.open_database(None, home)
         wait_for_done(opened, 1)
-        folder = folders.server_folder(home)
+        folder = server_folders.server_folder(home)
         supervisor = json.loads((folder / "supervisor.lock").read_text())["pid"]
         os.kill(supervisor, signal.SIGKILL)
         answer = json.loads(launch.communicate(timeout=120)[0])
@@ -207,10 +209,10 @@ def test_a_launch_carries_on_when_the_embedded_server_is_killed(tmp_path: Path, 
         opened.engine.dispose()
     finally:
         launch.kill()
-        server.release(home)
+        client.release(home)
         with (folder / "supervisor.lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # until the server has ended
-        if folder.parent == folders.SHARED:
+        if folder.parent == server_folders.SHARED:
             shutil.rmtree(folder)
 
 
@@ -221,8 +223,8 @@ def test_workers_stop_when_their_launcher_is_killed(
     workers = psutil.Process(running.pid).children()
     running.kill()
     assert psutil.wait_procs(workers, timeout=60)[1] == []
-    study = ledger.find(opened.engine, "toy-grid")
-    assert reading.counts(opened.engine, study)["leased"] == 0
+    study = leases.find(opened.engine, "toy-grid")
+    assert queries.counts(opened.engine, study)["leased"] == 0
 
 
 def test_a_changed_study_under_its_old_name_is_refused(cli: Cli, study: Path, storage: str) -> None:

@@ -114,7 +114,7 @@ def test_help_loads_neither_torch_nor_optuna(command: list[str]) -> None:
 def test_a_trivial_worker_needs_no_torch() -> None:
     code = (
         "import sys, weightsearch.worker, weightsearch.study.trivial_objective, weightsearch.launch.session\n"
-        "import weightsearch.store.mirror, weightsearch.depth.objective\n"
+        "import weightsearch.store.optuna_mirror, weightsearch.depth.objective\n"
         "sys.exit('torch' in sys.modules)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

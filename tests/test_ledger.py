@@ -11,10 +11,13 @@ from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from weightsearch.errors import StorageError, StudyError
-from weightsearch.store import database, ledger, reading, schema
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import PROMOTION, Lease, Study
-from weightsearch.store.schema import attempts, meta, points
+from weightsearch.store.connection import database
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases as ledger
+from weightsearch.store.ledger import queries
+from weightsearch.store.ledger.leases import PROMOTION, Lease, Study
+from weightsearch.store.tables import schema
+from weightsearch.store.tables.schema import attempts, meta, points
 from weightsearch.study import planning
 from weightsearch.study.spec import StudySpec
 
@@ -83,7 +86,7 @@ def test_many_processes_share_a_plan_without_double_or_missed_claims(
     for process in processes:
         process.join()
     assert sorted(claimed) == list(range(190))
-    assert reading.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study)["ok"]
 
 
 def test_an_expired_lease_is_taken_over_at_its_own_place(opened: Database) -> None:
@@ -116,7 +119,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing(opened: Database) -> None:
     assert not ledger.give_back(engine, late, "no", paused=False)
     assert ledger.finish(engine, taken, {**RESULT, "metrics": {"rmse": 0.25}})
     assert not ledger.finish(engine, late, RESULT)
-    assert reading.done(engine, study)[0].result["metrics"] == {"rmse": 0.25}
+    assert queries.done(engine, study)[0].result["metrics"] == {"rmse": 0.25}
 
 
 def test_a_server_that_was_away_gives_everybody_one_lease_more(opened: Database) -> None:
@@ -142,7 +145,7 @@ def test_finishing_twice_is_finishing_once(opened: Database) -> None:
     lease = claim(opened, study)
     assert ledger.finish(opened.engine, lease, RESULT)
     assert ledger.finish(opened.engine, lease, RESULT)
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert (found["done_once"], found["duplicated"]) == (1, [])
 
 
@@ -154,7 +157,7 @@ def test_a_point_whose_workers_keep_dying_is_failed_with_the_reason(opened: Data
         expire(opened, lease)
     assert claim(opened, study, lease_s=SHORT_S).number == 1
     assert (
-        reading.failed(opened.engine, study)[0]["reason"] == "its worker was lost (tried 3 times)"
+        queries.failed(opened.engine, study)[0]["reason"] == "its worker was lost (tried 3 times)"
     )
 
 
@@ -164,7 +167,7 @@ def test_giving_back_costs_no_attempt_and_keeps_the_place(opened: Database) -> N
         lease = claim(opened, study)
         assert lease.number == 0
         assert ledger.give_back(opened.engine, lease, "asked", paused=True)
-    counts = reading.counts(opened.engine, study)
+    counts = queries.counts(opened.engine, study)
     assert counts["paused"] == 1
     assert sum(counts[s] for s in schema.STATES) == counts["total"] == 10
 
@@ -175,7 +178,7 @@ def test_a_worker_whose_claim_was_answered_to_nobody_is_given_the_same_point(
     """The connection broke after the claim was committed: the worker asks again."""
     study = create(opened)
     assert claim(opened, study) == claim(opened, study)
-    assert reading.counts(opened.engine, study)["leased"] == 1
+    assert queries.counts(opened.engine, study)["leased"] == 1
 
 
 def test_an_attempt_of_the_same_worker_is_told_from_the_next(opened: Database) -> None:
@@ -193,7 +196,7 @@ def test_planning_again_goes_on_and_planning_otherwise_is_refused(opened: Databa
     claim(opened, study)
     again = create(opened)
     assert again.id == study.id
-    assert reading.counts(opened.engine, again)["leased"] == 1
+    assert queries.counts(opened.engine, again)["leased"] == 1
     with pytest.raises(StudyError, match="was planned from other settings"):
         create(opened, spec=make_spec(train={"epochs": 9}))
     with pytest.raises(StudyError, match="unknown study 'stdy'; did you mean 'study'"):
@@ -218,7 +221,7 @@ def test_two_launches_at_once_plan_one_study(opened: Database, storage: str) -> 
         process.join()
     assert len(ids) == 1
     study = ledger.find(opened.engine, "same")
-    assert reading.counts(opened.engine, study)["total"] == 10
+    assert queries.counts(opened.engine, study)["total"] == 10
 
 
 def test_the_data_of_a_study_stays_the_same(opened: Database) -> None:
@@ -248,9 +251,9 @@ def test_promotion_runs_stand_beside_the_points(opened: Database) -> None:
     finalists = [p for p in planning.plan(study.spec).points[:2] if p]
     for _ in range(2):
         ledger.add_promotion(opened.engine, study, finalists)
-    assert reading.counts(opened.engine, study, PROMOTION)["total"] == 4
-    assert reading.counts(opened.engine, study)["total"] == 10
-    assert reading.planned(opened.engine, study, PROMOTION) == finalists
+    assert queries.counts(opened.engine, study, PROMOTION)["total"] == 4
+    assert queries.counts(opened.engine, study)["total"] == 10
+    assert queries.planned(opened.engine, study, PROMOTION) == finalists
     leases = [claim(opened, study, f"w{k}") for k in range(12)]
     assert [lease.rung for lease in leases] == [0] * 10 + [1] * 2
 
@@ -279,7 +282,7 @@ def test_verify_names_what_is_missing_and_what_is_double(opened: Database) -> No
                 point_id=lease.point_id, attempt=7, worker="ghost", outcome="done"
             )
         )
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert not found["ok"]
     assert found["duplicated"] == [0]
     assert found["missing"] == list(range(1, 10))
@@ -335,5 +338,5 @@ def test_a_large_plan_is_written_in_small_statements(opened: Database) -> None:
     spec = make_spec(sampler={"kind": "random", "trials": 2500})
     ledger.create(opened.engine, "large", spec, planning.plan(spec))
     assert lengths == [1000, 1000, 500]
-    counted = reading.counts(opened.engine, ledger.find(opened.engine, "large"))
+    counted = queries.counts(opened.engine, ledger.find(opened.engine, "large"))
     assert counted["total"] == counted["waiting"] == 2500

@@ -17,11 +17,12 @@ from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState
 from sqlalchemy import func, select
 
-from weightsearch.store import connect, ledger
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import Lease, Study
-from weightsearch.store.mirror import MIRROR_LOCK, Mirror
-from weightsearch.store.schema import attempts
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases
+from weightsearch.store.ledger.leases import Lease, Study
+from weightsearch.store.optuna_mirror import MIRROR_LOCK, Mirror
+from weightsearch.store.tables.schema import attempts
 from weightsearch.study import planning
 
 Shown = Callable[[], list[optuna.trial.FrozenTrial]]
@@ -30,7 +31,7 @@ Shown = Callable[[], list[optuna.trial.FrozenTrial]]
 @pytest.fixture
 def study(opened: Database) -> Study:
     spec = make_spec(params={"encoder": ["a", "b"]})
-    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
+    return leases.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def mirror(opened: Database, study: Study) -> Mirror:
 def shown_study(opened: Database, mirror: Mirror) -> Iterator[Callable[[], optuna.Study]]:
     """The study as Optuna itself reads it."""
     storage = optuna.storages.RDBStorage(
-        connect.DRIVER, engine_kwargs=connect.pooled(opened.connect), skip_table_creation=True
+        connecting.DRIVER, engine_kwargs=connecting.pooled(opened.connect), skip_table_creation=True
     )
     yield lambda: optuna.load_study(study_name="study", storage=storage)
     storage.remove_session()
@@ -55,7 +56,7 @@ def shown(shown_study: Callable[[], optuna.Study]) -> Shown:
 
 
 def claim(opened: Database, study: Study, lease_s: float = 60, worker: str = "w") -> Lease:
-    lease = ledger.claim(opened.engine, study.id, worker, "cpu", lease_s)
+    lease = leases.claim(opened.engine, study.id, worker, "cpu", lease_s)
     assert lease is not None
     return lease
 
@@ -69,7 +70,7 @@ def test_the_settings_can_be_read_in_the_study(
     opened: Database, study: Study, mirror: Mirror
 ) -> None:
     storage = optuna.storages.RDBStorage(
-        connect.DRIVER, engine_kwargs=connect.pooled(opened.connect), skip_table_creation=True
+        connecting.DRIVER, engine_kwargs=connecting.pooled(opened.connect), skip_table_creation=True
     )
     told = optuna.load_study(study_name=study.name, storage=storage).user_attrs
     storage.remove_session()
@@ -90,10 +91,10 @@ def test_an_attempt_is_followed_while_it_runs(
     assert trial.params == {t: float(w) for t, w in lease.point.weights.items()} | {
         "encoder": lease.point.params["encoder"]
     }
-    ledger.report(opened.engine, lease, 1, {"rmse": 0.9})
+    leases.report(opened.engine, lease, 1, {"rmse": 0.9})
     mirror.sync()
-    ledger.report(opened.engine, lease, 2, {"rmse": 0.7})
-    ledger.finish(opened.engine, lease, result(0.7))
+    leases.report(opened.engine, lease, 2, {"rmse": 0.7})
+    leases.finish(opened.engine, lease, result(0.7))
     mirror.sync()
     (trial,) = shown()
     assert trial.state == TrialState.COMPLETE
@@ -121,12 +122,12 @@ def test_attempts_that_bring_no_number_end_as_fail_with_the_reason(
     lease = claim(opened, study, lease_s=-1 if end == "lost" else 60)
     mirror.sync()
     if end == "failed":
-        ledger.fail(opened.engine, lease, reason)
+        leases.fail(opened.engine, lease, reason)
     elif end == "given back":
-        ledger.give_back(opened.engine, lease, reason, paused=False)
+        leases.give_back(opened.engine, lease, reason, paused=False)
     elif end == "diverged":
         diverged = {"outcome": "diverged", "metrics": {}, "reason": reason}
-        ledger.finish(opened.engine, lease, diverged, "diverged")
+        leases.finish(opened.engine, lease, diverged, "diverged")
     else:
         assert claim(opened, study, lease_s=0.1, worker="other").attempt == 2
     mirror.sync()
@@ -142,7 +143,7 @@ def test_a_process_that_dies_while_it_mirrors_doubles_nothing_and_loses_nothing(
     claim(opened, study)
     code = (
         "import sys; from pathlib import Path; from weightsearch.store import database, ledger;"
-        "from weightsearch.store.mirror import Mirror;"
+        "from weightsearch.store.optuna_mirror import Mirror;"
         "opened = database.open_database(None, Path());"
         "Mirror(opened, ledger.find(opened.engine, 'study')).sync()"
     )
@@ -158,8 +159,8 @@ def test_a_process_that_dies_while_it_mirrors_doubles_nothing_and_loses_nothing(
 def test_a_study_that_somebody_removed_from_optuna_is_shown_again(
     opened: Database, study: Study, mirror: Mirror, shown: Shown
 ) -> None:
-    ledger.finish(opened.engine, claim(opened, study), result(1.0))
-    ledger.report(opened.engine, claim(opened, study), 1, {"rmse": 2.0})
+    leases.finish(opened.engine, claim(opened, study), result(1.0))
+    leases.report(opened.engine, claim(opened, study), 1, {"rmse": 2.0})
     mirror.sync()
     before = [(t.number, t.state, t.values, t.intermediate_values) for t in shown()]
     with opened.engine.begin() as connection:
@@ -172,7 +173,7 @@ def test_a_study_that_somebody_removed_from_optuna_is_shown_again(
 def test_times_are_the_ledgers(
     opened: Database, study: Study, mirror: Mirror, shown: Shown
 ) -> None:
-    ledger.finish(opened.engine, claim(opened, study), result(1.0))
+    leases.finish(opened.engine, claim(opened, study), result(1.0))
     mirror.sync()
     with opened.engine.connect() as connection:
         row = connection.execute(select(attempts.c.started_at, attempts.c.ended_at)).one()
@@ -192,8 +193,8 @@ def test_a_mirror_that_came_late_shows_the_same(
 ) -> None:
     for k in range(20):
         lease = claim(opened, study)
-        ledger.report(opened.engine, lease, 1, {"rmse": 1.0 + k})
-        ledger.finish(opened.engine, lease, result(1.0 + k))
+        leases.report(opened.engine, lease, 1, {"rmse": 1.0 + k})
+        leases.finish(opened.engine, lease, result(1.0 + k))
     assert mirror.sync() == 20
     trials = shown()
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 20

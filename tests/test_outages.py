@@ -22,12 +22,13 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from weightsearch import upkeep
-from weightsearch.store import ledger, reading, schema
-from weightsearch.store.connect import Connection
-from weightsearch.store.database import Database, open_database, reach
-from weightsearch.store.ledger import Study
-from weightsearch.store.outage import is_away, patiently
-from weightsearch.store.schema import points
+from weightsearch.store.connection.connecting import Connection
+from weightsearch.store.connection.database import Database, open_database, reach
+from weightsearch.store.connection.outage import is_away, patiently
+from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger.leases import Study
+from weightsearch.store.tables import schema
+from weightsearch.store.tables.schema import points
 from weightsearch.study import planning
 
 
@@ -62,11 +63,11 @@ def create(opened: Database, points: int = 10, epochs: int = 2, epoch_s: float =
         params={"epoch_s": epoch_s},
         train={"epochs": epochs},
     )
-    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
+    return leases.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 def count(opened: Database, study: Study, state: str) -> int:
-    return patiently(lambda: reading.counts(opened.engine, study)[state])
+    return patiently(lambda: queries.counts(opened.engine, study)[state])
 
 
 def test_restarts_and_crashes_cost_no_result_and_no_attempt(
@@ -79,7 +80,7 @@ def test_restarts_and_crashes_cost_no_result_and_no_attempt(
             with server.away(how, seconds):
                 pass
         assert [worker.wait(PATIENCE_S) for worker in started] == [0, 0]
-        verified = reading.verify(opened.engine, study)
+        verified = queries.verify(opened.engine, study)
         assert verified["ok"]
         assert verified["starts"] == verified["points"] == 12
         assert all(1 <= worker.outages() <= 2 for worker in started)
@@ -106,7 +107,7 @@ def test_an_outage_longer_than_the_lease_costs_no_result(
         assert server.password not in worker.said()
     # Several threads want in, and yet a second lies between two tries.
     assert min(b - a for a, b in itertools.pairwise(tries)) > 0.9
-    verified = reading.verify(opened.engine, study)
+    verified = queries.verify(opened.engine, study)
     assert verified["ok"]
     assert verified["starts"] == 3 + verified["lost"]
     proxy.close()
@@ -128,7 +129,7 @@ def test_a_half_open_connection_is_noticed_and_the_lease_renewed_on_a_new_one(
     study = create(opened)
     proxy = Proxy(server)
     behind = open_database(server.url(dbname, host="127.0.0.1", port=proxy.port), tmp_path)
-    lease = ledger.claim(behind.engine, study.id, "worker", "cpu", lease_s=4.0)
+    lease = leases.claim(behind.engine, study.id, "worker", "cpu", lease_s=4.0)
     assert lease is not None
 
     def lease_until() -> Any:
@@ -141,7 +142,7 @@ def test_a_half_open_connection_is_noticed_and_the_lease_renewed_on_a_new_one(
         proxy.freeze()
         wait_until(lambda: lease_until() > before)
         assert len(proxy.accepted) > connections
-    assert ledger.give_back(opened.engine, lease, "done with it", paused=False)  # it is still ours
+    assert leases.give_back(opened.engine, lease, "done with it", paused=False)  # it is still ours
     behind.engine.dispose()
     proxy.close()
 
@@ -163,7 +164,7 @@ def test_more_workers_than_connections_get_everything_done(
     finally:
         with server.admin(dbname) as admin:
             admin.execute("DROP OWNED BY few")
-    verified = reading.verify(opened.engine, study)
+    verified = queries.verify(opened.engine, study)
     assert verified["ok"]
     assert verified["starts"] == verified["points"] == 12
 
@@ -247,7 +248,7 @@ def test_a_failover_is_waited_out_and_a_standby_left(
 
         def claim() -> None:
             claims.append(
-                patiently(lambda: ledger.claim(both.engine, study.id, "worker", "cpu", 60))
+                patiently(lambda: leases.claim(both.engine, study.id, "worker", "cpu", 60))
             )
 
         claim()

@@ -12,9 +12,10 @@ from conftest import make_spec
 from weightsearch import promote
 from weightsearch.errors import StudyError
 from weightsearch.ranking import ranking
-from weightsearch.store import ledger, reading
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import PROMOTION, Lease, Study
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases as ledger
+from weightsearch.store.ledger import queries
+from weightsearch.store.ledger.leases import PROMOTION, Lease, Study
 from weightsearch.study import planning
 
 GROUPS = [f"scene {i // 2}" for i in range(24)]
@@ -163,7 +164,7 @@ def test_the_search_is_finished_before_the_best_is_promoted(opened: Database) ->
     ledger.finish(opened.engine, lease, result(9.0, 0))
     with pytest.raises(StudyError, match="9 of 10 points are left"):
         promote.plan(opened.engine, begun)
-    assert reading.counts(opened.engine, begun, PROMOTION)["total"] == 0
+    assert queries.counts(opened.engine, begun, PROMOTION)["total"] == 0
 
 
 def test_a_single_finalist_wins_over_nobody(opened: Database) -> None:
@@ -191,7 +192,7 @@ def test_a_ranking_says_who_cannot_be_told_from_the_first(opened: Database) -> N
     study = ledger.create(opened.engine, "close", spec, planning.plan(spec))
     for lease, rmse in zip(leases(opened, study), (1.0, 1.0001, 1.4), strict=False):
         ledger.finish(opened.engine, lease, result(rmse, 0))
-    rows = ranking(spec, reading.done(opened.engine, study))
+    rows = ranking(spec, queries.done(opened.engine, study))
     assert [row["against_best"] for row in rows] == [None, "not distinguishable", "worse"]
     assert all(row["interval"][0] < row["rmse"] < row["interval"][1] for row in rows)
     assert [row["images"] for row in rows] == [24] * 3
@@ -200,8 +201,8 @@ def test_a_ranking_says_who_cannot_be_told_from_the_first(opened: Database) -> N
 def test_the_leader_that_the_database_names_is_the_first_of_the_ranking(
     opened: Database, study: Study
 ) -> None:
-    first = ranking(study.spec, reading.done(opened.engine, study))[0]
-    leader = reading.leader(opened.engine, study)
+    first = ranking(study.spec, queries.done(opened.engine, study))[0]
+    leader = queries.leader(opened.engine, study)
     assert leader is not None
     assert (leader[0].id(), leader[1]) == (first["point"], first["rmse"])
-    assert reading.leader(opened.engine, study, PROMOTION) is None
+    assert queries.leader(opened.engine, study, PROMOTION) is None

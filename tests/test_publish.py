@@ -20,10 +20,11 @@ from test_promote import leases, result
 
 from weightsearch import upkeep
 from weightsearch.report import publish
-from weightsearch.store import connect, ledger
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import Study
-from weightsearch.store.mirror import Mirror
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases as ledger
+from weightsearch.store.ledger.leases import Study
+from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.study import planning
 
 PNG = base64.b64decode(
@@ -42,7 +43,7 @@ def study(opened: Database) -> Study:
 @pytest.fixture
 def shown(opened: Database, study: Study) -> Iterator[optuna.Study]:
     storage = optuna.storages.RDBStorage(
-        connect.DRIVER, engine_kwargs=connect.pooled(opened.connect), skip_table_creation=True
+        connecting.DRIVER, engine_kwargs=connecting.pooled(opened.connect), skip_table_creation=True
     )
     yield optuna.load_study(study_name="study", storage=storage)
     storage.remove_session()

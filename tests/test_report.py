@@ -24,8 +24,8 @@ from weightsearch.errors import StudyError
 from weightsearch.report import comparison, page, records, study
 from weightsearch.report.page import Picture, Section
 from weightsearch.report.records import Records
-from weightsearch.store import ledger
-from weightsearch.store.database import Database
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases as ledger
 from weightsearch.study import planning
 
 EVIL = "<script>alert(1)</script>"

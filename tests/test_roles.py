@@ -20,8 +20,11 @@ from psycopg.errors import InsufficientPrivilege
 
 from weightsearch import answers
 from weightsearch.errors import StorageError
-from weightsearch.store import connect, ledger, migration, schema
-from weightsearch.store.database import open_database, reach
+from weightsearch.store.administration import migration
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import open_database, reach
+from weightsearch.store.ledger import leases
+from weightsearch.store.tables import schema
 from weightsearch.study import planning
 
 PASSWORDS = {"ws_owner": "1", "ws_worker": "2", "ws_viewer": "3"}
@@ -81,8 +84,8 @@ def test_each_command_works_under_its_role(server: OwnServer, cli: Cli, tmp_path
         assert said.out
     database = open_database(url(server, "ws_viewer"), tmp_path)
     storage = RDBStorage(
-        connect.DRIVER,
-        engine_kwargs=connect.pooled(database.connect),
+        connecting.DRIVER,
+        engine_kwargs=connecting.pooled(database.connect),
         skip_table_creation=True,
     )
     (study, *_) = [s for s in storage.get_all_studies() if s.study_name == "mine-grid"]
@@ -118,7 +121,7 @@ def test_no_role_may_do_more_than_it_needs(server: OwnServer, role: str, stateme
 def test_a_worker_works_under_its_role(server: OwnServer, cli: Cli, tmp_path: Path) -> None:
     database = open_database(url(server, "ws_worker"), tmp_path)
     spec = make_spec()
-    study = ledger.create(database.engine, "worked-on", spec, planning.plan(spec))
+    study = leases.create(database.engine, "worked-on", spec, planning.plan(spec))
     asked = cli(
         *("worker", "worked-on", "--device", "cpu"), WEIGHTSEARCH_STORAGE=url(server, "ws_worker")
     )
@@ -146,7 +149,7 @@ def test_a_viewer_without_tables_is_told_in_one_line(
 def test_a_role_without_the_right_is_told_in_one_line(server: OwnServer, tmp_path: Path) -> None:
     owner = open_database(url(server, "ws_owner"), tmp_path)
     spec = make_spec()
-    ledger.create(owner.engine, "looked-at", spec, planning.plan(spec))
+    leases.create(owner.engine, "looked-at", spec, planning.plan(spec))
     owner.engine.dispose()
     asked = subprocess.run(
         [sys.executable, "-m", "weightsearch", "worker", "looked-at", "--device", "cpu"],

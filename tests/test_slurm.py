@@ -23,10 +23,10 @@ from sqlalchemy import func, make_url, select, update
 from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.launch import slurm, slurm_jobs
 from weightsearch.launch.local import Command
-from weightsearch.store import ledger, reading
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import Study
-from weightsearch.store.schema import points
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger.leases import Study
+from weightsearch.store.tables.schema import points
 from weightsearch.study import planning
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
@@ -126,8 +126,8 @@ def test_an_element_near_its_time_limit_is_requeued_and_goes_on(
     fake_slurm.send(other.processes(), signal.SIGCONT)
     assert running.wait(60) == 0, (tmp_path / "said").read_text()
 
-    study = ledger.find(opened.engine, "toy-grid")
-    found = reading.verify(opened.engine, study)
+    study = leases.find(opened.engine, "toy-grid")
+    found = queries.verify(opened.engine, study)
     assert found["ok"]
     assert found["lost"] == 0  # its point was given back, unless it was in its last epoch
     assert found["starts"] == 10 + found["given_back"]
@@ -162,9 +162,9 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
     assert "the same command goes on with it" in (tmp_path / "said").read_text()
     assert psutil.wait_procs(processes, timeout=60)[1] == []
     wait_until(lambda: {element.read("state") for element in both} == {"CANCELLED", "COMPLETED"})
-    study = ledger.find(opened.engine, "toy-grid")
-    assert reading.counts(opened.engine, study)["leased"] == 0
-    assert reading.verify(opened.engine, study)["lost"] == 0
+    study = leases.find(opened.engine, "toy-grid")
+    assert queries.counts(opened.engine, study)["leased"] == 0
+    assert queries.verify(opened.engine, study)["lost"] == 0
 
     # An element that still waits in the queue must not keep the launch from ending.
     again = launch("--workers", "2")
@@ -172,14 +172,14 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
     wait_until(lambda: any(holds(opened, element) for element in both))
     (home / "room").write_text("0")
     assert again.wait(60) == 0, (tmp_path / "said").read_text()
-    assert reading.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study)["ok"]
     wait_until(lambda: {element.read("state") for element in both} == {"CANCELLED", "COMPLETED"})
 
 
 @pytest.fixture
 def study(opened: Database) -> Study:
     spec = make_spec(params={"epoch_s": 0.2})
-    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
+    return leases.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def command(storage: str, tmp_path: Path) -> Command:
 
 
 def finished(opened: Database, study: Study) -> int:
-    return reading.counts(opened.engine, study)["done"]
+    return queries.counts(opened.engine, study)["done"]
 
 
 def follow(check: Callable[[int], bool], opened: Database, study: Study) -> None:
@@ -215,7 +215,7 @@ def test_an_element_that_is_lost_with_its_node_is_replaced(
         follow(check, opened, study)
     assert lost.read("state") == "NODE_FAIL"
     wait_until(lambda: Element("2").read("state") == "COMPLETED")
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert found["ok"]
     assert (found["starts"], found["lost"]) == (10 + held, held)
 
@@ -240,7 +240,7 @@ def test_an_element_that_its_owner_cancels_gives_its_point_back_and_is_not_repla
         follow(check, opened, study)
     assert cancelled.read("state") == "CANCELLED"
     assert not list(home.glob("2*"))
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert found["ok"]
     assert (found["lost"], found["starts"]) == (0, 10 + found["given_back"])
 

@@ -15,10 +15,10 @@ import pytest
 from conftest import make_spec
 from sqlalchemy import create_engine, func, make_url, select
 
-from weightsearch.store import ledger, reading, spool
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import Study
-from weightsearch.store.schema import attempts, points
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases, queries, result_spool
+from weightsearch.store.ledger.leases import Study
+from weightsearch.store.tables.schema import attempts, points
 from weightsearch.study import planning
 
 PATIENCE_S = 60  # a test that waits longer has failed
@@ -76,11 +76,11 @@ def start(storage: str, tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
 def create(opened: Database, **tables: Any) -> Study:
     spec = make_spec(**tables)
-    return ledger.create(opened.engine, "study", spec, planning.plan(spec))
+    return leases.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 def count(opened: Database, study: Study, state: str) -> int:
-    return reading.counts(opened.engine, study)[state]
+    return queries.counts(opened.engine, study)[state]
 
 
 def test_two_of_four_workers_killed_on_200_points_cost_nothing_but_their_attempts(
@@ -99,7 +99,7 @@ def test_two_of_four_workers_killed_on_200_points_cost_nothing_but_their_attempt
         killed.send_signal(signal.SIGKILL)
     for worker in workers[2:]:
         assert worker.wait(PATIENCE_S) == 0
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert found["ok"]
     assert found["done_once"] == found["points"] == 200
     assert found["starts"] <= 200 + 2  # points + kills
@@ -129,7 +129,7 @@ def test_a_killed_workers_point_is_run_next_by_whoever_is_there(
     wait_until(taken_over)
     second.terminate()
     assert second.wait(PATIENCE_S) == 0
-    assert reading.verify(opened.engine, study)["lost"] == 1
+    assert queries.verify(opened.engine, study)["lost"] == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -141,10 +141,10 @@ def test_a_stopped_worker_gives_its_point_back_and_exits_0(
     wait_until(lambda: bool(reported(opened)))
     worker.send_signal(number)
     assert worker.wait(PATIENCE_S) == 0
-    counts = reading.counts(opened.engine, study)
+    counts = queries.counts(opened.engine, study)
     assert (counts["leased"], counts["paused"]) == (0, 1)
     assert "given back" in worker.said()
-    assert reading.present(opened.engine, study) == []
+    assert queries.present(opened.engine, study) == []
 
 
 def reported(opened: Database) -> int:
@@ -189,7 +189,7 @@ def test_a_paused_worker_that_comes_back_changes_nothing(
     with opened.engine.connect() as connection:
         assert connection.execute(select(points)).all() == before
     assert "lost" in zombie.said()
-    assert reading.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study)["ok"]
 
 
 def test_a_result_on_disk_is_committed_by_the_next_process(
@@ -197,18 +197,18 @@ def test_a_result_on_disk_is_committed_by_the_next_process(
 ) -> None:
     """As if the first worker had died between spooling its result and committing it."""
     study = create(opened)
-    lease = ledger.claim(opened.engine, study.id, "dead", "cpu", 3600)
+    lease = leases.claim(opened.engine, study.id, "dead", "cpu", 3600)
     assert lease is not None
-    folder = spool.folder(opened.engine, tmp_path / "home")
+    folder = result_spool.folder(opened.engine, tmp_path / "home")
     result = {
         "outcome": "done", "metrics": {"rmse": 0.125}, "samples": {}, "groups": [], "images": 1
     }  # fmt: skip
-    spool.write(folder, lease, result, "done")
+    result_spool.write(folder, lease, result, "done")
     worker = start("study")
     assert worker.wait(PATIENCE_S) == 0
-    first = reading.done(opened.engine, study)[0]
+    first = queries.done(opened.engine, study)[0]
     assert first.result["metrics"] == {"rmse": 0.125}
-    assert reading.verify(opened.engine, study)["starts"] == 10
+    assert queries.verify(opened.engine, study)["starts"] == 10
     assert list(folder.glob("*")) == []
 
 
@@ -217,10 +217,10 @@ def test_a_diverged_point_is_done_and_not_ranked(
 ) -> None:
     study = create(opened, params={"diverge_above": 0.9})
     assert start("study").wait(PATIENCE_S) == 0
-    done = reading.done(opened.engine, study)
+    done = queries.done(opened.engine, study)
     diverged = [d for d in done if d.diverged()]
     assert [d.result["reason"] for d in diverged] == ["the first term is not a number."]
-    assert reading.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study)["ok"]
 
 
 def test_a_guard_that_is_no_number_costs_neither_its_point_nor_later_workers(
@@ -231,20 +231,20 @@ def test_a_guard_that_is_no_number_costs_neither_its_point_nor_later_workers(
     )
     study = create(opened, objective={"run": "mine:run"})
     assert start("study").wait(PATIENCE_S) == 0
-    first = reading.done(opened.engine, study)[0].result
+    first = queries.done(opened.engine, study)[0].result
     assert (set(first["metrics"]), set(first["samples"])) == ({"rmse"}, {"rmse"})
-    assert reading.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study)["ok"]
 
 
 def test_a_spooled_file_that_cannot_be_read_is_set_aside(
     opened: Database, start: Callable[..., Process], tmp_path: Path
 ) -> None:
     study = create(opened)
-    folder = spool.folder(opened.engine, tmp_path / "home")
+    folder = result_spool.folder(opened.engine, tmp_path / "home")
     (folder / "1-1.json").write_text("{")
     (folder / "2-1.json").write_text('{"lease": {"point_id": 2}, "result": {}}')
     assert start("study").wait(PATIENCE_S) == 0
-    assert reading.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study)["ok"]
     assert sorted(p.name for p in folder.iterdir()) == ["1-1.bad", "2-1.bad"]
 
 
@@ -258,7 +258,7 @@ def test_an_adaptive_study_with_too_few_configurations_ends(
     )
     assert start("study").wait(PATIENCE_S) == 0
     assert count(opened, study, "done") == 1
-    (failed,) = reading.failed(opened.engine, study)
+    (failed,) = queries.failed(opened.engine, study)
     assert failed["reason"] == "every configuration of the study was tried already"
 
 
@@ -294,7 +294,7 @@ def test_an_outage_costs_no_result_and_no_attempt(
     with Outage(storage):
         wait_until(lambda: all("the database is away" in w.said() for w in workers))
     assert [worker.wait(PATIENCE_S) for worker in workers] == [0, 0]
-    found = reading.verify(opened.engine, study)
+    found = queries.verify(opened.engine, study)
     assert found["ok"]
     assert found["starts"] == found["points"] == 10
 
@@ -309,7 +309,7 @@ def test_a_stop_in_an_outage_ends_the_worker_and_fails_no_point(
         wait_until(lambda: "the database is away" in worker.said())
         worker.terminate()
         assert worker.wait(PATIENCE_S) == 0
-    counts = reading.counts(opened.engine, study)
+    counts = queries.counts(opened.engine, study)
     assert (counts["failed"], counts["done"]) == (0, 0)
 
 
@@ -325,9 +325,9 @@ def test_an_objective_that_raises_fails_its_points_and_the_rest_goes_on(
     study = create(opened, objective={"run": "broken:run"})
     assert start("study").wait(PATIENCE_S) == 0
     assert count(opened, study, "done") == 9
-    failed = reading.failed(opened.engine, study)
+    failed = queries.failed(opened.engine, study)
     assert [f["reason"] for f in failed] == ["RuntimeError: no such kernel"]
-    assert len(reading.verify(opened.engine, study)["missing"]) == 1
+    assert len(queries.verify(opened.engine, study)["missing"]) == 1
 
 
 def test_a_study_that_fails_everywhere_is_stopped_with_the_reason(
@@ -340,7 +340,7 @@ def test_a_study_that_fails_everywhere_is_stopped_with_the_reason(
     worker = start("study")
     assert worker.wait(PATIENCE_S) == 1
     assert "ZeroDivisionError: division by zero" in worker.said().splitlines()[-1]
-    counts = reading.counts(opened.engine, study)
+    counts = queries.counts(opened.engine, study)
     assert (counts["failed"], counts["waiting"]) == (3, 7)
 
 

@@ -9,16 +9,16 @@ from sqlalchemy import Engine
 
 from weightsearch import keep
 from weightsearch.ranking import measured, ranking
-from weightsearch.store import claiming, ledger, reading
-from weightsearch.store.ledger import PROMOTION, Study
+from weightsearch.store.ledger import claim, leases, queries
+from weightsearch.store.ledger.leases import PROMOTION, Study
 
 
 def status(engine: Engine, name: str | None, home: Path) -> dict[str, Any]:
     """Where a study stands, with its resolved settings, and what lies under `home`."""
-    study = ledger.find(engine, name)
-    done = reading.done(engine, study)
-    points, workers = reading.counts(engine, study), reading.present(engine, study)
-    each = reading.point_seconds(engine, study)
+    study = leases.find(engine, name)
+    done = queries.done(engine, study)
+    points, workers = queries.counts(engine, study), queries.present(engine, study)
+    each = queries.point_seconds(engine, study)
     left = points["total"] - points["done"] - points["failed"]
     best = ranking(study.spec, done, first=1)
     return {
@@ -27,17 +27,17 @@ def status(engine: Engine, name: str | None, home: Path) -> dict[str, Any]:
         "state": study.state,
         "state_reason": study.state_reason,
         "points": points,
-        "coverage": reading.coverage(engine, study),
+        "coverage": queries.coverage(engine, study),
         "budget": budget(engine, study),
         "disk": keep.disk(home, engine),
-        "promotion": reading.counts(engine, study, PROMOTION),
+        "promotion": queries.counts(engine, study, PROMOTION),
         "equivalent_left_out": study.equivalent_left_out,
         "workers": workers,
         "best": best[0] if best else None,
         "seconds_a_point": each,
-        "images_per_second": reading.images_per_second(engine, study),
+        "images_per_second": queries.images_per_second(engine, study),
         "seconds_left": each * left / len(workers) if each is not None and workers else None,
-        "failures": reading.failed(engine, study),
+        "failures": queries.failed(engine, study),
         "diverged": [d.number for d in done if d.diverged()],
         "promoted": study.promoted,
         "spec": study.spec.resolved(),
@@ -51,7 +51,7 @@ def budget(engine: Engine, study: Study) -> dict[str, Any] | None:
     if study.budget is None and study.deadline is None:
         return None
     with engine.connect() as connection:
-        spent = claiming.spending(connection, study.id)
+        spent = claim.spending(connection, study.id)
     return {
         **(study.budget or {}),
         "until": study.deadline.isoformat(timespec="seconds") if study.deadline else None,
@@ -61,32 +61,32 @@ def budget(engine: Engine, study: Study) -> dict[str, Any] | None:
 
 def workers(engine: Engine, name: str | None) -> dict[str, Any]:
     """Who is at it."""
-    study = ledger.find(engine, name)
-    return {"study": study.name, "workers": reading.present(engine, study)}
+    study = leases.find(engine, name)
+    return {"study": study.name, "workers": queries.present(engine, study)}
 
 
 def failures(engine: Engine, name: str | None) -> dict[str, Any]:
     """Points that were given up, and every attempt that brought no result, with the reasons."""
-    study = ledger.find(engine, name)
+    study = leases.find(engine, name)
     return {
         "study": study.name,
-        "failed": reading.failed(engine, study),
-        "attempts": reading.troubles(engine, study),
+        "failed": queries.failed(engine, study),
+        "attempts": queries.troubles(engine, study),
     }
 
 
 def verify(engine: Engine, name: str | None) -> dict[str, Any]:
     """Whether each planned point is done exactly once."""
-    return reading.verify(engine, ledger.find(engine, name))
+    return queries.verify(engine, leases.find(engine, name))
 
 
 def best(engine: Engine, name: str | None) -> dict[str, Any]:
     """The ranking, and by which protocol and on which split it was measured."""
-    study = ledger.find(engine, name)
+    study = leases.find(engine, name)
     return {
         "study": study.name,
         **measured(study.spec),
-        "ranking": ranking(study.spec, reading.done(engine, study)),
+        "ranking": ranking(study.spec, queries.done(engine, study)),
         "guards": list(study.spec.objective.guards),
         "promoted": study.promoted,
     }

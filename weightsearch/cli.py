@@ -51,7 +51,7 @@ from weightsearch.study import spec as config
 
 if TYPE_CHECKING:
     from weightsearch.launch.session import Request
-    from weightsearch.store.database import Database
+    from weightsearch.store.connection.database import Database
 
 DATABASE_S = 60.0  # a worker that starts in an outage waits this long
 
@@ -90,7 +90,7 @@ def main() -> NoReturn:
     except Exception as error:
         if not type(error).__module__.startswith(("sqlalchemy", "psycopg")):
             raise
-        from weightsearch.store.outage import reason
+        from weightsearch.store.connection.outage import reason
 
         said = f"the database cannot be used: {reason(error)}."
     else:
@@ -181,15 +181,15 @@ def worker(
     from weightsearch import worker as service
     from weightsearch.runtime import devices
     from weightsearch.runtime.stop_signals import Stop
-    from weightsearch.store import ledger
-    from weightsearch.store.outage import patiently
+    from weightsearch.store.connection.outage import patiently
+    from weightsearch.store.ledger import leases
 
     until = time.monotonic() + DATABASE_S
     database = patiently(lambda: open_storage(storage), lambda: time.monotonic() > until)
     launcher = os.environ.get("WEIGHTSEARCH_LAUNCHER")
     asked = service.Worker(
         database=database,
-        study=ledger.find(database.engine, name),
+        study=leases.find(database.engine, name),
         stop=Stop(launcher=int(launcher) if launcher else None),
         home=config.home(),
         device=devices.pick(device, 1)[0],
@@ -245,11 +245,11 @@ def promote(
     """
     from weightsearch import show
     from weightsearch.launch import session
-    from weightsearch.store import ledger
+    from weightsearch.store.ledger import leases
 
     check_on(on)
     database = open_storage(storage)
-    study = ledger.find(database.engine, name)
+    study = leases.find(database.engine, name)
     request = session.Request(
         name=study.name,
         home=config.home(),

@@ -15,7 +15,7 @@ from weightsearch.errors import ConfigError
 from weightsearch.study import spec
 
 if TYPE_CHECKING:
-    from weightsearch.store.database import Database
+    from weightsearch.store.connection.database import Database
 
 DONE, STATED_ERROR, NO, INTERRUPTED = 0, 1, 3, 130  # exit codes; 2 is wrong usage
 
@@ -41,7 +41,7 @@ Name = Annotated[str | None, typer.Argument(help="A study's name; the newest wit
 
 def open_storage(storage: str | None) -> Database:
     """The database that --storage, or the environment, names; its tables are there."""
-    from weightsearch.store.database import open_database
+    from weightsearch.store.connection.database import open_database
 
     return open_database(storage, spec.home())
 

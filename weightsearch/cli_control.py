@@ -17,7 +17,7 @@ from weightsearch.study import spec
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from weightsearch.store.ledger import Study
+    from weightsearch.store.ledger.leases import Study
 
 WATCH_EVERY_S = 2.0
 
@@ -51,7 +51,7 @@ def status(
 def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
     """Shows the status until the study is over, or Ctrl-C."""
     from weightsearch import show
-    from weightsearch.store.outage import patiently
+    from weightsearch.store.connection.outage import patiently
 
     try:
         while True:
@@ -71,9 +71,9 @@ def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
 def _drawn(engine: Engine, name: str) -> list[str]:
     """Where the search has been, for a terminal."""
     from weightsearch.launch import progress
-    from weightsearch.store import ledger
+    from weightsearch.store.ledger import leases
 
-    return progress.picture(engine, ledger.find(engine, name)) if sys.stdout.isatty() else []
+    return progress.picture(engine, leases.find(engine, name)) if sys.stdout.isatty() else []
 
 
 @app.command()
@@ -142,13 +142,13 @@ def retry(
 
     Example: weightsearch retry quickstart-grid --failed
     """
-    from weightsearch.store import control
+    from weightsearch.store.ledger import study_control
 
     if not failed:
         raise ConfigError("`retry` must be told what to try again; say --failed.")
 
     def again(engine: Engine, study: Study) -> str:
-        number = control.retry_failed(engine, study)
+        number = study_control.retry_failed(engine, study)
         return f"{number} points of study {study.name} wait to be tried again"
 
     _change(name, storage, as_json, again)
@@ -157,10 +157,10 @@ def retry(
 def _set_state(
     name: str | None, storage: str | None, as_json: bool, state: str, why: str | None, said: str
 ) -> None:
-    from weightsearch.store import control
+    from weightsearch.store.ledger import study_control
 
     def change(engine: Engine, study: Study) -> str:
-        control.set_state(engine, study, state, why)
+        study_control.set_state(engine, study, state, why)
         return f"study {study.name} {said}"
 
     _change(name, storage, as_json, change)
@@ -173,9 +173,9 @@ def _change(
     change: Callable[[Engine, Study], str],
 ) -> None:
     from weightsearch import show
-    from weightsearch.store import ledger
+    from weightsearch.store.ledger import leases
 
     engine = open_storage(storage).engine
-    study = ledger.find(engine, name)
+    study = leases.find(engine, name)
     did = change(engine, study)
     print_answer({"study": study.name, "did": did}, as_json, show.changed)

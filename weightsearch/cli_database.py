@@ -26,7 +26,9 @@ def migrate(
 
     Example: weightsearch migrate --worker ws_worker --viewer ws_viewer
     """
-    from weightsearch.store import database, migration, schema
+    from weightsearch.store.administration import migration
+    from weightsearch.store.connection import database
+    from weightsearch.store.tables import schema
 
     if worker is not None and worker == viewer:
         raise ConfigError(f"--worker and --viewer must be two roles, but both are '{worker}'.")

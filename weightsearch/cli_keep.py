@@ -33,10 +33,10 @@ def delete(
     Example: weightsearch delete quickstart-grid --yes
     """
     from weightsearch import keep
-    from weightsearch.store import ledger
+    from weightsearch.store.ledger import leases
 
     database, home = open_storage(storage), spec.home()
-    study = ledger.find(database.engine, name)
+    study = leases.find(database.engine, name)
     if not yes:
         _show_what_goes(keep.going(home, database, study))
         if not sys.stdin.isatty():
@@ -119,8 +119,8 @@ def backup(
 
     Example: weightsearch backup studies.dump
     """
-    from weightsearch.store import backup as backups
-    from weightsearch.store.database import reach
+    from weightsearch.store.administration import backup as backups
+    from weightsearch.store.connection.database import reach
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
     database = reach(storage, spec.home(), "backup")
@@ -144,8 +144,8 @@ def restore(
 
     Example: weightsearch restore studies.dump
     """
-    from weightsearch.store import backup as backups
-    from weightsearch.store.database import reach
+    from weightsearch.store.administration import backup as backups
+    from weightsearch.store.connection.database import reach
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
     database = reach(storage, spec.home(), "restore")

@@ -30,11 +30,11 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 
 from weightsearch.errors import DataError
-from weightsearch.store import reading
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import Study
-from weightsearch.store.referred import Referred, referred
-from weightsearch.store.schema import meta
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import queries
+from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger.references import Referred, referred
+from weightsearch.store.tables.schema import meta
 
 KINDS = ("packs", "checkpoints", "artifacts", "logs", "spool")
 
@@ -61,10 +61,10 @@ def disk(home: Path, engine: Engine) -> dict[str, int]:
 
 def going(home: Path, database: Database, study: Study) -> dict[str, Any]:
     """What deleting a study would remove. Raises StorageError where this role may not delete."""
-    from weightsearch.store import deleting  # imports optuna: half a second
+    from weightsearch.store import study_removal  # imports optuna: half a second
 
-    deleting.check_right(database.engine)
-    counts = reading.counts(database.engine, study)
+    study_removal.check_right(database.engine)
+    counts = queries.counts(database.engine, study)
     promoted = study.promoted["checkpoint"] if study.promoted else None
     files = _files_of(home, database.engine, study)
     return {
@@ -82,10 +82,10 @@ def delete(home: Path, database: Database, study: Study, force: bool) -> dict[st
 
     Where it dies in between, `gc` removes the files. Raises StudyError where the study is at work.
     """
-    from weightsearch.store import deleting
+    from weightsearch.store import study_removal
 
     answer = going(home, database, study)
-    went = deleting.delete_study(database.engine, study, force)
+    went = study_removal.delete_study(database.engine, study, force)
     files = _files_of(home, database.engine, study)
     answer |= {"bytes": sum(map(_size, files)), "files": [str(path) for path in files]}
     aside = [folder for path in files for folder in _set_aside(home, path)]
@@ -128,7 +128,7 @@ def gc(
     Results that are not in the database yet always stay. Where the home was used with another
     database, so does whatever may be that one's, unless `only_database`.
     """
-    from weightsearch.store import deleting
+    from weightsearch.store import study_removal
 
     leftovers = list(_leftovers(home))  # looks at every file, so before anybody has to wait
     aside = []
@@ -143,7 +143,7 @@ def gc(
             for item in items:
                 aside += [] if item.kept else _set_aside(home, item.path)
             _remove_empty(home, known, {path.parent for path in unwanted})
-        shown = deleting.optuna_leftovers(database.engine, remove=not dry_run)
+        shown = study_removal.optuna_leftovers(database.engine, remove=not dry_run)
     for path in aside:
         shutil.rmtree(path, ignore_errors=True)
     removed = [row for item, row in rows if not item.kept]

@@ -15,9 +15,9 @@ from sqlalchemy import Engine
 
 from weightsearch.stats import comparison, drift
 from weightsearch.stats.drift import Row
-from weightsearch.store import ledger, nights, reading
-from weightsearch.store.ledger import Study
-from weightsearch.store.nights import Baseline, Night
+from weightsearch.store.ledger import leases, nights, queries
+from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger.nights import Baseline, Night
 from weightsearch.study import planning, weight_presets
 from weightsearch.study.search_space import decimals
 from weightsearch.study.spec import SamplerSpec, StudySpec
@@ -66,11 +66,11 @@ class Found:
 
 def measure(engine: Engine, night: Night) -> Found:
     """Reads the night's studies. Raises StudyError where they were deleted."""
-    study = ledger.find(engine, study_name(night, CANARIES))
+    study = leases.find(engine, study_name(night, CANARIES))
     spec = study.spec
     assert spec.nightly is not None
     kept = (spec.objective.metric, *spec.objective.guards)
-    runs = reading.done(engine, study)
+    runs = queries.done(engine, study)
     values: dict[str, Any] = {}
     lacking = []
     for asked in spec.nightly.canaries:
@@ -88,7 +88,7 @@ def measure(engine: Engine, night: Night) -> Found:
             "samples": {s: _only(kept, r.get("samples", {})) for s, r in seeds.items()},
             "groups": next((r["groups"] for r in seeds.values() if r.get("groups")), []),
         }
-    lacking += sorted({str(row["reason"]) for row in reading.failed(engine, study)})
+    lacking += sorted({str(row["reason"]) for row in queries.failed(engine, study)})
     measured = {"canaries": values, "search": None, "best": None}
     measured |= _circumstances([run.result for run in runs])
     if spec.nightly.trials:
@@ -111,9 +111,9 @@ def _circumstances(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _searched(engine: Engine, night: Night, lacking: list[str]) -> dict[str, Any]:
     """The best of the search, once that has come to its end; `lacking` gets what is not done."""
-    study = ledger.find(engine, study_name(night, SEARCH))
-    counts = reading.counts(engine, study)
-    leader = reading.leader(engine, study)
+    study = leases.find(engine, study_name(night, SEARCH))
+    counts = queries.counts(engine, study)
+    leader = queries.leader(engine, study)
     if counts["done"] + counts["failed"] < counts["total"] or leader is None:
         lacking.append(f"the search has {counts['done']} of {counts['total']} points done")
         return {}

@@ -1,6 +1,6 @@
 """A sweep that is repeated every night: run, judged against an accepted baseline, remembered.
 
-The route of a night: `run` finds or makes the night (store/nights.py) → its canaries and its search
+The route of a night: `run` finds or makes the night (store/ledger/nights.py) → its canaries and its search
 are two ordinary studies (launch/session.py), so whoever starts it late, again or twice at once goes
 on with the same points → `night.verdict` reads what came of them and compares (night.py, stats/drift.py)
 → the verdict is recorded.
@@ -18,10 +18,10 @@ from weightsearch import night as nightly
 from weightsearch.errors import ConfigError, StudyError, WeightsearchError
 from weightsearch.launch import session
 from weightsearch.launch.session import Request
-from weightsearch.store import ledger, nights
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import Study
-from weightsearch.store.nights import Night
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases, nights
+from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger.nights import Night
 from weightsearch.study import planning
 from weightsearch.study.spec import StudySpec
 
@@ -64,7 +64,7 @@ def run(database: Database, spec: StudySpec, asked: Asked) -> dict[str, Any]:
     cut: list[str] = []
     try:
         for study, title, request in parts:
-            session.work(database, study, ledger.SEARCH, title, request)
+            session.work(database, study, leases.SEARCH, title, request)
     except KeyboardInterrupt:
         cut.append("it was interrupted, and the same command goes on")
     except WeightsearchError as error:

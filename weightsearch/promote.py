@@ -18,9 +18,9 @@ from weightsearch import card
 from weightsearch.errors import StudyError
 from weightsearch.ranking import ranked
 from weightsearch.stats import comparison as compare
-from weightsearch.store import control, ledger, reading
-from weightsearch.store.ledger import PROMOTION, Study
-from weightsearch.store.reading import Done
+from weightsearch.store.ledger import leases, queries, study_control
+from weightsearch.store.ledger.leases import PROMOTION, Study
+from weightsearch.store.ledger.queries import Done
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Point
 
@@ -32,22 +32,22 @@ def plan(engine: Engine, study: Study) -> list[Point]:
     """
     if study.spec.promote is None:
         raise StudyError(f"study '{study.name}' has no [promote] table; add one under a new name.")
-    if reading.counts(engine, study, PROMOTION)["total"] == 0:
-        counts = reading.counts(engine, study)
+    if queries.counts(engine, study, PROMOTION)["total"] == 0:
+        counts = queries.counts(engine, study)
         left = sum(counts[state] for state in ("waiting", "leased", "paused"))
-        if left and control.standing(engine, study.id).left:  # unless the budget is used up
+        if left and study_control.standing(engine, study.id).left:  # unless the budget is used up
             raise StudyError(
                 f"study '{study.name}' must be searched to its end before the best is promoted, but"
                 f" {left} of {counts['total']} points are left; run `weightsearch launch` again."
             )
-        best = ranked(study.spec, reading.done(engine, study))[: study.spec.promote.top]
+        best = ranked(study.spec, queries.done(engine, study))[: study.spec.promote.top]
         if not best:
             raise StudyError(
                 f"study '{study.name}' must have a finished point to promote, but has none;"
                 f" run `weightsearch status {study.name}`."
             )
-        ledger.add_promotion(engine, study, [done.point for done in best])
-    return reading.planned(engine, study, PROMOTION)
+        leases.add_promotion(engine, study, [done.point for done in best])
+    return queries.planned(engine, study, PROMOTION)
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,15 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
             "study": study.name,
             "digest": study.spec.digest(),
             "data_digest": study.data_digest,
-            "search_points": reading.counts(engine, study)["done"],
-            "coverage": reading.coverage(engine, study),
+            "search_points": queries.counts(engine, study)["done"],
+            "coverage": queries.coverage(engine, study),
             "seeds": list(study.spec.promote.seeds),
             "commit": run.result.get("commit"),
             "versions": run.result.get("versions"),
         },
         "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    ledger.promote(engine, study, verdict)
+    leases.promote(engine, study, verdict)
     card.write(study.spec, verdict)
     return verdict
 
@@ -134,11 +134,11 @@ def _finalists(engine: Engine, study: Study) -> tuple[list[Finalist], list[str]]
     """Finalists with every run finished, and the names of those without."""
     assert study.spec.promote is not None
     by_point: dict[str, list[Done]] = {}
-    for run in reading.done(engine, study, PROMOTION):
+    for run in queries.done(engine, study, PROMOTION):
         if not run.diverged():
             by_point.setdefault(run.point.key(), []).append(run)
     whole, incomplete = [], []
-    for point in reading.planned(engine, study, PROMOTION):
+    for point in queries.planned(engine, study, PROMOTION):
         runs = sorted(by_point.get(point.key(), []), key=lambda run: run.seed)
         if len(runs) == len(study.spec.promote.seeds):
             whole.append(Finalist(point, runs))

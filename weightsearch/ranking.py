@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from weightsearch.stats import comparison
-from weightsearch.store.reading import Done
+from weightsearch.store.ledger.queries import Done
 from weightsearch.study import search_space
 from weightsearch.study.spec import StudySpec
 

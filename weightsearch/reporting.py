@@ -21,8 +21,8 @@ from weightsearch.report.page import Picture
 from weightsearch.report.records import Records
 from weightsearch.runtime import devices
 from weightsearch.runtime.atomic_file import write_whole
-from weightsearch.store import ledger, reading
-from weightsearch.store.database import Database
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases, queries
 from weightsearch.study.spec import DEPTH_OBJECTIVE
 
 if TYPE_CHECKING:
@@ -96,13 +96,13 @@ def show_pictures(database: Database, name: str, here: Here) -> int:
 
     They are a convenience: what goes wrong is logged, and nothing fails for it.
     """
-    study = ledger.find(database.engine, name)
+    study = leases.find(database.engine, name)
     records = recorded.read(database.engine, name)
     if not study.promoted or study.spec.objective.run != DEPTH_OBJECTIVE:
         return 0
     checkpoint = Path(study.promoted["checkpoint"])
     found, why = _panels(records, checkpoint, here)
-    trial = reading.trial(database.engine, study, study.promoted)
+    trial = queries.trial(database.engine, study, study.promoted)
     if found is None or trial is None:
         log.info("no pictures for the dashboard: %s", why or "the Optuna study is behind")
         return 0

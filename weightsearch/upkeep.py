@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from weightsearch import failures
 from weightsearch.runtime.stop_signals import GRACE_S
-from weightsearch.store import control, ledger
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import Lease, Study
-from weightsearch.store.outage import patiently
-from weightsearch.store.schema import RUNNING
+from weightsearch.store.connection.database import Database
+from weightsearch.store.connection.outage import patiently
+from weightsearch.store.ledger import leases, study_control
+from weightsearch.store.ledger.leases import Lease, Study
+from weightsearch.store.tables.schema import RUNNING
 
 MIRROR_S = 4.0  # between looks for what the Optuna study does not show yet
 PUBLISH_S = 60.0  # between drawings of the dashboard's figures
@@ -75,7 +75,7 @@ def renewing(
                 _end_process(hung)
             try:
                 state = patiently(
-                    lambda: ledger.renew(database.engine, lease, lease_s), over.is_set
+                    lambda: leases.renew(database.engine, lease, lease_s), over.is_set
                 )
             except Exception as error:  # it must go on renewing whatever went wrong once
                 if not over.is_set():
@@ -122,9 +122,11 @@ def mirroring(database: Database, study: Study, worker: str) -> Iterator[None]:
         while True:
             last = over.is_set()
             try:
-                behind = control.seen_alive(database.engine, study, worker)
+                behind = study_control.seen_alive(database.engine, study, worker)
                 if behind or last:
-                    from weightsearch.store.mirror import Mirror  # imports optuna: half a second
+                    from weightsearch.store.optuna_mirror import (
+                        Mirror,  # imports optuna: half a second
+                    )
 
                     if not isinstance(opened, Mirror):
                         opened = Mirror(database, study)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.ranking import measured, ranking
-from weightsearch.store import ledger, reading
+from weightsearch.store.ledger import leases, queries
 from weightsearch.study import known_names
 from weightsearch.study import spec as config
 
@@ -89,7 +89,7 @@ def front(engine: Engine, study_name: str, how: How) -> dict[str, Any]:
     At the study's own size, unless `how.sizes` say otherwise (the front is that of the first).
     Raises StudyError for a study without networks of ours, or without a finished point.
     """
-    study = ledger.find(engine, study_name)
+    study = leases.find(engine, study_name)
     spec = study.spec
     if spec.data is None or spec.model is None:
         raise StudyError(
@@ -97,7 +97,7 @@ def front(engine: Engine, study_name: str, how: How) -> dict[str, Any]:
             " built, but trains an objective of its own."
         )
     best: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in ranking(spec, reading.done(engine, study)):
+    for row in ranking(spec, queries.done(engine, study)):
         chosen = [row["params"].get(n, getattr(spec.model, n)) for n in ("encoder", "decoder")]
         best.setdefault((str(chosen[0]), str(chosen[1])), row)
     if not best:

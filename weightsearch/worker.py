@@ -1,8 +1,8 @@
 """A worker: claims a point, runs the objective on it, records what came of it, until none is left.
 
-The route of one trial: `run` claims (store/ledger.py) → `_attempt` → `_train` drives the objective,
-an epoch at a time → `_deliver` spools the result and commits it (store/spool.py) → `mirroring`
-shows it in the Optuna study (upkeep.py, store/mirror.py).
+The route of one trial: `run` claims (store/ledger/leases.py) → `_attempt` → `_train` drives the objective,
+an epoch at a time → `_deliver` spools the result and commits it (store/ledger/result_spool.py) → `mirroring`
+shows it in the Optuna study (upkeep.py, store/optuna_mirror.py).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from weightsearch import failures
 from weightsearch.errors import Interrupted, NonFiniteLoss, ObjectiveError, WeightsearchError
 from weightsearch.runtime import failpoints, provenance
 from weightsearch.runtime.stop_signals import Stop, StopNow
-from weightsearch.store import control, ledger, reading, spool
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import PROMOTION, SEARCH, Lease, Study
-from weightsearch.store.listening import Listener
-from weightsearch.store.outage import patiently
-from weightsearch.store.referred import checkpoint_folder
-from weightsearch.store.schema import STOPPED
+from weightsearch.store.connection.database import Database
+from weightsearch.store.connection.notifications import Listener
+from weightsearch.store.connection.outage import patiently
+from weightsearch.store.ledger import leases, queries, result_spool, study_control
+from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Lease, Study
+from weightsearch.store.ledger.references import checkpoint_folder
+from weightsearch.store.tables.schema import STOPPED
 from weightsearch.study import objective, planning, search_space
 from weightsearch.study.objective import Context, Objective, Summary
 from weightsearch.study.spec import StudySpec
@@ -80,7 +80,7 @@ def run(worker: Worker) -> int:
     """
     engine, study, stop = worker.database.engine, worker.study, worker.stop
     trained = objective.load(study.spec.objective.run)
-    results = patiently(lambda: spool.folder(engine, worker.home), stop.asked)
+    results = patiently(lambda: result_spool.folder(engine, worker.home), stop.asked)
     patiently(lambda: _arrive(worker, results), stop.asked)
     changes = Listener(worker.database, study.id)
     finished = 0
@@ -90,10 +90,12 @@ def run(worker: Worker) -> int:
             while not stop.asked():
                 try:
                     if lease is None:  # whenever there is nothing better to do
-                        patiently(lambda: spool.replay(engine, results), stop.asked)
+                        patiently(lambda: result_spool.replay(engine, results), stop.asked)
                     lease = patiently(lambda: _claim(worker), stop.asked)
                     if lease is None:
-                        now = patiently(lambda: control.standing(engine, study.id), stop.asked)
+                        now = patiently(
+                            lambda: study_control.standing(engine, study.id), stop.asked
+                        )
                         if now.state == STOPPED or not now.left:
                             break
                 except DBAPIError:  # the database is away, and we were asked to stop
@@ -109,7 +111,7 @@ def run(worker: Worker) -> int:
     finally:
         changes.close()
         with contextlib.suppress(Exception):
-            control.sign_off(engine, worker.name)
+            study_control.sign_off(engine, worker.name)
     return finished
 
 
@@ -119,14 +121,14 @@ def _arrive(worker: Worker, results: Path) -> None:
     In this order: that worker's last result may be on disk, and then nothing of it was lost.
     """
     engine = worker.database.engine
-    spool.replay(engine, results)
+    result_spool.replay(engine, results)
     if worker.replaces is not None:
-        control.sign_off(engine, worker.replaces, "its process died")
+        study_control.sign_off(engine, worker.replaces, "its process died")
     name, host, pid = worker.name, platform.node(), os.getpid()
-    control.sign_on(engine, worker.study, name, host, pid, worker.device)
+    study_control.sign_on(engine, worker.study, name, host, pid, worker.device)
 
 
-def _until_next(now: control.Standing) -> float | None:
+def _until_next(now: study_control.Standing) -> float | None:
     """Until the next lease runs out; None where nothing is leased."""
     if now.expires_s is None:
         return None
@@ -137,16 +139,16 @@ def _until_next(now: control.Standing) -> float | None:
 def _claim(worker: Worker) -> Lease | None:
     """A point, chosen now where an adaptive sampler has the choice; None where there is none."""
     engine, study, most = worker.database.engine, worker.study, worker.study.spec.retry.attempts
-    while lease := ledger.claim(engine, study.id, worker.name, worker.device, worker.lease_s, most):
+    while lease := leases.claim(engine, study.id, worker.name, worker.device, worker.lease_s, most):
         if lease.point is not None:
             return lease
-        point = planning.ask(study.spec, lease.number, ledger.seen(engine, study))
+        point = planning.ask(study.spec, lease.number, leases.seen(engine, study))
         if point is None:
-            ledger.fail(engine, lease, "every configuration of the study was tried already")
-        elif ledger.fill(engine, lease, point):
+            leases.fail(engine, lease, "every configuration of the study was tried already")
+        elif leases.fill(engine, lease, point):
             return replace(lease, point=point)
         else:  # another worker chose the same a moment ago: choose again, knowing that
-            ledger.give_back(engine, lease, "its choice was another's", paused=False)
+            leases.give_back(engine, lease, "its choice was another's", paused=False)
     return None
 
 
@@ -211,8 +213,8 @@ def _failed(worker: Worker, lease: Lease, failed: failures.Failure) -> None:
 
     def write() -> bool:
         if failed.kind == "code":
-            return ledger.fail(engine, lease, failed.reason)
-        return ledger.retry(engine, lease, failed.reason, most, failed.kind == "memory")
+            return leases.fail(engine, lease, failed.reason)
+        return leases.retry(engine, lease, failed.reason, most, failed.kind == "memory")
 
     with contextlib.suppress(DBAPIError):  # else its lease runs out
         patiently(write, worker.stop.asked)
@@ -224,13 +226,13 @@ def _failed(worker: Worker, lease: Lease, failed: failures.Failure) -> None:
 
 def _stop_a_broken_study(worker: Worker, reason: str) -> None:
     """Raises ObjectiveError where nothing but this failure has come of the study so far."""
-    counts = reading.counts(worker.database.engine, worker.study)
+    counts = queries.counts(worker.database.engine, worker.study)
     reasons = {
-        failure["reason"] for failure in reading.failed(worker.database.engine, worker.study)
+        failure["reason"] for failure in queries.failed(worker.database.engine, worker.study)
     }
     if counts["done"] == 0 and counts["failed"] >= SAME_FAILURES and reasons == {reason}:
         said = f"the first {counts['failed']} points all failed: {reason}"
-        control.set_state(worker.database.engine, worker.study, STOPPED, said)
+        study_control.set_state(worker.database.engine, worker.study, STOPPED, said)
         raise ObjectiveError(
             f"the first {counts['failed']} points must not all fail, but did: {reason}; mend the"
             f" objective, then `weightsearch retry {worker.study.name} --failed` and launch again."
@@ -244,7 +246,7 @@ def _deliver(
     engine = worker.database.engine
     try:
         return patiently(
-            lambda: spool.deliver(engine, results, lease, result, outcome), worker.stop.asked
+            lambda: result_spool.deliver(engine, results, lease, result, outcome), worker.stop.asked
         )
     except DBAPIError:
         log.warning("point %d: its result waits on disk for the next worker here", lease.number)
@@ -255,7 +257,7 @@ def _give_back(worker: Worker, lease: Lease, hold: Hold, reason: str, paused: bo
     """Lets another worker have the point at once; where that fails, its lease runs out."""
     if not hold.lost.is_set():
         with contextlib.suppress(DBAPIError):
-            ledger.give_back(worker.database.engine, lease, reason, paused)
+            leases.give_back(worker.database.engine, lease, reason, paused)
             log.info("point %d given back", lease.number)
 
 
@@ -288,7 +290,7 @@ def _train(worker: Worker, trained: Objective, lease: Lease, hold: Hold) -> dict
         if not math.isfinite(summary.metrics[metric]):
             raise NonFiniteLoss(f"{metric} is {summary.metrics[metric]} after epoch {epochs}.")
         state = patiently(
-            lambda: ledger.report(worker.database.engine, lease, epochs, summary.metrics),  # noqa: B023
+            lambda: leases.report(worker.database.engine, lease, epochs, summary.metrics),  # noqa: B023
             worker.stop.asked,
         )
         hold.heard(state)

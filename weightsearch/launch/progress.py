@@ -17,8 +17,8 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from weightsearch.launch.triangle import CORNERS, triangle
-from weightsearch.store import reading
-from weightsearch.store.ledger import SEARCH, Study
+from weightsearch.store.ledger import queries
+from weightsearch.store.ledger.leases import SEARCH, Study
 from weightsearch.study import search_space
 
 PLAIN_EVERY_S = 10.0  # between lines where stderr is no terminal
@@ -56,10 +56,10 @@ class Standing:
 
 def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
     """Where a rung of a study stands now."""
-    counts = reading.counts(engine, study, rung)
-    each = reading.point_seconds(engine, study, rung)
+    counts = queries.counts(engine, study, rung)
+    each = queries.point_seconds(engine, study, rung)
     remaining = counts["total"] - counts["done"] - counts["failed"]
-    leader = reading.leader(engine, study, rung)
+    leader = queries.leader(engine, study, rung)
     best = ""
     if leader is not None:
         point, value = leader
@@ -71,7 +71,7 @@ def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
         best=best,
         seconds_a_point=each,
         seconds_left=None if each is None else each * remaining / max(1, workers),
-        images_per_second=reading.images_per_second(engine, study),
+        images_per_second=queries.images_per_second(engine, study),
         picture=_picture(engine, study, leader, counts["total"])
         if rung == SEARCH and sys.stderr.isatty()
         else (),
@@ -80,8 +80,8 @@ def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
 
 def picture(engine: Engine, study: Study) -> list[str]:
     """The triangle of a search of three terms that has at most `DRAWN` points."""
-    counts = reading.counts(engine, study)
-    return _picture(engine, study, reading.leader(engine, study), counts["total"])
+    counts = queries.counts(engine, study)
+    return _picture(engine, study, queries.leader(engine, study), counts["total"])
 
 
 def _picture(
@@ -92,7 +92,7 @@ def _picture(
     best = [(leader[0].weights, "best")] if leader is not None else []
     shares = [
         ({term: float(weight) for term, weight in weights.items()}, state)
-        for weights, state in [*reading.places(engine, study), *best]
+        for weights, state in [*queries.places(engine, study), *best]
     ]
     return triangle(study.spec.loss.terms, shares)
 

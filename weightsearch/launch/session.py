@@ -20,11 +20,11 @@ from weightsearch.launch.progress import display, standing
 from weightsearch.ranking import measured, ranking
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S
-from weightsearch.store import control, ledger, reading
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import PROMOTION, SEARCH, Study
-from weightsearch.store.outage import patiently
-from weightsearch.store.schema import RUNNING, STOPPED
+from weightsearch.store.connection.database import Database
+from weightsearch.store.connection.outage import patiently
+from weightsearch.store.ledger import leases, queries, study_control
+from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Study
+from weightsearch.store.tables.schema import RUNNING, STOPPED
 from weightsearch.study import planning, preflight, search_space
 from weightsearch.study.budget import Budget
 from weightsearch.study.spec import StudySpec
@@ -62,7 +62,7 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
     failpoints.reach("after-plan")
     work(database, study, SEARCH, "search", request)
     failpoints.reach("after-search")
-    rows = ranking(spec, reading.done(database.engine, study))
+    rows = ranking(spec, queries.done(database.engine, study))
     if not rows:
         raise StudyError(
             f"study '{study.name}' must have a finished point to rank, but has none;"
@@ -75,8 +75,8 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
         mirror(database, study)
     return {
         "study": study.name,
-        "points": reading.counts(database.engine, study),
-        "coverage": reading.coverage(database.engine, study),
+        "points": queries.counts(database.engine, study),
+        "coverage": queries.coverage(database.engine, study),
         "equivalent_left_out": study.equivalent_left_out,
         **measured(spec),
         "ranking": rows,
@@ -88,7 +88,7 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
 def promote_study(database: Database, study: Study, request: Request) -> dict[str, Any]:
     """Trains the finalists in full and marks the winner; the verdict."""
     if study.spec.data is not None:
-        ledger.record_data(database.engine, study, _pack(study.spec, request)[1])
+        leases.record_data(database.engine, study, _pack(study.spec, request)[1])
     promote.plan(database.engine, study)
     failpoints.reach("after-promotion-plan")
     work(database, study, PROMOTION, "promotion", request)
@@ -112,14 +112,14 @@ def prepare(
     packed, digest = _pack(spec, request) if spec.data is not None else (None, None)
     if not known:
         preflight.check(spec, device, packed, request.path)
-    study = ledger.create(database.engine, request.name, spec, planned or planning.plan(spec))
+    study = leases.create(database.engine, request.name, spec, planned or planning.plan(spec))
     if digest is not None:
-        ledger.record_data(database.engine, study, digest)
-    control.set_budget(database.engine, study, request.budget)
+        leases.record_data(database.engine, study, digest)
+    study_control.set_budget(database.engine, study, request.budget)
     if study.state != RUNNING:
         log.info("study %s was %s, and runs again", study.name, study.state)
-        control.set_state(database.engine, study, RUNNING)
-    total = reading.counts(database.engine, study)["total"]
+        study_control.set_state(database.engine, study, RUNNING)
+    total = queries.counts(database.engine, study)["total"]
     log.info(
         "study %s: %d points%s; %s",
         study.name,
@@ -134,7 +134,7 @@ def prepare(
 
 def _known(database: Database, name: str) -> bool:
     try:
-        ledger.find(database.engine, name)
+        leases.find(database.engine, name)
     except StudyError:
         return False
     return True
@@ -165,7 +165,7 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
     Raises WeightsearchError where neither can be reached.
     """
     engine = database.engine
-    counts = reading.counts(engine, study, rung)
+    counts = queries.counts(engine, study, rung)
     open_points = counts["waiting"] + counts["leased"] + counts["paused"]
     if not open_points:
         return
@@ -197,13 +197,13 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
 def _settle(database: Database, study: Study, rung: int) -> None:
     """Raises StudyError unless the rung is done, or as much of it as the budget allows."""
     engine = database.engine
-    counts = patiently(lambda: reading.counts(engine, study, rung))
+    counts = patiently(lambda: queries.counts(engine, study, rung))
     left = counts["waiting"] + counts["leased"] + counts["paused"]
     if not left:
         return
-    now = patiently(lambda: control.standing(engine, study.id))
+    now = patiently(lambda: study_control.standing(engine, study.id))
     if now.state == STOPPED:
-        why = ledger.find(engine, study.name).state_reason
+        why = leases.find(engine, study.name).state_reason
         raise StudyError(
             f"study '{study.name}' must run to its end, but was stopped with {left} points left"
             f"{f' ({why})' if why else ''}; the same launch goes on with it."
@@ -233,7 +233,7 @@ def mirror(database: Database, study: Study) -> None:
     """The last look, so that the Optuna study is whole when the launch ends; what is seen beside it
     is a convenience, and no reason to fail."""
     from weightsearch.report.publish import publish
-    from weightsearch.store.mirror import Mirror  # imports optuna
+    from weightsearch.store.optuna_mirror import Mirror  # imports optuna
 
     patiently(lambda: Mirror(database, study).sync(wait=True))
     try:

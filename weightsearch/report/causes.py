@@ -23,7 +23,7 @@ from weightsearch.report.style import (
     short,
     text,
 )
-from weightsearch.store.reading import Done
+from weightsearch.store.ledger.queries import Done
 from weightsearch.study import search_space
 
 MOST_AXES = 8

@@ -12,7 +12,7 @@ from weightsearch.report.page import Picture, Section, lines, page
 from weightsearch.report.records import Records, described, label
 from weightsearch.report.study import hours
 from weightsearch.stats import comparison
-from weightsearch.store.reading import Done
+from weightsearch.store.ledger.queries import Done
 from weightsearch.study.search_space import Point
 
 

@@ -23,7 +23,7 @@ from weightsearch.report.style import (
     short,
     text,
 )
-from weightsearch.store.ledger import SEARCH
+from weightsearch.store.ledger.leases import SEARCH
 
 OUTCOMES = {
     "done": GREEN,

@@ -22,7 +22,7 @@ from weightsearch.report.style import (
     text,
 )
 from weightsearch.report.ternary import pairs
-from weightsearch.store.reading import Done
+from weightsearch.store.ledger.queries import Done
 
 SHOWN = 30
 """Rows of a ranking that can be read at once."""

@@ -31,9 +31,9 @@ from weightsearch.report.figures import FIGURES, ternaries
 from weightsearch.report.records import Records
 from weightsearch.report.style import is_nothing
 from weightsearch.runtime.safe_text import presentable
-from weightsearch.store import connect
-from weightsearch.store.database import Database
-from weightsearch.store.schema import meta
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import Database
+from weightsearch.store.tables.schema import meta
 
 PUBLISH_LOCK = 0x7075626C  # with the study's number, the advisory lock's key: "publ"
 SIGNATURE = "*Written by weightsearch, until somebody writes a note of their own.*"
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 def publish(database: Database, name: str) -> bool:
     """Brings figures and note of the Optuna study up to date; False where another process is at it,
     or there is no Optuna study yet."""
-    with connect.unhurried(database.engine) as connection:
+    with connecting.unhurried(database.engine) as connection:
         study = connection.execute(
             select(STUDIES.c.study_id).where(STUDIES.c.study_name == name)
         ).scalar()

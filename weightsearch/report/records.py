@@ -13,10 +13,10 @@ from sqlalchemy import Engine, func, select
 
 from weightsearch.ranking import measured, ranking
 from weightsearch.stats import comparison
-from weightsearch.store import ledger, reading
-from weightsearch.store.ledger import PROMOTION, SEARCH
-from weightsearch.store.reading import Done
-from weightsearch.store.schema import attempts, points
+from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger.leases import PROMOTION, SEARCH
+from weightsearch.store.ledger.queries import Done
+from weightsearch.store.tables.schema import attempts, points
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
@@ -164,14 +164,14 @@ def directions(point: Point) -> tuple[Fraction, ...]:
 
 def read(engine: Engine, name: str | None) -> Records:
     """The study's records as they are now; raises StudyError where there is none."""
-    study = ledger.find(engine, name)
+    study = leases.find(engine, name)
     return Records(
         study=study.name,
         spec=study.spec,
         attempts=_attempts(engine, study.id),
-        done=reading.done(engine, study, SEARCH),
-        full=reading.done(engine, study, PROMOTION),
-        counts=reading.counts(engine, study),
+        done=queries.done(engine, study, SEARCH),
+        full=queries.done(engine, study, PROMOTION),
+        counts=queries.counts(engine, study),
         promoted=study.promoted,
         data_digest=study.data_digest,
         equivalent_left_out=study.equivalent_left_out,

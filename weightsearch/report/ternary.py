@@ -21,7 +21,7 @@ from weightsearch.report import records as recorded
 from weightsearch.report.records import Records, described, encoder
 from weightsearch.report.style import FIELD, figure, nothing, short, text
 from weightsearch.stats import comparison
-from weightsearch.store.reading import Done
+from weightsearch.store.ledger.queries import Done
 
 Array = npt.NDArray[np.float64]
 

@@ -14,10 +14,10 @@ from optuna.storages._rdb.models import BaseModel
 from sqlalchemy import Connection, Engine, delete, func, inspect, select
 
 from weightsearch.errors import StorageError, StudyError
-from weightsearch.store import connect
-from weightsearch.store.ledger import Study
-from weightsearch.store.mirror import MIRROR_LOCK
-from weightsearch.store.schema import points, studies
+from weightsearch.store.connection import connecting
+from weightsearch.store.ledger.leases import Study
+from weightsearch.store.optuna_mirror import MIRROR_LOCK
+from weightsearch.store.tables.schema import points, studies
 
 NOTED = ("goal", "objective", "loss", "train")
 """What the mirror notes of every study it makes: by all of them together it is known as ours."""
@@ -52,7 +52,7 @@ def delete_study(engine: Engine, study: Study, force: bool = False) -> Deleted:
     Raises StudyError where workers hold points of it, unless `force`: what they bring afterwards is
     dropped like that of any worker whose lease was lost.
     """
-    with connect.unhurried(engine) as connection:
+    with connecting.unhurried(engine) as connection:
         # In the order in which others take them: the mirror's lock first, then rows from the top.
         connection.execute(select(func.pg_advisory_xact_lock(MIRROR_LOCK, study.id)))
         mine = studies.c.id == study.id
@@ -82,7 +82,7 @@ def optuna_leftovers(engine: Engine, remove: bool) -> list[str]:
     """Optuna studies that show a study which does not exist (a worker made them anew just after it
     was deleted); their names. Those that somebody else made lack what the mirror notes on its own.
     """
-    with connect.unhurried(engine) as connection:
+    with connecting.unhurried(engine) as connection:
         if not inspect(connection).has_table("studies"):
             return []
         noted, named = OPTUNA["study_user_attributes"].c, OPTUNA["studies"].c

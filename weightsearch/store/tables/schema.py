@@ -123,7 +123,7 @@ attempts = Table(
     Column("reason", Text),
     Column("epochs", JSONB, nullable=False, server_default="[]"),  # metrics after each epoch
     Column("seconds", Float),
-    # What the Optuna study shows of it (store/mirror.py).
+    # What the Optuna study shows of it (store/optuna_mirror.py).
     Column("trial_id", Integer),
     Column("mirrored_epochs", Integer, nullable=False, server_default="0"),
     Column("mirrored_end", Boolean, nullable=False, server_default="false"),

@@ -32,8 +32,9 @@ from sqlalchemy.exc import IntegrityError
 
 from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.runtime.safe_text import presentable
-from weightsearch.store import claiming, ending
-from weightsearch.store.schema import attempts, channel, points, studies
+from weightsearch.store.ledger import attempt_end
+from weightsearch.store.ledger import claim as claiming
+from weightsearch.store.tables.schema import attempts, channel, points, studies
 from weightsearch.study import search_space
 from weightsearch.study import spec as config
 from weightsearch.study.planning import Plan, Seen
@@ -317,7 +318,7 @@ def finish(engine: Engine, lease: Lease, result: Mapping[str, Any], outcome: str
     kept = dict(result)
     if "reason" in kept:
         kept["reason"] = presentable(kept["reason"])
-    if _end(engine, lease, ending.FINISH, outcome, kept.get("reason"), its_result=kept):
+    if _end(engine, lease, attempt_end.FINISH, outcome, kept.get("reason"), its_result=kept):
         return True
     with engine.connect() as connection:
         committed = connection.execute(
@@ -330,13 +331,15 @@ def finish(engine: Engine, lease: Lease, result: Mapping[str, Any], outcome: str
 
 def fail(engine: Engine, lease: Lease, reason: str) -> bool:
     """Gives the point up for good, with the reason."""
-    return _end(engine, lease, ending.FAIL, "failed", presentable(reason))
+    return _end(engine, lease, attempt_end.FAIL, "failed", presentable(reason))
 
 
 def give_back(engine: Engine, lease: Lease, reason: str, paused: bool) -> bool:
     """Lets another worker have the point, at its own place, without counting a lost attempt."""
     state = "paused" if paused else "waiting"
-    return _end(engine, lease, ending.GIVE_BACK, "given back", presentable(reason), new_state=state)
+    return _end(
+        engine, lease, attempt_end.GIVE_BACK, "given back", presentable(reason), new_state=state
+    )
 
 
 def retry(
@@ -347,7 +350,7 @@ def retry(
     reason = presentable(reason)
     tried = f"{reason} (tried {attempts} times)"
     facts = {"at_most": attempts, "tried": tried, "more_shrink": int(out_of_memory)}
-    return _end(engine, lease, ending.RETRY, "failed", reason, **facts)
+    return _end(engine, lease, attempt_end.RETRY, "failed", reason, **facts)
 
 
 def _end(

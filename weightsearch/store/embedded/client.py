@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.errors import StorageError
-from weightsearch.store import binaries, folders
+from weightsearch.store.embedded import postgres_programs, server_folders
 
 USER = DBNAME = "weightsearch"
 PORT = 5432  # part of the socket's name; nothing listens on the network
@@ -66,7 +66,7 @@ def ensure(home: Path) -> Server:
     home = Path(os.path.realpath(home))
     try:
         with _mutex:
-            folder = folders.server_folder(home)
+            folder = server_folders.server_folder(home)
             deadline = time.monotonic() + START_S
             _use(home, folder, deadline)
             _await_server(folder, deadline)
@@ -77,7 +77,7 @@ def ensure(home: Path) -> Server:
             f" {error.strerror}; correct that, name another folder in WEIGHTSEARCH_HOME, or set"
             " WEIGHTSEARCH_STORAGE."
         ) from None
-    return Server(str(folders.socket_folder(folder, password)), USER, password, DBNAME)
+    return Server(str(server_folders.socket_folder(folder, password)), USER, password, DBNAME)
 
 
 def release(home: Path | None = None) -> None:
@@ -149,11 +149,11 @@ def _await_server(folder: Path, deadline: float) -> None:
 
 
 def _start_supervisor(folder: Path, log: Path, lock: int) -> None:
-    programs = binaries.find(folder / "data", folders.account())
+    programs = postgres_programs.find(folder / "data", server_folders.account())
     # It imports what this process can import, and connects without this process's libpq settings.
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
     env["PYTHONPATH"] = os.pathsep.join(os.path.abspath(place) for place in sys.path)
-    module = "weightsearch.store.supervisor"
+    module = "weightsearch.store.embedded.supervisor"
     with open(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as output:
         subprocess.run(
             [sys.executable, "-P", "-m", module, str(folder), str(programs), str(lock)],

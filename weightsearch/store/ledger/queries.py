@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Float, Select, Table, column, func, or_, select, table
 
-from weightsearch.store.ledger import PROMOTION, SEARCH, Study
-from weightsearch.store.schema import STATES, attempts, points, studies, workers
+from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Study
+from weightsearch.store.tables.schema import STATES, attempts, points, studies, workers
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Direction, Point
 

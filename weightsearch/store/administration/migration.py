@@ -7,8 +7,10 @@ from optuna.storages._rdb.models import BaseModel
 from sqlalchemy import func, select
 
 from weightsearch.errors import StorageError
-from weightsearch.store import connect, roles, schema
-from weightsearch.store.database import Database
+from weightsearch.store.administration import roles
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import Database
+from weightsearch.store.tables import schema
 
 
 def migrate(database: Database, worker: str | None = None, viewer: str | None = None) -> list[str]:
@@ -28,13 +30,13 @@ def prepare_optuna(database: Database) -> None:
 
     Raises StorageError where a newer Optuna made them.
     """
-    with connect.unhurried(database.engine) as connection:
+    with connecting.unhurried(database.engine) as connection:
         # Optuna makes its tables without a lock of its own.
         connection.execute(select(func.pg_advisory_xact_lock(schema.MIGRATION_LOCK)))
         storage = RDBStorage(
             # Only an upgrade takes the URL, for a connection of its own.
             database.url.render_as_string(hide_password=False),
-            engine_kwargs=connect.pooled(database.connect),
+            engine_kwargs=connecting.pooled(database.connect),
             skip_compatibility_check=True,
         )
         try:

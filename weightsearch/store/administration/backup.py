@@ -19,9 +19,11 @@ from sqlalchemy import Engine, func, inspect, select, text
 
 from weightsearch.errors import StorageError
 from weightsearch.runtime.safe_text import presentable
-from weightsearch.store import binaries, connect, schema
-from weightsearch.store.database import Database
-from weightsearch.store.schema import points, studies
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import Database
+from weightsearch.store.embedded import postgres_programs
+from weightsearch.store.tables import schema
+from weightsearch.store.tables.schema import points, studies
 
 SECRET = ("password", "sslpassword")
 
@@ -35,7 +37,7 @@ def backup(database: Database, file: Path) -> dict[str, Any]:
         raise StorageError(f"{file}: a backup overwrites nothing, but this is there; name another.")
     if not file.parent.is_dir():
         raise StorageError(f"{file}: must lie in a folder that exists; make it first.")
-    program = binaries.client("pg_dump", _server(database.engine))
+    program = postgres_programs.client("pg_dump", _server(database.engine))
     staging = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         with open(os.open(staging, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
@@ -86,7 +88,7 @@ def restore(database: Database, file: Path, force: bool = False) -> dict[str, An
     engine.dispose()
     arguments = ["--no-password", "--single-transaction", "--exit-on-error"]
     arguments += ["--clean", "--if-exists", "--no-owner", "--no-privileges", str(file.resolve())]
-    _run([binaries.client("pg_restore", server), *arguments], database)
+    _run([postgres_programs.client("pg_restore", server), *arguments], database)
     schema.prepare(engine)
     return {"file": str(file), **_contents(engine)}
 
@@ -99,9 +101,12 @@ def _server(engine: Engine) -> int:
 
 def _listing(file: Path) -> str:
     """What pg_restore says is in a backup."""
-    program = binaries.client("pg_restore")
+    program = postgres_programs.client("pg_restore")
     asked = subprocess.run(
-        [program, "--list", file.resolve()], capture_output=True, text=True, **binaries.run_as(None)
+        [program, "--list", file.resolve()],
+        capture_output=True,
+        text=True,
+        **postgres_programs.run_as(None),
     )
     if asked.returncode:
         raise StorageError(f"{file}: must be a backup, but {_complaint(program, asked.stderr)}.")
@@ -150,7 +155,7 @@ def _contents(engine: Engine) -> dict[str, int]:
 
 def _run(command: list[Path | str], database: Database, output: IO[bytes] | None = None) -> None:
     """Runs a client program on the database. Raises StorageError with what it complains of."""
-    told = connect.parameters(database.url, "backup")
+    told = connecting.parameters(database.url, "backup")
     where = make_conninfo(**{name: value for name, value in told.items() if name not in SECRET})
     # The user's own libpq settings count here as they do for every other connection.
     environment = os.environ | {"LC_ALL": "C"}

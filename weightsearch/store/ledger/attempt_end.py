@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from weightsearch.store import claiming
-from weightsearch.store.schema import attempts, points
+from weightsearch.store.ledger import claim
+from weightsearch.store.tables.schema import attempts, points
 
 
 def _ending(last_one_wakes: bool = False, **values: Any) -> Any:
@@ -30,13 +30,13 @@ def _ending(last_one_wakes: bool = False, **values: Any) -> Any:
     closed = (
         update(attempts)
         .where(attempts.c.point_id == ended.c.id, attempts.c.attempt == attempt)
-        .values(outcome=bindparam("the_outcome"), reason=bindparam("why"), **claiming.ended_now())
+        .values(outcome=bindparam("the_outcome"), reason=bindparam("why"), **claim.ended_now())
         .returning(attempts.c.point_id)
         .cte("closed")
     )
     wakes: ColumnElement[bool] = literal(True)
     if last_one_wakes:  # others wait for the end
-        wakes = ~claiming.open_points(study).where(points.c.id != point).exists()
+        wakes = ~claim.open_points(study).where(points.c.id != point).exists()
     woken = case((wakes, func.pg_notify(bindparam("channel"), "").cast(Text)))
     return select(ended.c.id, woken).add_cte(closed)
 

@@ -40,10 +40,12 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.errors import StudyError
 from weightsearch.runtime import failpoints
-from weightsearch.store import connect, ledger, migration, reading
-from weightsearch.store.database import Database
-from weightsearch.store.ledger import PROMOTION, SEARCH, Study
-from weightsearch.store.schema import attempts, points
+from weightsearch.store.administration import migration
+from weightsearch.store.connection import connecting
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Study
+from weightsearch.store.tables.schema import attempts, points
 from weightsearch.study import search_space
 
 MIRROR_LOCK = 0x6D697272  # with the study's number, the advisory lock's key: "mirr"
@@ -67,7 +69,7 @@ class Mirror:
 
     def __init__(self, database: Database, study: Study) -> None:
         self.database, self.study = database, study
-        if ledger.find(database.engine, study.name).id != study.id:
+        if leases.find(database.engine, study.name).id != study.id:
             raise StudyError(f"study '{study.name}' must be there, but was deleted meanwhile.")
         self.distributions = _distributions(study)
         migration.prepare_optuna(database)
@@ -90,7 +92,7 @@ class Mirror:
             if connection.execute(select(take(MIRROR_LOCK, self.study.id))).scalar_one() is False:
                 return 0
             rows = connection.execute(
-                reading.unshown(self.study.id, attempts, points.c.number, points.c.rung)
+                queries.unshown(self.study.id, attempts, points.c.number, points.c.rung)
                 .add_columns(points.c.seed, points.c.weights, points.c.params, points.c.result)
                 .add_columns(points.c.attempt.label("last_attempt"))
                 .order_by(attempts.c.started_at, attempts.c.point_id, attempts.c.attempt)
@@ -234,8 +236,8 @@ def _optuna_studies(database: Database, study: Study) -> dict[int, int]:
     """The number of the Optuna study of each rung, made where it is not there yet."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = RDBStorage(
-        connect.DRIVER,
-        engine_kwargs=connect.pooled(database.connect),
+        connecting.DRIVER,
+        engine_kwargs=connecting.pooled(database.connect),
         skip_compatibility_check=True,
         skip_table_creation=True,
     )

@@ -1,6 +1,6 @@
 """The process that owns the embedded PostgreSQL; `server.ensure` starts it, nobody else.
 
-    python -m weightsearch.store.supervisor FOLDER PROGRAMS LOCK
+    python -m weightsearch.store.embedded.supervisor FOLDER PROGRAMS LOCK
 
 FOLDER holds data, password, log and locks, PROGRAMS the programs of PostgreSQL, LOCK is the
 descriptor of the locked supervisor.lock. It makes the data directory where there is none, runs
@@ -37,8 +37,8 @@ import psycopg
 
 from weightsearch.errors import StorageError
 from weightsearch.runtime.atomic_file import write_whole
-from weightsearch.store import folders, postgres
-from weightsearch.store.server import DBNAME, PORT, USER, locked, say
+from weightsearch.store.embedded import postgres_process, server_folders
+from weightsearch.store.embedded.client import DBNAME, PORT, USER, locked, say
 
 LINGER_S = 2.0  # without users before the stop: the next command may follow at once
 POLL_S = 0.1
@@ -71,26 +71,26 @@ def _fail(lock: int, why: str) -> NoReturn:
 def _supervise(folder: Path, programs: Path, lock: int) -> None:
     me: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname()}
     say(lock, **me)
-    log = postgres.Log(folder / "server.log", os.fstat(sys.stdout.fileno()).st_size)
-    account, data = folders.account(), folder / "data"
+    log = postgres_process.Log(folder / "server.log", os.fstat(sys.stdout.fileno()).st_size)
+    account, data = server_folders.account(), folder / "data"
 
     # 1. What an earlier supervisor left behind
-    postgres.end(lambda: postgres.at_work_in(data))
+    postgres_process.end(lambda: postgres_process.at_work_in(data))
     if Path("/proc/self").exists():  # without it nobody can tell; PostgreSQL will
         (data / "postmaster.pid").unlink(missing_ok=True)
 
     # 2. What the server needs
     folder.chmod(0o700 if account is None else 0o711)
     password = _password(folder, data, account)
-    sockets = folders.socket_folder(folder, password)
+    sockets = server_folders.socket_folder(folder, password)
     _make_private(sockets, account)
     if not data.exists():
-        postgres.initialise(data, programs, account, log)
+        postgres_process.initialise(data, programs, account, log)
 
     # 3. The server, until nobody needs it
-    server = postgres.start(data, programs, sockets, account)
+    server = postgres_process.start(data, programs, sockets, account)
     try:
-        postgres.await_ready(server, data, log)
+        postgres_process.await_ready(server, data, log)
         _create_database(sockets, password)
         say(lock, ready=True, **me)
         users = os.open(folder / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)  # never closed
@@ -99,7 +99,7 @@ def _supervise(folder: Path, programs: Path, lock: int) -> None:
         say(lock, **me)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        postgres.end(lambda: [server.pid] if server.poll() is None else [])
+        postgres_process.end(lambda: [server.pid] if server.poll() is None else [])
         shutil.rmtree(sockets, ignore_errors=True)
 
 
@@ -144,7 +144,9 @@ def _create_database(sockets: Path, password: str) -> None:
         raise StorageError(f"the embedded database must let its owner in, but: {why}") from None
 
 
-def _await_last_user(server: Popen[bytes], users: int, sockets: Path, log: postgres.Log) -> None:
+def _await_last_user(
+    server: Popen[bytes], users: int, sockets: Path, log: postgres_process.Log
+) -> None:
     """Returns, holding users.lock exclusively, when nobody has held it for a while."""
     unused_since = None
     while server.poll() is None:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from weightsearch.store.schema import RUNNING, attempts, points, studies
+from weightsearch.store.tables.schema import RUNNING, attempts, points, studies
 
 OPEN = ("waiting", "paused", "leased")
 

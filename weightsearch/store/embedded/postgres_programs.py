@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.errors import StorageError
-from weightsearch.store import folders
+from weightsearch.store.embedded import server_folders as folders
 
 OLDEST = 14
 SYSTEM = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")

@@ -19,8 +19,11 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from weightsearch.errors import ConfigError, StorageError
 from weightsearch.runtime.safe_text import hide, presentable
-from weightsearch.store import connect, outage, schema, server
-from weightsearch.store.connect import Connect, Connection
+from weightsearch.store.connection import connecting as connect
+from weightsearch.store.connection import outage
+from weightsearch.store.connection.connecting import Connect, Connection
+from weightsearch.store.embedded import client
+from weightsearch.store.tables import schema
 
 PASSWORD_FILE = "WEIGHTSEARCH_STORAGE_PASSWORD_FILE"
 
@@ -163,12 +166,12 @@ def _password(file: Path) -> str:
 
 def _embedded(home: Path, command: str) -> Database:
     """Each new connection makes sure that the server runs: clients outlive whoever started it."""
-    url = _server_url(server.ensure(home))
+    url = _server_url(client.ensure(home))
 
     def make() -> Connection:
         for wait_s in (0.1, 0.2, 0.4, 0.0):  # just after a kill it may look alive for a moment
             try:
-                found = server.ensure(home)
+                found = client.ensure(home)
                 return connect.connect(connect.parameters(_server_url(found), command))
             except StorageError as error:  # it was there, and may be again
                 raise psycopg.OperationalError(str(error)) from None
@@ -181,7 +184,7 @@ def _embedded(home: Path, command: str) -> Database:
     return _database(url, make, embedded=True)
 
 
-def _server_url(found: server.Server) -> URL:
+def _server_url(found: client.Server) -> URL:
     return URL.create(
         "postgresql+psycopg",
         username=found.user,

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightsearch.errors import StorageError
-from weightsearch.store import binaries
-from weightsearch.store.server import PORT, USER
+from weightsearch.store.embedded import postgres_programs
+from weightsearch.store.embedded.client import PORT, USER
 
 PATIENCE_S = {signal.SIGINT: 60.0, signal.SIGQUIT: 10.0, signal.SIGKILL: 10.0}
 """Ways to end PostgreSQL (a fast shutdown, one without a checkpoint, force), and waits for each."""
@@ -75,7 +75,7 @@ def initialise(data: Path, programs: Path, account: pwd.struct_passwd | None, lo
         command: list[Path | str] = [programs / "initdb", "-D", staging, "-U", USER, "-E", "UTF8"]
         command += ["-A", "scram-sha-256", "--pwfile", data.parent / "password"]
         command += ["--locale=C", "--data-checksums", "--no-instructions", "--no-clean"]
-        arguments = binaries.run_as(account) | {"preexec_fn": _die_too(signal.SIGKILL)}
+        arguments = postgres_programs.run_as(account) | {"preexec_fn": _die_too(signal.SIGKILL)}
         if subprocess.run(command, **arguments).returncode:
             raise log.stated("initdb must make the embedded database, but it failed")
         staging.rename(data)
@@ -93,7 +93,7 @@ def start(
     command: list[Path | str] = [programs / "postgres", "-D", data]
     command += [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     # A process group of its own: a signal to ours is for us to pass on, as a fast shutdown.
-    arguments = binaries.run_as(account) | {"preexec_fn": _die_too(signal.SIGINT)}
+    arguments = postgres_programs.run_as(account) | {"preexec_fn": _die_too(signal.SIGINT)}
     return subprocess.Popen(command, process_group=0, **arguments)
 
 

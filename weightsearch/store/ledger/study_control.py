@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from weightsearch.store import claiming, reading
-from weightsearch.store.ledger import Study
-from weightsearch.store.schema import STOPPED, attempts, channel, points, studies, workers
+from weightsearch.store.ledger import claim, queries
+from weightsearch.store.ledger.leases import Study
+from weightsearch.store.tables.schema import STOPPED, attempts, channel, points, studies, workers
 from weightsearch.study.budget import Budget
 
 
@@ -26,7 +26,7 @@ def set_budget(engine: Engine, study: Study, budget: Budget | None) -> None:
     """Limits what the search may cost from now on; the wall-clock starts now."""
     plain = budget.plain() if budget is not None else {}
     seconds = plain.pop("seconds", None)
-    deadline = None if seconds is None else claiming.from_now(seconds)
+    deadline = None if seconds is None else claim.from_now(seconds)
     with engine.begin() as connection:
         connection.execute(
             update(studies)
@@ -63,8 +63,8 @@ def standing(engine: Engine, study_id: int) -> Standing:
     """Whether to wait for a point, and for how long at most."""
     leased = and_(points.c.study_id == study_id, points.c.state == "leased")
     remaining = func.extract("epoch", func.min(points.c.lease_until) - func.now())
-    left = claiming.open_points(study_id)
-    with claiming.at_once(engine) as connection:
+    left = claim.open_points(study_id)
+    with claim.at_once(engine) as connection:
         study = connection.execute(
             select(
                 studies.c.state,
@@ -82,7 +82,7 @@ def standing(engine: Engine, study_id: int) -> Standing:
                 "started": or_(points.c.rung > 0, points.c.attempt > 0),
                 "none": or_(points.c.rung > 0, points.c.state == "leased"),
             }
-            left = left.where(within[claiming.allowed(connection, study_id)])
+            left = left.where(within[claim.allowed(connection, study_id)])
             found = connection.execute(left.limit(1)).first() is not None
     expires = None if study.expires is None else max(0.0, float(study.expires))
     return Standing(study.state, found, expires)
@@ -90,7 +90,7 @@ def standing(engine: Engine, study_id: int) -> Standing:
 
 def sign_on(engine: Engine, study: Study, worker: str, host: str, pid: int, device: str) -> None:
     """Lists a worker, for those who ask who is there."""
-    with claiming.at_once(engine) as connection:
+    with claim.at_once(engine) as connection:
         connection.execute(
             upsert(workers)
             .values(id=worker, study_id=study.id, host=host, pid=pid, device=device)
@@ -100,8 +100,8 @@ def sign_on(engine: Engine, study: Study, worker: str, host: str, pid: int, devi
 
 def seen_alive(engine: Engine, study: Study, worker: str) -> bool:
     """Notes that a worker lives; whether the Optuna study is behind."""
-    behind = reading.unshown(study.id, attempts.c.point_id).exists()
-    with claiming.at_once(engine) as connection:
+    behind = queries.unshown(study.id, attempts.c.point_id).exists()
+    with claim.at_once(engine) as connection:
         noted = connection.execute(
             update(workers)
             .where(workers.c.id == worker)
@@ -136,7 +136,7 @@ def sign_off(engine: Engine, worker: str, reason: str | None = None) -> int:
                 .where(
                     attempts.c.point_id.in_([row.id for row in held]), attempts.c.outcome.is_(None)
                 )
-                .values(outcome="lost", reason=reason, **claiming.ended_now())
+                .values(outcome="lost", reason=reason, **claim.ended_now())
             )
         for study_id in {row.study_id for row in held}:
             connection.execute(select(func.pg_notify(channel(study_id), "")))

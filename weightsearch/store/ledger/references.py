@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, inspect, select, text
 
-from weightsearch.store import connect, ledger, reading
-from weightsearch.store.ledger import PROMOTION
-from weightsearch.store.schema import meta, points, studies
+from weightsearch.store.connection import connecting
+from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger.leases import PROMOTION
+from weightsearch.store.tables.schema import meta, points, studies
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Point
 
@@ -43,7 +44,7 @@ def referred(engine: Engine, hold: bool) -> Iterator[Referred]:
     """What is referred to; with `hold`, no study is planned until the block ends."""
     with contextlib.ExitStack() as stack:
         if hold:
-            connection = stack.enter_context(connect.unhurried(engine))
+            connection = stack.enter_context(connecting.unhurried(engine))
             connection.execute(text(f"LOCK TABLE {studies.name} IN SHARE MODE"))
         yield _referred(engine)
 
@@ -54,7 +55,7 @@ def _referred(engine: Engine) -> Referred:
         names = connection.execute(select(studies.c.name)).scalars().all()
         undone = connection.execute(select(points.c.id).where(points.c.state != "done")).scalars()
         undone_points = frozenset(undone)
-    known = [ledger.find(engine, name) for name in names]
+    known = [leases.find(engine, name) for name in names]
     sources = [(study.spec.data, study.data_digest) for study in known if study.spec.data]
     return Referred(
         identity=identity,
@@ -85,7 +86,7 @@ def _artifacts(engine: Engine) -> frozenset[str]:
         return frozenset(key.rpartition(":")[2] for key in keys)
 
 
-def _checkpoints(engine: Engine, study: ledger.Study) -> frozenset[str]:
+def _checkpoints(engine: Engine, study: leases.Study) -> frozenset[str]:
     """Folders of what is still to be done, of every finalist, and of the best of the search.
 
     A promotion trains from the start, so it reads no checkpoint of the search; the best one's stays
@@ -103,7 +104,7 @@ def _checkpoints(engine: Engine, study: ledger.Study) -> frozenset[str]:
         checkpoint_folder(Point(search_space.decode(r.weights), r.params), r.seed, r.rung)
         for r in rows
     }
-    best = reading.leader(engine, study)
+    best = queries.leader(engine, study)
     if best is not None:
-        kept.add(checkpoint_folder(best[0], study.spec.train.seed, ledger.SEARCH))
+        kept.add(checkpoint_folder(best[0], study.spec.train.seed, leases.SEARCH))
     return frozenset(kept)

@@ -19,9 +19,9 @@ from sqlalchemy.exc import DataError
 
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.atomic_file import write_whole
-from weightsearch.store import ledger
-from weightsearch.store.ledger import Lease
-from weightsearch.store.schema import meta
+from weightsearch.store.ledger import leases
+from weightsearch.store.ledger.leases import Lease
+from weightsearch.store.tables.schema import meta
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def deliver(
         path = write(spool, lease, result, outcome)
     except OSError as error:  # a full disk must not cost the result
         log.warning("%s: a result cannot be kept on disk (%s)", spool, error.strerror)
-        return ledger.finish(engine, lease, result, outcome)
+        return leases.finish(engine, lease, result, outcome)
     failpoints.reach("after-spool")
     return _commit(engine, path, lease, result, outcome)
 
@@ -80,7 +80,7 @@ def write(spool: Path, lease: Lease, result: Mapping[str, Any], outcome: str) ->
 def _commit(
     engine: Engine, path: Path, lease: Lease, result: Mapping[str, Any], outcome: str
 ) -> bool:
-    kept = ledger.finish(engine, lease, result, outcome)
+    kept = leases.finish(engine, lease, result, outcome)
     if not kept:
         log.warning(
             "point %d: the result of attempt %d came too late and was dropped; the point is"

@@ -10,9 +10,9 @@ import psycopg
 from psycopg import sql
 
 from weightsearch.errors import StorageError
-from weightsearch.store.connect import Connection
-from weightsearch.store.database import Database
-from weightsearch.store.schema import channel
+from weightsearch.store.connection.connecting import Connection
+from weightsearch.store.connection.database import Database
+from weightsearch.store.tables.schema import channel
 
 POLL_S = 5.0  # the longest wait: a notification that was lost costs no more
 LOOK_S = 0.1  # between looks whether to give up

@@ -1,0 +1,1 @@
+"""Reaching PostgreSQL, and living with its absence."""

@@ -1,0 +1,1 @@
+"""A PostgreSQL of our own, for as long as somebody uses it."""

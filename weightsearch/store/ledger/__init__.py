@@ -1,0 +1,1 @@
+"""Which points are waiting, leased, paused, done or failed, and what came of them."""

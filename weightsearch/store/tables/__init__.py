@@ -1,0 +1,1 @@
+"""The tables and the pieces that statements on them share."""
