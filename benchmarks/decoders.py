@@ -13,8 +13,8 @@ import argparse
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from weightsearch.depth import encoders
-from weightsearch.depth.decoders import DECODERS
+from weightsearch.depth.network import encoders
+from weightsearch.depth.network.decoders import DECODERS
 
 
 def main() -> None:

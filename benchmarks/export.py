@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from weightsearch.depth import checkpoint as checkpoints
-from weightsearch.depth.export import export
-from weightsearch.depth.model import DepthNet
+from weightsearch.depth.inference.export import export
+from weightsearch.depth.network import checkpoint as checkpoints
+from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.errors import CheckpointError
 from weightsearch.study.spec import DataSpec, ModelSpec
 

@@ -39,13 +39,13 @@ class Fault:
 FAULTS = [
     Fault(
         "sign of the MAE term flipped",
-        "weightsearch/depth/losses.py",
+        "weightsearch/depth/loss/weighted_sum.py",
         '"mae": loss_terms.mae,',
         '"mae": lambda *given: -loss_terms.mae(*given),',
     ),
     Fault(
         "depth x 1.1 in the loader",
-        "weightsearch/depth/loader.py",
+        "weightsearch/depth/training/batches.py",
         "np.where(used, depth_m, np.float32(0))",
         "np.where(used, depth_m * np.float32(1.1), np.float32(0))",
     ),

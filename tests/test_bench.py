@@ -15,8 +15,8 @@ from depth_factory import depth_spec
 from torch import nn
 
 from weightsearch import show_model, using
-from weightsearch.depth import bench, energy
-from weightsearch.depth.bench import MODES, Cost
+from weightsearch.depth.inference import bench, energy_meter
+from weightsearch.depth.inference.bench import MODES, Cost
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases
@@ -119,7 +119,7 @@ def test_energy_is_asked_of_nvml_in_joules(monkeypatch: pytest.MonkeyPatch) -> N
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="abc"))
-    read = energy.meter(torch.device("cuda:0"))
+    read = energy_meter.meter(torch.device("cuda:0"))
     assert read is not None
     assert read() == 7.5
 
@@ -127,8 +127,8 @@ def test_energy_is_asked_of_nvml_in_joules(monkeypatch: pytest.MonkeyPatch) -> N
         raise NVMLError
 
     nvml.nvmlInit = refuse
-    assert energy.meter(torch.device("cuda:0")) is None
-    assert energy.meter(torch.device("cpu")) is None
+    assert energy_meter.meter(torch.device("cuda:0")) is None
+    assert energy_meter.meter(torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize(

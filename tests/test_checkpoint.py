@@ -18,9 +18,9 @@ import torch
 from depth_factory import depth_spec
 from torch import Tensor
 
-from weightsearch.depth import checkpoint
-from weightsearch.depth.decoders import DECODERS
-from weightsearch.depth.model import DepthNet
+from weightsearch.depth.network import checkpoint
+from weightsearch.depth.network.decoders import DECODERS
+from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.errors import CheckpointError
 from weightsearch.study.spec import ModelSpec
 

@@ -15,9 +15,9 @@ from skimage.metrics import structural_similarity
 from test_protocols import valid_like
 from torch import Tensor
 
-from weightsearch.depth.details import Details
-from weightsearch.depth.edges import REACH_PX, edge_metrics, normals, sobel_edges
-from weightsearch.depth.metrics import per_image
+from weightsearch.depth.evaluation.edge_metrics import REACH_PX, edge_metrics, normals, sobel_edges
+from weightsearch.depth.evaluation.error_breakdown import Details
+from weightsearch.depth.evaluation.metrics import per_image
 
 
 def step(at: int, size: tuple[int, int] = (24, 40), near: float = 2.0, far: float = 5.0) -> Tensor:
@@ -161,7 +161,7 @@ def test_evaluate_answers_several_protocols_with_intervals_details_and_a_csv(
     several, single, shown, unknown = run_all(
         [Run(given + end) for end in (more, ["--json"], ["--details"], ["--align", "meen"])],
         tmp_path,
-        ["weightsearch.evaluation"],
+        ["weightsearch.depth.evaluation.questions"],
     )
     answer, plain = json.loads(several.out), json.loads(single.out)
     assert (answer["protocol"], answer["alignment"]) == ("full", "median")

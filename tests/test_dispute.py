@@ -13,7 +13,7 @@ from torch import Tensor
 
 from weightsearch.data.frames.source import Frame
 from weightsearch.data.packs.layout import Pack
-from weightsearch.depth.dispute import disputed, disputes, fit_to_picture
+from weightsearch.depth.evaluation.disputed_frames import disputed, disputes, fit_to_picture
 
 SIZE = (96, 128)
 

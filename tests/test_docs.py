@@ -78,7 +78,7 @@ def test_the_route_of_a_trial_in_the_readme_exists() -> None:
 
 
 def test_the_page_on_protocols_says_what_the_code_says() -> None:
-    from weightsearch.depth.protocols import PROTOCOLS
+    from weightsearch.depth.evaluation.protocols import PROTOCOLS
 
     page = (ROOT / "docs/protocols.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| `")]

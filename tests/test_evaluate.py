@@ -22,10 +22,10 @@ from torch.nn.functional import interpolate
 from weightsearch.data.frames.resize import resize_rgb
 from weightsearch.data.packs.building import Pack
 from weightsearch.data.readers.registry import open_source
-from weightsearch.depth.depth_files import read_depth, write_npy, write_png
-from weightsearch.depth.evaluate import Scores, evaluate_predictions, score
-from weightsearch.depth.metrics import METRICS
-from weightsearch.depth.protocols import PROTOCOLS, size_of
+from weightsearch.depth.evaluation.metrics import METRICS
+from weightsearch.depth.evaluation.protocols import PROTOCOLS, size_of
+from weightsearch.depth.evaluation.scoring import Scores, evaluate_predictions, score
+from weightsearch.depth.files.depth_maps import read_depth, write_npy, write_png
 from weightsearch.errors import ConfigError, DataError
 
 SMALL = (24, 32)

@@ -14,8 +14,8 @@ import use_factory
 from pack_factory import frame
 from use_factory import SIZE
 
-from weightsearch.depth import export as exports
-from weightsearch.depth.export import export
+from weightsearch.depth.inference import export as exports
+from weightsearch.depth.inference.export import export
 from weightsearch.errors import CheckpointError, ConfigError, DataError
 from weightsearch.runtime.optional_packages import needs
 

@@ -519,7 +519,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, S
     for folder, hostile in zip(folders, HOSTILE.values(), strict=True):
         folder.mkdir()
         runs.append(Run(hostile.make(folder), {"WEIGHTSEARCH_HOME": str(folder / "home")}))
-    said = run_all(runs, base, ("weightsearch.depth.predict", "weightsearch.data.readers.registry"))
+    said = run_all(
+        runs, base, ("weightsearch.depth.inference.predict", "weightsearch.data.readers.registry")
+    )
     return dict(zip(HOSTILE, zip(folders, said, strict=True), strict=True))
 
 
@@ -736,5 +738,5 @@ def test_nothing_that_is_read_can_run() -> None:
         if not (file.parent.name in PICKLES and file.name.startswith("slurm"))
     }
     # What an export has just made itself, read back from memory to be compared.
-    own = {"weightsearch/depth/export.py": ["torch.export.load"]}
+    own = {"weightsearch/depth/inference/export.py": ["torch.export.load"]}
     assert {file: what for file, what in found.items() if what} == own

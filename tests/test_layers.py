@@ -26,7 +26,7 @@ LAYERS = [
     {"card", "promote", "worker"},
     {"launch"},
     {"nightly"},
-    {"answers", "evaluation", "keep", "reporting", "show", "show_model", "using"},
+    {"answers", "depth", "keep", "reporting", "show", "show_model", "using"},
     {"night_text"},
     {"night_page"},
     {"cli_common"},

@@ -17,9 +17,9 @@ from scipy.signal import convolve2d
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from weightsearch.depth.loss_terms import edge, mae, ssim
-from weightsearch.depth.losses import LOSS_TERMS, compare, pulls, total
-from weightsearch.depth.model import represent
+from weightsearch.depth.loss.terms import edge, mae, ssim
+from weightsearch.depth.loss.weighted_sum import LOSS_TERMS, compare, pulls, total
+from weightsearch.depth.network.depth_net import represent
 from weightsearch.errors import ConfigError
 from weightsearch.study import known_names
 from weightsearch.study.spec import DataSpec

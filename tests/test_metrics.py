@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from weightsearch.depth.metrics import AS_PUBLISHED, METRICS, per_image, rmse_pooled
+from weightsearch.depth.evaluation.metrics import AS_PUBLISHED, METRICS, per_image, rmse_pooled
 
 ALL = {**METRICS, **AS_PUBLISHED}
 GT = [1.0, 2.0, 4.0, 8.0]

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from weightsearch.depth import encoders, pyramid
-from weightsearch.depth.decoders import DECODERS
-from weightsearch.depth.model import DepthNet, data_range, metres, represent
+from weightsearch.depth.network import encoders, feature_pyramid
+from weightsearch.depth.network.decoders import DECODERS
+from weightsearch.depth.network.depth_net import DepthNet, data_range, metres, represent
 from weightsearch.errors import ConfigError, WeightsError
 from weightsearch.study import known_names
 from weightsearch.study.spec import DataSpec, ModelSpec
@@ -101,8 +101,8 @@ def test_maps_in_another_order_of_axes_are_turned() -> None:
 
 def test_skips_are_matched_by_level() -> None:
     # The deepest at 1/16, none at 1/2.
-    assert pyramid.skips((4, 8, 16, 16, 32)) == [3, 1, 0, None]
-    assert pyramid.skips((14, 14, 14)) == [1, None, None, None]
+    assert feature_pyramid.skips((4, 8, 16, 16, 32)) == [3, 1, 0, None]
+    assert feature_pyramid.skips((14, 14, 14)) == [1, None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_skips_are_matched_by_level() -> None:
 def test_a_level_without_a_map_gets_the_nearest(
     reductions: tuple[int, ...], picks: list[int]
 ) -> None:
-    assert pyramid.nearest(reductions, (4, 8, 16, 32)) == picks
+    assert feature_pyramid.nearest(reductions, (4, 8, 16, 32)) == picks
 
 
 def test_maps_of_a_plain_transformer_come_from_all_its_depth() -> None:

@@ -17,9 +17,10 @@ from depth_factory import OPTIONS, WEIGHTS, context, depth_spec
 
 from weightsearch.data.packs import building
 from weightsearch.data.packs.building import Pack
-from weightsearch.depth import checkpoint, objective
-from weightsearch.depth.evaluate import evaluate_checkpoint
-from weightsearch.depth.metrics import METRICS
+from weightsearch.depth import objective
+from weightsearch.depth.evaluation.metrics import METRICS
+from weightsearch.depth.evaluation.scoring import evaluate_checkpoint
+from weightsearch.depth.network import checkpoint
 from weightsearch.depth.objective import run
 from weightsearch.errors import ConfigError, DataError, Interrupted
 from weightsearch.study.objective import Context, summarise

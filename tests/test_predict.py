@@ -14,12 +14,12 @@ from torch.nn.functional import interpolate
 
 from weightsearch.data.frames.resize import resize_rgb
 from weightsearch.data.packs.building import Pack
-from weightsearch.depth import checkpoint as checkpoints
-from weightsearch.depth.depth_files import FARTHEST_M, read_depth, write_png
-from weightsearch.depth.evaluate import evaluate_checkpoint, evaluate_predictions
-from weightsearch.depth.model import DepthNet
-from weightsearch.depth.points import Camera, write_ply
-from weightsearch.depth.predict import How, colour_picture, predict
+from weightsearch.depth.evaluation.scoring import evaluate_checkpoint, evaluate_predictions
+from weightsearch.depth.files.depth_maps import FARTHEST_M, read_depth, write_png
+from weightsearch.depth.inference.point_cloud import Camera, write_ply
+from weightsearch.depth.inference.predict import How, colour_picture, predict
+from weightsearch.depth.network import checkpoint as checkpoints
+from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.errors import CheckpointError, ConfigError, DataError
 from weightsearch.study.spec import DataSpec, ModelSpec
 

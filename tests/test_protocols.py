@@ -10,9 +10,16 @@ import torch
 from skimage.transform import resize as skimage_resize
 from torch import Tensor
 
-from weightsearch.depth.metrics import METRICS, per_image
-from weightsearch.depth.protocols import PROTOCOLS, Protocol, Size, align, counted, is_of_part
-from weightsearch.depth.protocols import fit as unclamped
+from weightsearch.depth.evaluation.metrics import METRICS, per_image
+from weightsearch.depth.evaluation.protocols import (
+    PROTOCOLS,
+    Protocol,
+    Size,
+    align,
+    counted,
+    is_of_part,
+)
+from weightsearch.depth.evaluation.protocols import fit as unclamped
 from weightsearch.errors import DataError
 from weightsearch.study import known_names
 

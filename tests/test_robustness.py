@@ -15,9 +15,9 @@ from pack_factory import STEP_M, frame, oracle, write_pack
 
 from weightsearch import show_model, using
 from weightsearch.data.packs.building import Pack
-from weightsearch.depth import checkpoint as checkpoints
-from weightsearch.depth.evaluate import evaluate_checkpoint
-from weightsearch.depth.robustness import CORRUPTIONS, measure, write_csv
+from weightsearch.depth.evaluation.robustness import CORRUPTIONS, measure, write_csv
+from weightsearch.depth.evaluation.scoring import evaluate_checkpoint
+from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.errors import DataError
 from weightsearch.study.spec import DataSpec
 

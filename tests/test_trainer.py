@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from weightsearch.data.packs.building import Pack
-from weightsearch.depth import checkpoint, loader, losses
-from weightsearch.depth.augment import augment
-from weightsearch.depth.device import native_bf16, pick
-from weightsearch.depth.evaluate import Predict, Scores
-from weightsearch.depth.lanes import Lane
-from weightsearch.depth.loader import Frames, open_frames
-from weightsearch.depth.trainer import Trainer
+from weightsearch.depth.evaluation.scoring import Predict, Scores
+from weightsearch.depth.loss import weighted_sum as losses
+from weightsearch.depth.network import checkpoint
+from weightsearch.depth.network.precision import native_bf16, pick
+from weightsearch.depth.training import batches as loader
+from weightsearch.depth.training.augmentation import augment
+from weightsearch.depth.training.batches import Frames, open_frames
+from weightsearch.depth.training.trainer import Trainer
+from weightsearch.depth.training.trial_state import Lane
 from weightsearch.errors import DataError, DeviceError, Interrupted, NonFiniteLoss
 from weightsearch.study.spec import StudySpec
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from weightsearch.depth import checkpoint as checkpoints
-from weightsearch.depth.model import DepthNet
+from weightsearch.depth.network import checkpoint as checkpoints
+from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.study.spec import DataSpec, ModelSpec
 
 SIZE = (64, 96)

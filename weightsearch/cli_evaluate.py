@@ -55,11 +55,12 @@ def evaluate(
 
     Example: weightsearch evaluate --predictions mine/ --data /data/nyu_data --protocol full
     """
-    from weightsearch import evaluation, show
+    from weightsearch import show
+    from weightsearch.depth.evaluation import questions
 
     if (checkpoint is None) == (predictions is None):
         raise ConfigError("`evaluate` needs either a checkpoint or --predictions, not both.")
-    asked = evaluation.Question(
+    asked = questions.Question(
         checkpoint,
         predictions,
         protocol or ["full"],
@@ -72,9 +73,9 @@ def evaluate(
         details,
         device,
     )
-    found = evaluation.evaluations(asked, data or [None])
+    found = questions.evaluations(asked, data or [None])
     if csv is not None:
-        evaluation.write_csv(csv, found)
+        questions.write_csv(csv, found)
     answers = [answer for answer, _ in found]
     answer = answers[0] if len(answers) == 1 else {"evaluations": answers}
     print_answer(answer, as_json, show.evaluations)
@@ -96,9 +97,10 @@ def dispute(
 
     Example: weightsearch dispute runs/equal --data /data/nyu_depth_v2_labeled.mat --out panels/
     """
-    from weightsearch import evaluation, show
+    from weightsearch import show
+    from weightsearch.depth.evaluation import questions
 
-    asked = evaluation.Question(
+    asked = questions.Question(
         checkpoint, None, split=split, reader=reader, options=reader_options(option), device=device
     )
-    print_answer(evaluation.dispute(asked, data, out, frames), as_json, show.dispute)
+    print_answer(questions.dispute(asked, data, out, frames), as_json, show.dispute)

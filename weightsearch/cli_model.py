@@ -54,8 +54,8 @@ def predict(
     Example: weightsearch predict runs/equal kitchen.jpg --out depth/
     """
     from weightsearch import show_model
-    from weightsearch.depth import predict as prediction
-    from weightsearch.depth.points import Camera
+    from weightsearch.depth.inference import predict as prediction
+    from weightsearch.depth.inference.point_cloud import Camera
     from weightsearch.runtime import devices
 
     how = prediction.How(mirror, points, Camera(fx, fy, cx, cy), every)
@@ -79,7 +79,7 @@ def export(
     Example: weightsearch export runs/equal --to model.onnx --check pictures/
     """
     from weightsearch import show_model
-    from weightsearch.depth import export as exports
+    from weightsearch.depth.inference import export as exports
 
     made = exports.export(checkpoint, to, check or ())
     print_answer(_plain(asdict(made)), as_json, show_model.exported)
@@ -105,7 +105,7 @@ def robustness(
     Example: weightsearch robustness runs/equal --data /data/nyu_data --csv robustness.csv
     """
     from weightsearch import show_model, using
-    from weightsearch.depth.robustness import write_csv
+    from weightsearch.depth.evaluation.robustness import write_csv
 
     found = using.robustness(
         checkpoint,

@@ -26,7 +26,7 @@ from weightsearch.store.ledger import leases, queries
 from weightsearch.study.spec import DEPTH_OBJECTIVE
 
 if TYPE_CHECKING:
-    from weightsearch.depth.panels import FramePanel
+    from weightsearch.depth.evaluation.frame_panels import FramePanel
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ def _panels(
         return None, "The objective is not the depth one, so there are no pictures."
     if not checkpoint.is_dir():
         return None, study.NO_PICTURES
-    from weightsearch.depth.panels import panels  # imports torch
+    from weightsearch.depth.evaluation.frame_panels import panels  # imports torch
 
     device = devices.pick(here.device, 1)[0]
     try:

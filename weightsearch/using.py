@@ -33,15 +33,15 @@ def robustness(
     The data and the kind of ground truth are chosen as `evaluate` chooses them. Raises ConfigError,
     DataError and CheckpointError.
     """
-    from weightsearch import evaluation
-    from weightsearch.depth import robustness as measuring
-    from weightsearch.depth.protocols import PROTOCOLS
+    from weightsearch.depth.evaluation import questions
+    from weightsearch.depth.evaluation import robustness as measuring
+    from weightsearch.depth.evaluation.protocols import PROTOCOLS
     from weightsearch.launch.progress import display
     from weightsearch.runtime import devices
 
     known_names.check("protocol", protocol)
-    asked = evaluation.Question(checkpoint, None, reader=reader, options=options)
-    _, packed = evaluation.packed(asked, data, PROTOCOLS[protocol].ground_truth)
+    asked = questions.Question(checkpoint, None, reader=reader, options=options)
+    _, packed = questions.packed(asked, data, PROTOCOLS[protocol].ground_truth)
     placed = devices.pick(device, 1)[0]
     with display("evaluating", quiet) as shown:
         return measuring.measure(
@@ -139,7 +139,7 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def _bench(models: Sequence[config.ModelSpec], how: How) -> dict[str, Any]:
-    from weightsearch.depth import bench as benching
+    from weightsearch.depth.inference import bench as benching
     from weightsearch.launch.progress import display
     from weightsearch.runtime import devices
 

@@ -29,10 +29,10 @@ from weightsearch.study.spec import ModelSpec, StudySpec, Value
 
 if TYPE_CHECKING:
     from weightsearch.data.packs.building import Pack
-    from weightsearch.depth.details import Details
-    from weightsearch.depth.evaluate import Predict, Scores
-    from weightsearch.depth.lanes import Lane
-    from weightsearch.depth.trainer import Epoch, Trainer
+    from weightsearch.depth.evaluation.error_breakdown import Details
+    from weightsearch.depth.evaluation.scoring import Predict, Scores
+    from weightsearch.depth.training.trainer import Epoch, Trainer
+    from weightsearch.depth.training.trial_state import Lane
 
 SEARCHED = ("encoder", "decoder", "lr", "size")
 SAVING_SHARE = 0.05
@@ -48,7 +48,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
     and returns what the test split says of it: test frames are read nowhere else.
     """
     from weightsearch.data.packs import building
-    from weightsearch.depth import checkpoint
+    from weightsearch.depth.network import checkpoint
 
     context = _at_size(params, context)
     spec = context.spec
@@ -118,9 +118,9 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
     """Raises what would be wrong with every point: names, encoders and their weights, sizes,
     protocols that do not suit the packed data, the device."""
     from weightsearch.data.packs import building
-    from weightsearch.depth.device import pick
-    from weightsearch.depth.model import DepthNet
-    from weightsearch.depth.protocols import PROTOCOLS
+    from weightsearch.depth.evaluation.protocols import PROTOCOLS
+    from weightsearch.depth.network.depth_net import DepthNet
+    from weightsearch.depth.network.precision import pick
 
     assert spec.data is not None
     assert spec.model is not None
@@ -155,7 +155,7 @@ def _still_ours(context: Context) -> None:
 
 
 def _check_names(spec: StudySpec, params: Mapping[str, Any]) -> None:
-    from weightsearch.depth.metrics import METRICS
+    from weightsearch.depth.evaluation.metrics import METRICS
 
     for name in params:
         if name not in SEARCHED:
@@ -216,17 +216,17 @@ def split_frames(native: Pack, spec: StudySpec) -> tuple[list[int], list[int]]:
 def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Context) -> Trainer:
     """From the worker's cache where it fits. Only the latest is kept, to bound the memory."""
     from weightsearch.data.packs import building
-    from weightsearch.depth import loader
-    from weightsearch.depth.device import pick
-    from weightsearch.depth.trainer import Trainer
+    from weightsearch.depth.network.precision import pick
+    from weightsearch.depth.training import batches
+    from weightsearch.depth.training.trainer import Trainer
 
     spec, cache = context.spec, context.cache
     assert spec.data is not None
     data, device = spec.data, pick(context.device)
 
-    def frames() -> loader.Frames:
+    def frames() -> batches.Frames:
         copy = building.training_copy(path, data.size, context.home)
-        return loader.open_frames(copy, train, data, device)
+        return batches.open_frames(copy, train, data, device)
 
     key = (path, spec.digest(), device)
     held = _cached(cache, "depth frames", key, frames)
@@ -270,7 +270,7 @@ def _told(
     native: Pack, train: Sequence[int], val: Sequence[int], model: ModelSpec
 ) -> dict[str, Any]:
     """What else a checkpoint says of itself, for its model card (weightsearch/card.py)."""
-    from weightsearch.depth import encoders
+    from weightsearch.depth.network import encoders
 
     frames = {"train": len(train), "val": len(val), "test": len(native.indices("test"))}
     assert isinstance(model.encoder, str)
@@ -285,7 +285,7 @@ def _start(
     new: Callable[[], Lane], facts: Mapping[str, Any], context: Context
 ) -> tuple[Lane, list[dict[str, Any]]]:
     """A lane and its epochs so far: those of the checkpoint `last` of this point, or a new one."""
-    from weightsearch.depth import checkpoint
+    from weightsearch.depth.network import checkpoint
 
     lane, last = new(), context.folder / LAST
     if not (last / checkpoint.MANIFEST).is_file():
@@ -311,8 +311,8 @@ def _score(
     trainer: Trainer,
     details: Details | None = None,
 ) -> Scores:
-    from weightsearch.depth.evaluate import score
-    from weightsearch.depth.protocols import PROTOCOLS
+    from weightsearch.depth.evaluation.protocols import PROTOCOLS
+    from weightsearch.depth.evaluation.scoring import score
 
     spec = trainer.spec
     assert spec.data is not None
@@ -365,9 +365,9 @@ def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[
     """
     from weightsearch.data.packs import building
     from weightsearch.data.readers import registry
-    from weightsearch.depth import checkpoint
-    from weightsearch.depth.details import Details
-    from weightsearch.depth.protocols import PROTOCOLS
+    from weightsearch.depth.evaluation.error_breakdown import Details
+    from weightsearch.depth.evaluation.protocols import PROTOCOLS
+    from weightsearch.depth.network import checkpoint
 
     spec = context.spec
     assert spec.data is not None

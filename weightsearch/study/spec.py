@@ -56,7 +56,7 @@ class DataSpec(Part):
     """Input height and width in pixels; the output is half of it."""
     target: Literal["depth", "inverse", "log"] = "depth"
     """What the loss compares: d, max_depth_m / d, or ln d, but for terms that are always of one of
-    them (`depth/losses.py`). Metres in, metres out in any case."""
+    them (`depth/loss/weighted_sum.py`). Metres in, metres out in any case."""
     val: str = "blocks:10%"
     """Share of the training frames held out for validation, by scene or block, never by frame."""
     min_depth_m: Positive = 0.1

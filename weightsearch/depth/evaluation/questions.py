@@ -12,10 +12,10 @@ from typing import Any
 from weightsearch.data.frames.source import GroundTruth
 from weightsearch.data.packs import building
 from weightsearch.data.readers import registry
-from weightsearch.depth import checkpoint as saved
-from weightsearch.depth import evaluate
-from weightsearch.depth.evaluate import Scores
-from weightsearch.depth.protocols import PROTOCOLS
+from weightsearch.depth.evaluation import scoring
+from weightsearch.depth.evaluation.protocols import PROTOCOLS
+from weightsearch.depth.evaluation.scoring import Scores
+from weightsearch.depth.network import checkpoint as saved
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.runtime import devices
 from weightsearch.stats import comparison
@@ -70,7 +70,7 @@ def evaluations(
         for protocol in asked.protocols:
             try:
                 here.append(_evaluation(asked, path, protocol))
-            except evaluate.UnsuitedError as error:
+            except scoring.UnsuitedError as error:
                 unsuited.append(error)
         if not here:
             raise unsuited[0]
@@ -103,9 +103,9 @@ def packed(asked: Question, path: Path | None, wanted: GroundTruth | None) -> tu
 
 
 def dispute(asked: Question, path: Path | None, out: Path, most: int) -> dict[str, Any]:
-    """See `depth/dispute.py`: against raw ground truth, with the in-painted beside it, where the
+    """See `depth/evaluation/disputed_frames.py`: against raw ground truth, with the in-painted beside it, where the
     reader has both."""
-    from weightsearch.depth.dispute import disputes
+    from weightsearch.depth.evaluation.disputed_frames import disputes
 
     assert asked.checkpoint is not None
     _check_split(asked.split)
@@ -131,7 +131,7 @@ def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
     reader, whole = packed(asked, path, PROTOCOLS[protocol].ground_truth)
     with building.Pack(whole) as opened:
         if asked.checkpoint is not None:
-            scores = evaluate.evaluate_checkpoint(
+            scores = scoring.evaluate_checkpoint(
                 asked.checkpoint,
                 opened,
                 protocol,
@@ -143,7 +143,7 @@ def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
             )
         else:
             assert asked.predictions is not None
-            scores = evaluate.evaluate_predictions(
+            scores = scoring.evaluate_predictions(
                 asked.predictions,
                 opened,
                 protocol,

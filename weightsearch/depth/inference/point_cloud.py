@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from weightsearch.depth.depth_files import Depth, write_bytes
-from weightsearch.depth.inputs import Rgb
+from weightsearch.depth.files.depth_maps import Depth, write_bytes
+from weightsearch.depth.files.input_pictures import Rgb
 from weightsearch.errors import ConfigError
 
 FIELD_OF_VIEW_DEG = 60.0

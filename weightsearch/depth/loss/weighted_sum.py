@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightsearch.depth import loss_terms
-from weightsearch.depth.loss_terms import Map, Mask, Scalar, Term
-from weightsearch.depth.model import data_range, represent
+from weightsearch.depth.loss import terms as loss_terms
+from weightsearch.depth.loss.terms import Map, Mask, Scalar, Term
+from weightsearch.depth.network.depth_net import data_range, represent
 from weightsearch.study.spec import DataSpec
 
 LOSS_TERMS: dict[str, Term] = {

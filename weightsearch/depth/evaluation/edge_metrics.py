@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from weightsearch.depth.loss_terms import WINDOW, ssim
-from weightsearch.depth.metrics import Errors, Metric
+from weightsearch.depth.evaluation.metrics import Errors, Metric
+from weightsearch.depth.loss.terms import WINDOW, ssim
 
 THRESHOLD_M = 0.25
 """Of the Sobel gradient that makes an edge (Hu et al. 2019)."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from weightsearch.depth.metrics import AS_PUBLISHED, METRICS, Metric
+from weightsearch.depth.evaluation.metrics import AS_PUBLISHED, METRICS, Metric
 from weightsearch.errors import DataError
 
 Size = tuple[int, int]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from weightsearch.depth.checkpoint import Checkpoint, Tensors, copy
+from weightsearch.depth.network.checkpoint import Checkpoint, Tensors, copy
 
 
 @dataclass

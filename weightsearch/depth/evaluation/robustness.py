@@ -21,11 +21,11 @@ import torch
 from PIL import Image, ImageFilter
 
 from weightsearch.data.packs.building import Pack
-from weightsearch.depth import checkpoint as checkpoints
-from weightsearch.depth.depth_files import write_bytes
-from weightsearch.depth.evaluate import BATCH, Scores, score
-from weightsearch.depth.inputs import Rgb
-from weightsearch.depth.protocols import PROTOCOLS
+from weightsearch.depth.evaluation.protocols import PROTOCOLS
+from weightsearch.depth.evaluation.scoring import BATCH, Scores, score
+from weightsearch.depth.files.depth_maps import write_bytes
+from weightsearch.depth.files.input_pictures import Rgb
+from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.errors import DataError
 from weightsearch.stats import comparison
 from weightsearch.study import known_names

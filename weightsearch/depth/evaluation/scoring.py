@@ -15,11 +15,9 @@ from torch import Tensor
 from weightsearch.data.frames.resize import resize_rgb
 from weightsearch.data.packs.building import Pack
 from weightsearch.data.untrusted import archive_files
-from weightsearch.depth import checkpoint as checkpoints
-from weightsearch.depth.depth_files import read_depth
-from weightsearch.depth.details import Details
-from weightsearch.depth.metrics import per_image, rmse_pooled
-from weightsearch.depth.protocols import (
+from weightsearch.depth.evaluation.error_breakdown import Details
+from weightsearch.depth.evaluation.metrics import per_image, rmse_pooled
+from weightsearch.depth.evaluation.protocols import (
     ALIGNMENTS,
     PROTOCOLS,
     Protocol,
@@ -29,6 +27,8 @@ from weightsearch.depth.protocols import (
     fit,
     is_of_part,
 )
+from weightsearch.depth.files.depth_maps import read_depth
+from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.errors import ConfigError, DataError, did_you_mean
 from weightsearch.study import known_names as names
 from weightsearch.study import objective

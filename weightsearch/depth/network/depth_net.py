@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from weightsearch.depth import encoders
-from weightsearch.depth.decoders import DECODERS
+from weightsearch.depth.network import encoders
+from weightsearch.depth.network.decoders import DECODERS
 from weightsearch.errors import ConfigError
 from weightsearch.study.spec import DataSpec, ModelSpec
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from weightsearch.depth import pyramid
-from weightsearch.depth.pyramid import Size, nearest, regular, resize
+from weightsearch.depth.network import feature_pyramid
+from weightsearch.depth.network.feature_pyramid import Size, nearest, regular, resize
 
 PYRAMID = (4, 8, 16, 32)
 
@@ -35,7 +35,7 @@ class UNet(nn.Module):
         from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 
         super().__init__()
-        self.skips = pyramid.skips(reductions)
+        self.skips = feature_pyramid.skips(reductions)
         taken = [0 if skip is None else channels[skip] for skip in self.skips]
         inner = [_scaled(number, width, 16) for number in (256, 128, 64, 32)]
         self.body = UnetDecoder(
@@ -46,11 +46,13 @@ class UNet(nn.Module):
 
     def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor:
         features = [maps[-1]]
-        for skip, level in zip(self.skips, pyramid.LEVELS, strict=True):
+        for skip, level in zip(self.skips, feature_pyramid.LEVELS, strict=True):
             if skip is None:  # nothing to concatenate, but of a size to go to
-                features.append(maps[-1].new_zeros(len(maps[-1]), 0, *pyramid.part(size, level)))
-            elif level == pyramid.LEVELS[-1]:
-                features.append(resize(maps[skip], pyramid.part(size, level)))
+                features.append(
+                    maps[-1].new_zeros(len(maps[-1]), 0, *feature_pyramid.part(size, level))
+                )
+            elif level == feature_pyramid.LEVELS[-1]:
+                features.append(resize(maps[skip], feature_pyramid.part(size, level)))
             else:
                 features.append(maps[skip])
         whole = maps[0]  # stands for the image, which is looked at only by decoders that go so far
@@ -80,7 +82,7 @@ class FPN(nn.Module):
     def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor:
         levels = zip(self.picks, PYRAMID, strict=True)
         features = [regular(maps[pick], size, level) for pick, level in levels]
-        return resize(self.head(self.body(features)), pyramid.part(size, 2))
+        return resize(self.head(self.body(features)), feature_pyramid.part(size, 2))
 
 
 class DeepLabV3Plus(nn.Module):
@@ -115,7 +117,7 @@ class DeepLabV3Plus(nn.Module):
     def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor:
         fine, deep = (maps[pick] for pick in self.picks)
         features = [fine, fine, regular(fine, size, 4), regular(deep, size, 16)]
-        return resize(self.head(self.body(features)), pyramid.part(size, 2))
+        return resize(self.head(self.body(features)), feature_pyramid.part(size, 2))
 
 
 class DPT(nn.Module):
@@ -131,7 +133,9 @@ class DPT(nn.Module):
 
         super().__init__()
         self.picks = nearest(reductions, PYRAMID)
-        self.levels = [min(pyramid.rounded(reductions[pick]), PYRAMID[-1]) for pick in self.picks]
+        self.levels = [
+            min(feature_pyramid.rounded(reductions[pick]), PYRAMID[-1]) for pick in self.picks
+        ]
         inner = _scaled(256, width, 32)
         self.body = DPTDecoder(
             encoder_out_channels=[channels[pick] for pick in self.picks],
@@ -153,7 +157,7 @@ class DPT(nn.Module):
         levels = zip(self.picks, self.levels, strict=True)
         features = [regular(maps[pick], size, level) for pick, level in levels]
         fused = self.body(features, [None] * len(features))
-        return resize(self.head(self.refine(fused)), pyramid.part(size, 2))
+        return resize(self.head(self.refine(fused)), feature_pyramid.part(size, 2))
 
 
 def _scaled(channels: int, width: float, multiple: int) -> int:

@@ -25,7 +25,7 @@ from safetensors.torch import save as bytes_of
 from torch import Tensor
 
 from weightsearch.data.untrusted.picture_files import MAX_PIXELS
-from weightsearch.depth.model import DepthNet
+from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.errors import CheckpointError
 from weightsearch.runtime import provenance
 from weightsearch.runtime.atomic_file import write_whole

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightsearch.depth.edges import distance_from_edges, edge_metrics
-from weightsearch.depth.metrics import per_image
+from weightsearch.depth.evaluation.edge_metrics import distance_from_edges, edge_metrics
+from weightsearch.depth.evaluation.metrics import per_image
 
 INDOORS_M = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 OUTDOORS_M = (0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0)

@@ -19,13 +19,13 @@ from torch.nn.functional import interpolate
 
 from weightsearch.data.frames.source import Frame
 from weightsearch.data.packs.building import Pack, ensure
-from weightsearch.depth import checkpoint as checkpoints
-from weightsearch.depth.depth_files import Depth
-from weightsearch.depth.dispute import panel
-from weightsearch.depth.evaluate import BATCH, network_input, score
-from weightsearch.depth.model import DepthNet
+from weightsearch.depth.evaluation.disputed_frames import panel
+from weightsearch.depth.evaluation.protocols import PROTOCOLS
+from weightsearch.depth.evaluation.scoring import BATCH, network_input, score
+from weightsearch.depth.files.depth_maps import Depth
+from weightsearch.depth.network import checkpoint as checkpoints
+from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.objective import split_frames
-from weightsearch.depth.protocols import PROTOCOLS
 from weightsearch.errors import DataError
 from weightsearch.study.spec import StudySpec
 

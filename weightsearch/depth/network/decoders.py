@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weightsearch.depth import pyramid, smp_decoders
-from weightsearch.depth.pyramid import LEVELS, Size, resize
+from weightsearch.depth.network import feature_pyramid, smp_decoders
+from weightsearch.depth.network.feature_pyramid import LEVELS, Size, resize
 
 SLOPE = 0.2
 
@@ -41,7 +41,7 @@ class DenseDepth(nn.Module):
     ) -> None:
         super().__init__()
         inner = max(16, int(channels[-1] * width))
-        self.skips = pyramid.skips(reductions)
+        self.skips = feature_pyramid.skips(reductions)
         self.entry = nn.Conv2d(channels[-1], inner, 1)
         ups: list[nn.Module] = []
         for i, skip in enumerate(self.skips):
@@ -84,7 +84,7 @@ class Nearest(nn.Module):
         super().__init__()
         inner = int(channels[-1] * width)
         sizes = [channels[-1], *(max(16, inner >> i) for i in range(1, 6))]
-        self.skips = pyramid.skips(reductions)
+        self.skips = feature_pyramid.skips(reductions)
         self.stages = nn.ModuleList(_separable(a, b) for a, b in pairwise(sizes))
         self.fit = nn.ModuleList(
             nn.Identity()
@@ -120,7 +120,7 @@ DECODERS: dict[str, Callable[[Sequence[int], Sequence[int], float], nn.Module]] 
 def _target(maps: Sequence[Tensor], skip: int | None, level: int, size: Size) -> Size:
     """The size at which a level is computed: its map's own, but at the end just half."""
     if skip is None or level == LEVELS[-1]:
-        return pyramid.part(size, level)
+        return feature_pyramid.part(size, level)
     return maps[skip].shape[-2], maps[skip].shape[-1]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from weightsearch.depth.inputs import MAX_PIXELS, VIDEOS, Rgb
+from weightsearch.depth.files.input_pictures import MAX_PIXELS, VIDEOS, Rgb
 from weightsearch.errors import DataError
 from weightsearch.runtime.optional_packages import needs
 from weightsearch.runtime.safe_text import presentable

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from weightsearch.depth import energy
-from weightsearch.depth.device import native_bf16, pick
-from weightsearch.depth.export import onnx_run
-from weightsearch.depth.model import DepthNet
+from weightsearch.depth.inference import energy_meter
+from weightsearch.depth.inference.export import onnx_run
+from weightsearch.depth.network.depth_net import DepthNet
+from weightsearch.depth.network.precision import native_bf16, pick
 from weightsearch.errors import ConfigError, WeightsearchError, did_you_mean
 from weightsearch.study.spec import DataSpec, ModelSpec
 
@@ -115,7 +115,7 @@ def bench(
                     notes[f"{mode}: {error}"] = None
             done += 1
             step(done, total)
-    if device.type == "cuda" and energy.meter(device) is None:
+    if device.type == "cuda" and energy_meter.meter(device) is None:
         notes["energy: NVML does not answer"] = None
     return {
         "device": _described(device),
@@ -155,7 +155,7 @@ def _costs(
     repeats: int,
 ) -> Iterator[Cost]:
     encoder, decoder = str(network.spec.encoder), str(network.spec.decoder)
-    joules = energy.meter(device)
+    joules = energy_meter.meter(device)
     with MODES[mode](network, device) as run, torch.inference_mode():
         for batch in batches:
             rgb = _rgb(batch, size, device)

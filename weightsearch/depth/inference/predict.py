@@ -14,13 +14,19 @@ from PIL import Image, ImageDraw, ImageFont
 from plotly.colors import sample_colorscale
 from torch.nn.functional import interpolate
 
-from weightsearch.depth import checkpoint as checkpoints
-from weightsearch.depth import video
-from weightsearch.depth.depth_files import Depth, read_depth, write_npy, write_picture, write_png
-from weightsearch.depth.evaluate import network_input
-from weightsearch.depth.inputs import Input, Rgb, gather, read_rgb
-from weightsearch.depth.model import DepthNet
-from weightsearch.depth.points import Camera, write_ply
+from weightsearch.depth.evaluation.scoring import network_input
+from weightsearch.depth.files.depth_maps import (
+    Depth,
+    read_depth,
+    write_npy,
+    write_picture,
+    write_png,
+)
+from weightsearch.depth.files.input_pictures import Input, Rgb, gather, read_rgb
+from weightsearch.depth.inference import video
+from weightsearch.depth.inference.point_cloud import Camera, write_ply
+from weightsearch.depth.network import checkpoint as checkpoints
+from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.errors import CheckpointError, DataError
 
 COLOUR_SCALE = "turbo_r"
