@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import optuna
 from report_factory import make_records
 
-from weightsearch.report import study
-from weightsearch.report.figures import FIGURES
-from weightsearch.report.records import Records
+from weightsearch.report.evidence.records import Records
+from weightsearch.report.figures.registry import FIGURES
+from weightsearch.report.pages import study_page
 
 BUILD_S, OPEN_S = 20.0, 3.0
 OPTUNAS: dict[str, Callable[[optuna.Study], object]] = {
@@ -45,7 +45,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {given.points} points")
 
     began, cpu = time.perf_counter(), time.process_time()
-    document = study.report(records)
+    document = study_page.report(records)
     took, cpu = time.perf_counter() - began, time.process_time() - cpu
     print(f"report: {took:.1f} s ({cpu:.1f} s of CPU), wanted {BUILD_S:g} s")
     print(f"        {len(document.encode()) / 1e6:.2f} MB")

@@ -8,7 +8,7 @@ from bottle import Bottle, HTTPError
 
 from weightsearch import nightly, reporting
 from weightsearch.night_page import SHOWN, document
-from weightsearch.report.page import Link, Section, page
+from weightsearch.report.pages.html import Link, Section, page
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import nights, queries
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from conftest import make_spec
 
-from weightsearch.report.records import Attempt, Records
+from weightsearch.report.evidence.records import Attempt, Records
 from weightsearch.store.ledger.queries import Done
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Point

@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 import pytest
 from report_factory import ENCODERS, OPTIMUM, make_records, report_spec
 
-from weightsearch.report import ternary as ternaries
-from weightsearch.report.course import MOST_WORKERS
-from weightsearch.report.figures import FIGURES, Night, history, ternary
-from weightsearch.report.records import Records
-from weightsearch.report.style import ORDER, colours, is_nothing
+from weightsearch.report.evidence.records import Records
+from weightsearch.report.figures import ternary_map as ternaries
+from weightsearch.report.figures.course import MOST_WORKERS
+from weightsearch.report.figures.registry import FIGURES, Night, history, ternary
+from weightsearch.report.figures.style import ORDER, colours, is_nothing
 
 CASES = {
     "none": make_records(0),

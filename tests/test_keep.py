@@ -24,7 +24,7 @@ from weightsearch import keep
 from weightsearch import worker as service
 from weightsearch.data.packs import building
 from weightsearch.errors import StorageError, StudyError
-from weightsearch.report import publish
+from weightsearch.report import optuna_dashboard
 from weightsearch.store import study_removal
 from weightsearch.store.administration import migration
 from weightsearch.store.connection import connecting
@@ -452,7 +452,7 @@ def test_gc_removes_pictures_of_trials_that_are_gone_and_no_other(
             select(func.min(study_removal.OPTUNA["trials"].c.trial_id))
         ).scalar()
     picture = write(tmp_path / "best.png")
-    assert publish.attach(opened, tmp_path / "artifacts", number, [picture]) == 1
+    assert optuna_dashboard.attach(opened, tmp_path / "artifacts", number, [picture]) == 1
     (kept,) = (tmp_path / "artifacts").iterdir()
     lost = write(tmp_path / "artifacts" / "0b0f0c0d-1111-2222-3333-444455556666")
     mine = write(tmp_path / "artifacts" / "holiday.png")

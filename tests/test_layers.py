@@ -20,7 +20,7 @@ LAYERS = [
     {"provenance"},
     {"data", "stats"},
     {"depth", "store"},
-    {"night", "ranking", "study"},
+    {"night", "report", "study"},
     {"report"},
     {"upkeep"},
     {"card", "promote", "worker"},

@@ -17,8 +17,9 @@ from test_nightly import Night, accept, night
 from test_report import browser, listened, promoted
 
 from weightsearch import reporting
-from weightsearch.report import publish, records
-from weightsearch.report.page import Picture
+from weightsearch.report import optuna_dashboard
+from weightsearch.report.evidence import records
+from weightsearch.report.pages.html import Picture
 from weightsearch.store.administration import migration
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, queries
@@ -129,7 +130,7 @@ def test_pictures_travel_with_their_caption(promoted: Database, tmp_path: Path) 
 def test_from_the_dashboard_one_gets_to_the_report(
     browser: Any, promoted: Database, number: int, storage: str, tmp_path: Path
 ) -> None:
-    publish.publish(promoted, "study")
+    optuna_dashboard.publish(promoted, "study")
     with dashboard(storage, tmp_path) as shown:
         tab, said, asked = listened(browser)
         site = f"http://127.0.0.1:{shown.port}"

@@ -11,7 +11,7 @@ from conftest import make_spec
 
 from weightsearch import promote
 from weightsearch.errors import StudyError
-from weightsearch.ranking import ranking
+from weightsearch.report.evidence.ranking import ranking
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
 from weightsearch.store.ledger import queries

@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 from test_promote import leases, result
 
 from weightsearch import upkeep
-from weightsearch.report import publish
+from weightsearch.report import optuna_dashboard
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
@@ -64,11 +64,11 @@ def finish(opened: Database, study: Study) -> None:
 def test_figures_and_the_answer_follow_the_study(
     opened: Database, study: Study, shown: optuna.Study
 ) -> None:
-    assert publish.publish(opened, "study")
+    assert optuna_dashboard.publish(opened, "study")
     assert "Nothing has won yet." in get_note(shown)
     before = get_plotly_graph_objects(attributes(shown))
     finish(opened, study)
-    assert publish.publish(opened, "study")
+    assert optuna_dashboard.publish(opened, "study")
     after = get_plotly_graph_objects(attributes(shown))
     assert before.keys() < after.keys()
     assert {"ranking", "timeline", "ternary_0"} <= after.keys()
@@ -76,7 +76,7 @@ def test_figures_and_the_answer_follow_the_study(
     assert all(json.loads(figure)["layout"]["height"] <= 440 for figure in after.values())
     assert "leads with RMSE" in get_note(shown)
     same = attributes(shown)
-    publish.publish(opened, "study")
+    optuna_dashboard.publish(opened, "study")
     changed = {k for k, v in attributes(shown).items() if same[k] != v}
     assert changed == {"dashboard:note_ver"}
 
@@ -86,15 +86,15 @@ def test_what_no_longer_can_be_shown_is_gone(
 ) -> None:
     shown._storage.set_study_system_attr(shown._study_id, "dashboard:plot_data:old:0", "{}")
     shown._storage.set_study_system_attr(shown._study_id, "dashboard:plot_data:old:1", "{}")
-    publish.publish(opened, "study")
-    assert get_plotly_graph_objects(attributes(shown))["old"] == publish.EMPTY_FIGURE
+    optuna_dashboard.publish(opened, "study")
+    assert get_plotly_graph_objects(attributes(shown))["old"] == optuna_dashboard.EMPTY_FIGURE
 
 
 def test_a_note_of_somebody_is_kept(opened: Database, study: Study, shown: optuna.Study) -> None:
-    publish.publish(opened, "study")
+    optuna_dashboard.publish(opened, "study")
     save_note(shown, "mine " * 1000)
     finish(opened, study)
-    publish.publish(opened, "study")
+    optuna_dashboard.publish(opened, "study")
     assert get_note(shown) == "mine " * 1000
     assert "ranking" in get_plotly_graph_objects(attributes(shown))
 
@@ -103,10 +103,10 @@ def test_while_one_process_publishes_another_goes_on(
     opened: Database, study: Study, shown: optuna.Study
 ) -> None:
     with opened.engine.begin() as connection:
-        held = func.pg_advisory_xact_lock(publish.PUBLISH_LOCK, shown._study_id)
+        held = func.pg_advisory_xact_lock(optuna_dashboard.PUBLISH_LOCK, shown._study_id)
         connection.execute(select(held))
-        assert not publish.publish(opened, "study")
-    assert publish.publish(opened, "study")
+        assert not optuna_dashboard.publish(opened, "study")
+    assert optuna_dashboard.publish(opened, "study")
 
 
 def test_pictures_are_artifacts_once_and_nothing_but_png(
@@ -117,12 +117,12 @@ def test_pictures_are_artifacts_once_and_nothing_but_png(
         (tmp_path / name).write_bytes(PNG)
     files = [tmp_path / "best.png", tmp_path / "page.html"]
     trial = shown.trials[0]
-    assert publish.attach(opened, tmp_path / "artifacts", trial._trial_id, files) == 1
-    assert publish.attach(opened, tmp_path / "artifacts", trial._trial_id, files) == 0
+    assert optuna_dashboard.attach(opened, tmp_path / "artifacts", trial._trial_id, files) == 1
+    assert optuna_dashboard.attach(opened, tmp_path / "artifacts", trial._trial_id, files) == 0
     (meta,) = list_trial_artifacts(attributes(shown), {}, trial)
     assert (meta["filename"], meta["mimetype"]) == ("best.png", "image/png")
     assert (tmp_path / "artifacts" / meta["artifact_id"]).read_bytes() == PNG
-    publish.publish(opened, "study")
+    optuna_dashboard.publish(opened, "study")
     assert list_trial_artifacts(attributes(shown), {}, trial) == [meta]
 
 
@@ -135,12 +135,12 @@ def test_the_thread_publishes_while_the_block_runs(
         published.set()
         raise RuntimeError("once")
 
-    monkeypatch.setattr(publish, "publish", note)
+    monkeypatch.setattr(optuna_dashboard, "publish", note)
     with upkeep.publishing(opened, study, 0.01):
         assert published.wait(30)
 
 
 def test_names_are_text_in_the_note() -> None:
-    laid = publish.laid_out(make_records(3, encoders=("<img src=x>*b*", "other")), 7)
+    laid = optuna_dashboard.laid_out(make_records(3, encoders=("<img src=x>*b*", "other")), 7)
     note = "".join(str(v) for k, v in laid.items() if k.startswith("dashboard:note_str:"))
     assert r"\<img src=x\>\*b\*" in note

@@ -21,9 +21,10 @@ from test_promote import leases, result
 
 from weightsearch import promote, reporting
 from weightsearch.errors import StudyError
-from weightsearch.report import comparison, page, records, study
-from weightsearch.report.page import Picture, Section
-from weightsearch.report.records import Records
+from weightsearch.report.evidence import records
+from weightsearch.report.evidence.records import Records
+from weightsearch.report.pages import comparison_page, html, study_page
+from weightsearch.report.pages.html import Picture, Section
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
 from weightsearch.study import planning
@@ -60,7 +61,7 @@ def policy(parts: Parts) -> str:
 
 def test_names_and_reasons_are_shown_and_never_run() -> None:
     records = make_records(20, study=EVIL, encoders=(EVIL, '"><img src=x onerror=alert(2)>'))
-    document = study.report(records)
+    document = study_page.report(records)
     parts = Parts(document)
     assert not any("onerror" in attributes for _, attributes in parts.tags)
     assert sum(tag == "script" and not a.get("type") for tag, a in parts.tags) == 1
@@ -74,7 +75,7 @@ def test_names_and_reasons_are_shown_and_never_run() -> None:
 
 
 def test_only_the_scripts_whose_digest_is_named_may_run() -> None:
-    parts = Parts(study.report(make_records(3)))
+    parts = Parts(study_page.report(make_records(3)))
     packed = next(text for kind, text in parts.scripts if kind == "text/plain")
     plotly = gzip.decompress(base64.b64decode(packed)).decode()
     own = next(text for kind, text in parts.scripts if not kind)
@@ -89,18 +90,18 @@ def test_only_the_scripts_whose_digest_is_named_may_run() -> None:
 
 
 def test_five_hundred_points_stay_below_six_megabytes() -> None:
-    assert len(study.report(make_records(500, epochs=20)).encode()) < 6e6
+    assert len(study_page.report(make_records(500, epochs=20)).encode()) < 6e6
 
 
 def test_a_page_without_figures_carries_no_plotly() -> None:
-    document = page.page("t", "a", [Section("h", table=(["a"], [["1"]]))], ["r"])
+    document = html.page("t", "a", [Section("h", table=(["a"], [["1"]]))], ["r"])
     assert len(document) < 20_000
     assert Parts(document).scripts[0][0] == ""
 
 
 def test_what_is_needed_to_read_it_without_eyes_is_there() -> None:
     pictures = [Picture(b"png", "first", "told", b"png", "second")]
-    parts = Parts(study.report(make_records(20), pictures))
+    parts = Parts(study_page.report(make_records(20), pictures))
     assert len(parts.ids) == len(set(parts.ids))
     assert ("html", {"lang": "en"}) in parts.tags
     assert all(a.get("alt") for tag, a in parts.tags if tag == "img")
@@ -117,21 +118,21 @@ def test_what_is_needed_to_read_it_without_eyes_is_there() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 500])
 def test_the_answer_is_two_sentences(count: int) -> None:
-    said = study.answer(make_records(count))
+    said = study_page.answer(make_records(count))
     assert len(re.findall(r"\.(?= |$)", said)) == 2
     assert said.endswith(f"{count} of {count} planned points are done.")
 
 
 def test_where_all_failed_the_answer_says_so() -> None:
     records = make_records(9, failed=True)
-    assert study.answer(records).startswith("Nothing has won: 9 points failed.")
-    document = study.report(records)
+    assert study_page.answer(records).startswith("Nothing has won: 9 points failed.")
+    document = study_page.report(records)
     assert "Attempts without a result" in document
     assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in document
 
 
 def test_a_reason_cannot_show_a_password() -> None:
-    document = page.page("t", "postgresql://me:secret@host/x", [], [])
+    document = html.page("t", "postgresql://me:secret@host/x", [], [])
     assert "secret" not in document
 
 
@@ -204,11 +205,11 @@ def test_what_cannot_be_compared_is_refused() -> None:
     first = make_records(20)
     other = Records("other", first.spec, done=first.done, data_digest="another")
     with pytest.raises(StudyError, match="one data digest to be compared"):
-        comparison.sides(first, None, other, None)
+        comparison_page.sides(first, None, other, None)
     with pytest.raises(StudyError, match="must have one finished point 'zz'"):
-        comparison.sides(first, "zz", first, "1")
+        comparison_page.sides(first, "zz", first, "1")
     with pytest.raises(StudyError, match="must have a result, but has none"):
-        comparison.sides(make_records(0), None, first, None)
+        comparison_page.sides(make_records(0), None, first, None)
 
 
 def test_the_place_of_a_point_without_a_result_is_no_other_points_id() -> None:
@@ -221,7 +222,7 @@ def test_the_place_of_a_point_without_a_result_is_no_other_points_id() -> None:
         pytest.skip("the made-up ids changed")
     without = dataclasses.replace(records, done=left)
     with pytest.raises(StudyError, match=f"must have one finished point '{place}'"):
-        comparison.sides(without, place, without, str(other.number))
+        comparison_page.sides(without, place, without, str(other.number))
 
 
 def test_the_answer_counts_the_finalists_that_cannot_be_told_from_the_best() -> None:
@@ -236,18 +237,18 @@ def test_the_answer_counts_the_finalists_that_cannot_be_told_from_the_best() -> 
         "weights": {"mae": 1.0}, "verdict": "no difference shown",
         "comparisons": [test("better"), test("not distinguishable", harmed=["rel"])],
     }  # fmt: skip
-    said = study.answer(dataclasses.replace(records, promoted=promoted))
+    said = study_page.answer(dataclasses.replace(records, promoted=promoted))
     assert "cannot be told from 1 of the other 2 finalists" in said
     assert "at the expense of REL" in said
     alone = promoted | {"comparisons": [test("not distinguishable")]}
-    said = study.answer(dataclasses.replace(records, promoted=alone))
+    said = study_page.answer(dataclasses.replace(records, promoted=alone))
     assert "cannot be told from the other finalist, and" in said
 
 
 def test_without_values_per_image_nothing_is_said_to_be_told_apart() -> None:
     records = make_records(4)
     bare = [dataclasses.replace(d, result=d.result | {"samples": {}}) for d in records.done]
-    said = study.answer(dataclasses.replace(records, done=bare))
+    said = study_page.answer(dataclasses.replace(records, done=bare))
     assert "nothing was measured by which points could be told apart" in said
 
 
@@ -293,7 +294,7 @@ def test_a_report_opens_in_a_browser(browser: Any, promoted: Database, tmp_path:
     found = records.read(promoted.engine, "study")
     shown = Picture(PNG, "A", "told", PNG, "B")
     file = tmp_path / "report.html"
-    page.write(file, study.report(found, [shown]))
+    html.write(file, study_page.report(found, [shown]))
     tab, said, asked = listened(browser)
     tab.route("**/*", lambda r: r.continue_() if r.request.url.startswith("file:") else r.abort())
     tab.goto(file.as_uri())

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from weightsearch import keep
-from weightsearch.ranking import measured, ranking
+from weightsearch.report.evidence.ranking import measured, ranking
 from weightsearch.store.ledger import claim, leases, queries
 from weightsearch.store.ledger.leases import PROMOTION, Study
 

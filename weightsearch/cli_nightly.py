@@ -129,7 +129,7 @@ def run(
         _publish(night_text.markdown(found), markdown)
         if html is not None:
             from weightsearch import night_page  # imports plotly
-            from weightsearch.report import page
+            from weightsearch.report.pages import html as page
 
             nights = nightly.history(database.engine, asked.sweep, night_page.SHOWN)["nights"]
             page.write(html, night_page.document(found, nights))

@@ -71,7 +71,7 @@ def _reported(found: dict[str, Any]) -> None:
 
 
 def _compared(found: dict[str, Any]) -> None:
-    from weightsearch.report.records import label
+    from weightsearch.report.evidence.records import label
     from weightsearch.show import console
 
     console.print(found["answer"])

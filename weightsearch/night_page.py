@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weightsearch.night_text import HEADINGS, cells
-from weightsearch.report.nights import Night, history
-from weightsearch.report.page import Section, page
+from weightsearch.report.figures.nightly_history import Night, history
+from weightsearch.report.pages.html import Section, page
 
 SHOWN = 90
 """Nights on a page, at most."""

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from weightsearch import card
 from weightsearch.errors import StudyError
-from weightsearch.ranking import ranked
+from weightsearch.report.evidence.ranking import ranked
 from weightsearch.stats import comparison as compare
 from weightsearch.store.ledger import leases, queries, study_control
 from weightsearch.store.ledger.leases import PROMOTION, Study

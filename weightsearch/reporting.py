@@ -14,11 +14,12 @@ from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import Engine
 
 from weightsearch.errors import WeightsearchError
-from weightsearch.report import comparison, page, study
-from weightsearch.report import records as recorded
-from weightsearch.report.comparison import Side
-from weightsearch.report.page import Picture
-from weightsearch.report.records import Records
+from weightsearch.report.evidence import records as recorded
+from weightsearch.report.evidence.records import Records
+from weightsearch.report.pages import comparison_page, html
+from weightsearch.report.pages import study_page as study
+from weightsearch.report.pages.comparison_page import Side
+from weightsearch.report.pages.html import Picture
 from weightsearch.runtime import devices
 from weightsearch.runtime.atomic_file import write_whole
 from weightsearch.store.connection.database import Database
@@ -53,7 +54,7 @@ def report(engine: Engine, name: str | None, out: Path, here: Here) -> dict[str,
     """Writes a study's page; what it answers. Raises StudyError, OSError."""
     records = recorded.read(engine, name)
     pictures, about = _pictures(records, here)
-    page.write(out, study.report(records, pictures, about))
+    html.write(out, study.report(records, pictures, about))
     return {
         "study": records.study,
         "file": str(out),
@@ -81,13 +82,13 @@ def compare(
     """Two configurations: the verdict; with `out`, its page is written too. Raises StudyError."""
     first = recorded.read(engine, studies[0])
     second = first if studies[0] == studies[1] else recorded.read(engine, studies[1])
-    a, b = comparison.sides(first, points[0], second, points[1])
-    found = comparison.compared(a, b)
-    found |= {"answer": comparison.sentence(found)}
+    a, b = comparison_page.sides(first, points[0], second, points[1])
+    found = comparison_page.compared(a, b)
+    found |= {"answer": comparison_page.sentence(found)}
     if out is None:
         return found
     pictures, about = _pairs(a, b, here)
-    page.write(out, comparison.report(a, b, found, pictures, about))
+    html.write(out, comparison_page.report(a, b, found, pictures, about))
     return found | {"file": str(out)}
 
 
@@ -112,9 +113,9 @@ def show_pictures(database: Database, name: str, here: Here) -> int:
         file.parent.mkdir(exist_ok=True)
         write_whole(file, _described(_picture(panel, records)))
         files.append(file)
-    from weightsearch.report import publish  # imports optuna
+    from weightsearch.report import optuna_dashboard  # imports optuna
 
-    return publish.attach(database, here.home / "artifacts", trial, files)
+    return optuna_dashboard.attach(database, here.home / "artifacts", trial, files)
 
 
 def _pictures(records: Records, here: Here) -> tuple[list[Picture], str]:

@@ -153,7 +153,9 @@ def publishing(database: Database, study: Study, every_s: float = PUBLISH_S) -> 
         told = False
         while not over.wait(every_s):
             try:
-                from weightsearch.report import publish  # imports optuna and plotly: a second
+                from weightsearch.report import (
+                    optuna_dashboard as publish,  # imports optuna and plotly: a second
+                )
 
                 publish.publish(database, study.name)
                 told = False

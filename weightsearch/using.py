@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from weightsearch.errors import ConfigError, StudyError
-from weightsearch.ranking import measured, ranking
+from weightsearch.report.evidence.ranking import measured, ranking
 from weightsearch.store.ledger import leases, queries
 from weightsearch.study import known_names
 from weightsearch.study import spec as config

@@ -17,7 +17,7 @@ from weightsearch.errors import StudyError
 from weightsearch.launch.launchers import LAUNCHERS, PLACED
 from weightsearch.launch.local import Command
 from weightsearch.launch.progress import display, standing
-from weightsearch.ranking import measured, ranking
+from weightsearch.report.evidence.ranking import measured, ranking
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
@@ -232,7 +232,7 @@ def _environment(database: Database, request: Request) -> dict[str, str]:
 def mirror(database: Database, study: Study) -> None:
     """The last look, so that the Optuna study is whole when the launch ends; what is seen beside it
     is a convenience, and no reason to fail."""
-    from weightsearch.report.publish import publish
+    from weightsearch.report.optuna_dashboard import publish
     from weightsearch.store.optuna_mirror import Mirror  # imports optuna
 
     patiently(lambda: Mirror(database, study).sync(wait=True))

@@ -9,8 +9,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from weightsearch.report.records import Records, described, encoder, label
-from weightsearch.report.style import (
+from weightsearch.report.evidence.records import Records, described, encoder, label
+from weightsearch.report.figures.style import (
     BLUE,
     GREY,
     ORANGE,
@@ -21,7 +21,7 @@ from weightsearch.report.style import (
     symbols,
     text,
 )
-from weightsearch.report.ternary import pairs
+from weightsearch.report.figures.ternary_map import pairs
 from weightsearch.store.ledger.queries import Done
 
 SHOWN = 30

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
-from weightsearch.report import causes, course, merit
-from weightsearch.report.nights import Night, history
-from weightsearch.report.records import Records
-from weightsearch.report.ternary import ternaries, ternary
+from weightsearch.report.evidence.records import Records
+from weightsearch.report.figures import causes, course, merit
+from weightsearch.report.figures.nightly_history import Night, history
+from weightsearch.report.figures.ternary_map import ternaries, ternary
 
 FIGURES: dict[str, Callable[[Records], go.Figure]] = {
     "ranking": merit.ranking,

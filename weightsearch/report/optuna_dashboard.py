@@ -25,11 +25,11 @@ from optuna_dashboard import save_note, save_plotly_graph_object
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from weightsearch.report import records as recorded
-from weightsearch.report import study as pages
-from weightsearch.report.figures import FIGURES, ternaries
-from weightsearch.report.records import Records
-from weightsearch.report.style import is_nothing
+from weightsearch.report.evidence import records as recorded
+from weightsearch.report.evidence.records import Records
+from weightsearch.report.figures.registry import FIGURES, ternaries
+from weightsearch.report.figures.style import is_nothing
+from weightsearch.report.pages import study_page as pages
 from weightsearch.runtime.safe_text import presentable
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database

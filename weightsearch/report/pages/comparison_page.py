@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from weightsearch.errors import StudyError, did_you_mean
-from weightsearch.report import merit
-from weightsearch.report.page import Picture, Section, lines, page
-from weightsearch.report.records import Records, described, label
-from weightsearch.report.study import hours
+from weightsearch.report.evidence.records import Records, described, label
+from weightsearch.report.figures import merit
+from weightsearch.report.pages.html import Picture, Section, lines, page
+from weightsearch.report.pages.study_page import hours
 from weightsearch.stats import comparison
 from weightsearch.store.ledger.queries import Done
 from weightsearch.study.search_space import Point

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import plotly.graph_objects as go
 
-from weightsearch.report.style import BLUE, GREEN, GREY, RED, figure, nothing, short, text
+from weightsearch.report.figures.style import BLUE, GREEN, GREY, RED, figure, nothing, short, text
 
 ROUND = timedelta(hours=12)  # what is shown before the first night, and after the last
 MARKS = {"better": (GREEN, "triangle-up"), "worse": (RED, "triangle-down")}

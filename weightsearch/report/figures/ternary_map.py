@@ -17,9 +17,9 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from scipy.interpolate import RBFInterpolator
 
-from weightsearch.report import records as recorded
-from weightsearch.report.records import Records, described, encoder
-from weightsearch.report.style import FIELD, figure, nothing, short, text
+from weightsearch.report.evidence import records as recorded
+from weightsearch.report.evidence.records import Records, described, encoder
+from weightsearch.report.figures.style import FIELD, figure, nothing, short, text
 from weightsearch.stats import comparison
 from weightsearch.store.ledger.queries import Done
 

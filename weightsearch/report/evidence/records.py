@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from weightsearch.ranking import measured, ranking
+from weightsearch.report.evidence.ranking import measured, ranking
 from weightsearch.stats import comparison
 from weightsearch.store.ledger import leases, queries
 from weightsearch.store.ledger.leases import PROMOTION, SEARCH

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weightsearch.report import merit
-from weightsearch.report.figures import FIGURES, ternary
-from weightsearch.report.page import Picture, Section, lines, page
-from weightsearch.report.records import Records, amount, described, encoder, label
-from weightsearch.report.style import is_nothing
+from weightsearch.report.evidence.records import Records, amount, described, encoder, label
+from weightsearch.report.figures import merit
+from weightsearch.report.figures.registry import FIGURES, ternary
+from weightsearch.report.figures.style import is_nothing
+from weightsearch.report.pages.html import Picture, Section, lines, page
 from weightsearch.stats import comparison
 
 MOST_ROWS = 50

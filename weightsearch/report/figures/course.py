@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from weightsearch.report.merit import EMPTY
-from weightsearch.report.records import Attempt, Records, described, encoder
-from weightsearch.report.style import (
+from weightsearch.report.evidence.records import Attempt, Records, described, encoder
+from weightsearch.report.figures.merit import EMPTY
+from weightsearch.report.figures.style import (
     BLUE,
     GREEN,
     GREY,

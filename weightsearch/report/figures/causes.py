@@ -9,10 +9,10 @@ from statistics import mean
 
 import plotly.graph_objects as go
 
-from weightsearch.ranking import ranked
-from weightsearch.report.merit import EMPTY
-from weightsearch.report.records import Records, described, directions, encoder
-from weightsearch.report.style import (
+from weightsearch.report.evidence.ranking import ranked
+from weightsearch.report.evidence.records import Records, described, directions, encoder
+from weightsearch.report.figures.merit import EMPTY
+from weightsearch.report.figures.style import (
     BLUE,
     FIELD,
     GREY,

@@ -1,0 +1,1 @@
+"""Ranking and records: what the figures and pages are made of."""

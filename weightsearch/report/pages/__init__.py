@@ -1,0 +1,1 @@
+"""Figures and text as one HTML file."""
