@@ -3,7 +3,7 @@
     python benchmarks/fleet.py [--workers 200] [--points 2000] [--idle 30]
 
 Each worker is a thread with a database connection of its own (`--processes` share them out) that
-claims, renews, reports and finishes as weightsearch/worker.py does; a point takes 1 to 3 s. One
+claims, renews, reports and finishes as weightsearch/worker/loop.py does; a point takes 1 to 3 s. One
 mirror per process keeps the Optuna study fresh. Prints claims per second, claim latency,
 connections, processor time of the server, and what 10,000 workers would ask of it at the measured
 cost per claim. Then: what idle workers ask, and how soon a new point starts.
@@ -38,7 +38,7 @@ from weightsearch.store.connection.outage import patiently  # noqa: E402
 from weightsearch.store.ledger import leases, queries, study_control  # noqa: E402
 from weightsearch.study import planning
 from weightsearch.study import spec as config  # noqa: E402
-from weightsearch.upkeep import mirroring, renewing  # noqa: E402
+from weightsearch.worker.background import mirroring, renewing  # noqa: E402
 
 RESULT = {"outcome": "done", "metrics": {"rmse": 1.0}, "samples": {}, "groups": [], "images": 1}
 LEASE_S = 60.0
@@ -53,7 +53,7 @@ class Seen:
 
 
 def worker(url: str, study: leases.Study, name: str, over: Event, seen: Seen) -> None:
-    """As weightsearch/worker.py, without an objective."""
+    """As weightsearch/worker/loop.py, without an objective."""
     opened = open_database(url, Path(), name)
     changes, source = Listener(opened, study.id), random.Random(name)
     study_control.sign_on(opened.engine, study, name, "here", os.getpid(), "none")

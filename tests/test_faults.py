@@ -20,13 +20,13 @@ from conftest import Cli, make_spec
 from fault_factory import PATIENCE_S, Worker, workers
 from sqlalchemy import func, select
 
-from weightsearch import failures
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, queries, study_control
 from weightsearch.store.ledger.leases import PROMOTION, Study
 from weightsearch.store.tables.schema import attempts, points
 from weightsearch.study import planning
+from weightsearch.worker import failure_kinds
 
 SLOW = """
 import os, pathlib, time
@@ -253,7 +253,7 @@ def test_the_kinds_of_failure() -> None:
         (ValueError("CUDA error"), "code"),
         (RuntimeError("The size of tensor a must match"), "code"),
     ):
-        assert failures.kind(error) == kind
+        assert failure_kinds.kind(error) == kind
 
 
 # F11, F12: launches

@@ -21,7 +21,6 @@ from optuna.storages import RDBStorage
 from sqlalchemy import func, select, update
 
 from weightsearch import keep
-from weightsearch import worker as service
 from weightsearch.data.packs import building
 from weightsearch.errors import StorageError, StudyError
 from weightsearch.report import optuna_dashboard
@@ -34,6 +33,7 @@ from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Study
 from weightsearch.store.optuna_mirror import Mirror, _optuna_studies
 from weightsearch.store.tables.schema import metadata, points
 from weightsearch.study import planning
+from weightsearch.worker import loop as service
 
 DAY_S = 86400.0
 ROOMS = {"frames": 4, "test_frames": 1, "frames_per_room": 2, "height": 48, "width": 64}

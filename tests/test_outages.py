@@ -21,7 +21,6 @@ from fault_factory import PATIENCE_S, OwnServer, Proxy, own_server, wait_until, 
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from weightsearch import upkeep
 from weightsearch.store.connection.connecting import Connection
 from weightsearch.store.connection.database import Database, open_database, reach
 from weightsearch.store.connection.outage import is_away, patiently
@@ -30,6 +29,7 @@ from weightsearch.store.ledger.leases import Study
 from weightsearch.store.tables import schema
 from weightsearch.store.tables.schema import points
 from weightsearch.study import planning
+from weightsearch.worker import background
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_a_half_open_connection_is_noticed_and_the_lease_renewed_on_a_new_one(
             wanted = select(points.c.lease_until).filter_by(id=lease.point_id)
             return connection.execute(wanted).scalar_one()
 
-    with upkeep.renewing(behind, lease, lease_s=4.0):
+    with background.renewing(behind, lease, lease_s=4.0):
         before, connections = lease_until(), len(proxy.accepted)
         proxy.freeze()
         wait_until(lambda: lease_until() > before)

@@ -18,7 +18,6 @@ from report_factory import make_records
 from sqlalchemy import func, select
 from test_promote import leases, result
 
-from weightsearch import upkeep
 from weightsearch.report import optuna_dashboard
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
@@ -26,6 +25,7 @@ from weightsearch.store.ledger import leases as ledger
 from weightsearch.store.ledger.leases import Study
 from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.study import planning
+from weightsearch.worker import background
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -136,7 +136,7 @@ def test_the_thread_publishes_while_the_block_runs(
         raise RuntimeError("once")
 
     monkeypatch.setattr(optuna_dashboard, "publish", note)
-    with upkeep.publishing(opened, study, 0.01):
+    with background.publishing(opened, study, 0.01):
         assert published.wait(30)
 
 

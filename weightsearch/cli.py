@@ -45,9 +45,9 @@ from weightsearch.cli_common import (
     print_answer,
 )
 from weightsearch.errors import WeightsearchError
-from weightsearch.failures import REPLACE_ME
 from weightsearch.runtime import safe_text
 from weightsearch.study import spec as config
+from weightsearch.worker.failure_kinds import REPLACE_ME
 
 if TYPE_CHECKING:
     from weightsearch.launch.session import Request
@@ -178,11 +178,11 @@ def worker(
 
     Example: weightsearch worker paper-grid-grid --data /data/nyu --device cuda:0
     """
-    from weightsearch import worker as service
     from weightsearch.runtime import devices
     from weightsearch.runtime.stop_signals import Stop
     from weightsearch.store.connection.outage import patiently
     from weightsearch.store.ledger import leases
+    from weightsearch.worker import loop as service
 
     until = time.monotonic() + DATABASE_S
     database = patiently(lambda: open_storage(storage), lambda: time.monotonic() > until)

@@ -28,7 +28,7 @@ from weightsearch.store.tables.schema import RUNNING, STOPPED
 from weightsearch.study import planning, preflight, search_space
 from weightsearch.study.budget import Budget
 from weightsearch.study.spec import StudySpec
-from weightsearch.upkeep import publishing
+from weightsearch.worker.background import publishing
 
 LOOK_EVERY_S = 0.5
 

@@ -2,7 +2,7 @@
 
 The route of one trial: `run` claims (store/ledger/leases.py) → `_attempt` → `_train` drives the objective,
 an epoch at a time → `_deliver` spools the result and commits it (store/ledger/result_spool.py) → `mirroring`
-shows it in the Optuna study (upkeep.py, store/optuna_mirror.py).
+shows it in the Optuna study (worker/background.py, store/optuna_mirror.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from weightsearch import failures
 from weightsearch.errors import Interrupted, NonFiniteLoss, ObjectiveError, WeightsearchError
 from weightsearch.runtime import failpoints, provenance
 from weightsearch.runtime.stop_signals import Stop, StopNow
@@ -35,7 +34,8 @@ from weightsearch.store.tables.schema import STOPPED
 from weightsearch.study import objective, planning, search_space
 from weightsearch.study.objective import Context, Objective, Summary
 from weightsearch.study.spec import StudySpec
-from weightsearch.upkeep import Hold, mirroring, renewing
+from weightsearch.worker import failure_kinds
+from weightsearch.worker.background import Hold, mirroring, renewing
 
 LEASE_S = 60.0  # a worker that was not heard of for this long is taken for dead
 SAME_FAILURES = 3  # so many points, and nothing else so far: the study is broken, not they
@@ -156,11 +156,11 @@ def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) ->
     """One go at a point; whether its result was committed."""
     began = time.monotonic()
     log.info("point %d started  %s", lease.number, _shown(lease))
-    failed: failures.Failure | None = None
+    failed: failure_kinds.Failure | None = None
 
     def hung() -> None:
         said = f"an epoch took longer than {worker.study.spec.retry.epoch_limit_s:g} s"
-        _failed(worker, lease, failures.Failure("hang", said))
+        _failed(worker, lease, failure_kinds.Failure("hang", said))
 
     limit_s = worker.study.spec.retry.epoch_limit_s
     with renewing(worker.database, lease, worker.lease_s, limit_s, hung) as hold:
@@ -183,7 +183,7 @@ def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) ->
             return False
         except Exception as error:
             log.exception("point %d failed", lease.number)
-            failed = failures.Failure.of(error)
+            failed = failure_kinds.Failure.of(error)
         if failed is not None:  # here the failed attempt's memory can be freed
             _failed(worker, lease, failed)
             return False
@@ -201,7 +201,7 @@ def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) ->
     return kept
 
 
-def _failed(worker: Worker, lease: Lease, failed: failures.Failure) -> None:
+def _failed(worker: Worker, lease: Lease, failed: failure_kinds.Failure) -> None:
     """Writes a failure down, so that the point is tried again or given up, by what kind it is.
 
     Raises Unfit where this process is of no more use, ObjectiveError where the study is not.
@@ -209,7 +209,7 @@ def _failed(worker: Worker, lease: Lease, failed: failures.Failure) -> None:
     engine, most = worker.database.engine, worker.study.spec.retry.attempts
     if failed.kind == "memory":
         worker.cache.clear()
-        failures.free_memory()
+        failure_kinds.free_memory()
 
     def write() -> bool:
         if failed.kind == "code":

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from weightsearch import failures
 from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
 from weightsearch.store.connection.outage import patiently
 from weightsearch.store.ledger import leases, study_control
 from weightsearch.store.ledger.leases import Lease, Study
 from weightsearch.store.tables.schema import RUNNING
+from weightsearch.worker import failure_kinds
 
 MIRROR_S = 4.0  # between looks for what the Optuna study does not show yet
 PUBLISH_S = 60.0  # between drawings of the dashboard's figures
@@ -106,7 +106,7 @@ def _end_process(last_words: Callable[[], None]) -> None:
     said = threading.Thread(target=last_words, daemon=True)
     said.start()
     said.join(HUNG_S)
-    os._exit(failures.REPLACE_ME)
+    os._exit(failure_kinds.REPLACE_ME)
 
 
 @contextlib.contextmanager
