@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from weightsearch.errors import NonFiniteLoss
-from weightsearch.launch.local import Command
+from weightsearch.launch.places.local import Command
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases
 from weightsearch.store.ledger.leases import Lease, Study

@@ -12,7 +12,7 @@ import pytest
 from conftest import make_spec
 from depth_factory import depth_spec
 
-from weightsearch import card
+from weightsearch.launch import model_card
 from weightsearch.study.spec import StudySpec
 
 HEADINGS = [
@@ -82,7 +82,7 @@ FACTS = {
 
 
 def test_the_order_is_the_templates_and_every_number_has_its_protocol_and_n() -> None:
-    made = card.card(depth_spec(), verdict(), FACTS)
+    made = model_card.card(depth_spec(), verdict(), FACTS)
     assert [line[3:] for line in made.splitlines() if line.startswith("## ")] == HEADINGS
     assert "| validation | full | 165 | rmse | 1.2500 | 1.0000 to 1.5000 |" in made
     assert "| test | bts | 327 | rmse | 0.9500 | 0.8000 to 1.1000 |" in made
@@ -115,7 +115,7 @@ def test_the_order_is_the_templates_and_every_number_has_its_protocol_and_n() ->
     ],
 )
 def test_what_nobody_recorded_is_said_to_be_unknown(facts: dict[str, Any], said: str) -> None:
-    assert said in card.card(depth_spec(), verdict(), facts)
+    assert said in model_card.card(depth_spec(), verdict(), facts)
 
 
 @pytest.mark.parametrize("spec", [depth_spec(), make_spec()])
@@ -132,7 +132,7 @@ def test_names_from_elsewhere_are_no_markup(spec: StudySpec) -> None:
         "frames": {EVIL: 1},
         "encoder_weights": {"name": EVIL, "license": EVIL, "hub": EVIL},
     }
-    made = card.card(spec, evil, facts)
+    made = model_card.card(spec, evil, facts)
     head, body = made.split("\n---\n", 1)
     assert "<script" not in body
     assert "[x](" not in body
@@ -160,15 +160,15 @@ def test_a_folder_that_is_not_here_or_cannot_be_written_costs_only_the_card(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    assert card.write(make_spec(), verdict(checkpoint=str(tmp_path / "absent"))) is None
+    assert model_card.write(make_spec(), verdict(checkpoint=str(tmp_path / "absent"))) is None
     assert "no model card was written" in caplog.text
-    (tmp_path / card.NAME).mkdir()
-    assert card.write(make_spec(), verdict(checkpoint=str(tmp_path))) is None
-    (tmp_path / card.NAME).rmdir()
+    (tmp_path / model_card.NAME).mkdir()
+    assert model_card.write(make_spec(), verdict(checkpoint=str(tmp_path))) is None
+    (tmp_path / model_card.NAME).rmdir()
     (tmp_path / "best").mkdir()
     (tmp_path / "best/manifest.json").write_text(json.dumps(FACTS))
-    written = card.write(depth_spec(), verdict(checkpoint=str(tmp_path)))
+    written = model_card.write(depth_spec(), verdict(checkpoint=str(tmp_path)))
     assert written == tmp_path / "MODEL_CARD.md"
-    assert written.read_text() == card.card(depth_spec(), verdict(), FACTS)
+    assert written.read_text() == model_card.card(depth_spec(), verdict(), FACTS)
     (tmp_path / "best/manifest.json").write_text("damaged")
-    assert card.write(depth_spec(), verdict(checkpoint=str(tmp_path))) == written
+    assert model_card.write(depth_spec(), verdict(checkpoint=str(tmp_path))) == written

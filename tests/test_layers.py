@@ -22,7 +22,7 @@ LAYERS = [
     {"depth", "store"},
     {"night", "report", "study"},
     {"report"},
-    {"card", "promote", "worker"},
+    {"launch", "worker"},
     {"launch"},
     {"nightly"},
     {"answers", "depth", "keep", "reporting", "show", "show_model", "using"},

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from weightsearch import night_page, night_text, nightly
 from weightsearch.errors import ConfigError, StudyError
-from weightsearch.launch import launchers, session
+from weightsearch.launch import places, session
 from weightsearch.launch.session import Request
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, nights, queries, study_control
@@ -46,7 +46,7 @@ def night(opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         file: Path = file,
     ) -> dict[str, Any]:
         here = nightly_factory.here(opened, before)
-        monkeypatch.setitem(launchers.LAUNCHERS, "local", here)
+        monkeypatch.setitem(places.LAUNCHERS, "local", here)
         (tmp_path / "fault").write_text(fault)
         request = Request(name="", home=home, device="cpu", promote=False, quiet=True)
         asked = nightly.Asked("ours", commit, date, request)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from conftest import make_spec
 
-from weightsearch import promote
 from weightsearch.errors import StudyError
+from weightsearch.launch import promotion
 from weightsearch.report.evidence.ranking import ranking
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
@@ -64,24 +64,24 @@ def leases(opened: Database, study: Study) -> list[Lease]:
 
 def run_finalists(opened: Database, study: Study, values: list[dict[str, Any]]) -> None:
     """Plans the promotion and finishes each finalist's runs with its values."""
-    promote.plan(opened.engine, study)
+    promotion.plan(opened.engine, study)
     for lease in leases(opened, study):
         finalist = values[lease.number // 3]
         ledger.finish(opened.engine, lease, result(seed=lease.seed, **finalist))
 
 
 def test_the_best_points_are_the_finalists_with_fresh_seeds(opened: Database, study: Study) -> None:
-    finalists = promote.plan(opened.engine, study)
+    finalists = promotion.plan(opened.engine, study)
     planned = planning.plan(study.spec).points
     assert finalists == list(planned[:3])
-    assert promote.plan(opened.engine, study) == finalists  # asked twice, planned once
+    assert promotion.plan(opened.engine, study) == finalists  # asked twice, planned once
     runs = leases(opened, study)
     assert [(lease.rung, lease.seed) for lease in runs] == [(PROMOTION, s) for s in (1, 2, 3)] * 3
 
 
 def test_a_clear_winner_is_promoted_with_its_lineage(opened: Database, study: Study) -> None:
     run_finalists(opened, study, [{"rmse": 1.3}, {"rmse": 1.0}, {"rmse": 1.2}])
-    verdict = promote.decide(opened.engine, study)
+    verdict = promotion.decide(opened.engine, study)
     second = planning.plan(study.spec).points[1]
     assert second is not None
     assert (verdict["verdict"], verdict["point"]) == ("winner", second.id())
@@ -100,7 +100,7 @@ def test_a_better_metric_at_the_expense_of_a_guard_is_no_winner(
 ) -> None:
     values = [{"rmse": 1.0, "rel": 0.9}, {"rmse": 1.2, "rel": 0.2}, {"rmse": 1.3, "rel": 1.5}]
     run_finalists(opened, study, values)
-    verdict = promote.decide(opened.engine, study)
+    verdict = promotion.decide(opened.engine, study)
     assert verdict["verdict"] == "no difference shown"
     second, third = verdict["comparisons"]
     assert (second["verdict"], second["harmed"]) == ("not distinguishable", ["rel"])
@@ -114,7 +114,7 @@ def test_the_test_split_decides_nothing(opened: Database, study: Study) -> None:
         study,
         [{"rmse": 1.0, "test": 9.0}, {"rmse": 1.2, "test": 0.1}, {"rmse": 1.3, "test": 0.1}],
     )
-    verdict = promote.decide(opened.engine, study)
+    verdict = promotion.decide(opened.engine, study)
     first = planning.plan(study.spec).points[0]
     assert first is not None
     assert verdict["point"] == first.id()
@@ -132,7 +132,7 @@ def test_where_no_difference_is_shown_the_simpler_one_is_promoted(
             {"rmse": 1.5, "parameters": 1.0},
         ],
     )
-    verdict = promote.decide(opened.engine, study)
+    verdict = promotion.decide(opened.engine, study)
     second = planning.plan(study.spec).points[1]
     assert second is not None
     assert (verdict["verdict"], verdict["point"]) == ("no difference shown", second.id())
@@ -141,14 +141,14 @@ def test_where_no_difference_is_shown_the_simpler_one_is_promoted(
 def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
     opened: Database, study: Study
 ) -> None:
-    promote.plan(opened.engine, study)
+    promotion.plan(opened.engine, study)
     for lease in leases(opened, study):
         if (lease.number, lease.seed) == (0, 1):
             diverged = {"outcome": "diverged", "metrics": {}, "reason": "nan"}
             ledger.finish(opened.engine, lease, diverged, "diverged")
         else:
             ledger.finish(opened.engine, lease, result(1 + lease.number / 10, lease.seed))
-    verdict = promote.decide(opened.engine, study)
+    verdict = promotion.decide(opened.engine, study)
     first = planning.plan(study.spec).points[0]
     assert first is not None
     assert verdict["incomplete"] == [first.id()]
@@ -163,7 +163,7 @@ def test_the_search_is_finished_before_the_best_is_promoted(opened: Database) ->
     assert lease is not None
     ledger.finish(opened.engine, lease, result(9.0, 0))
     with pytest.raises(StudyError, match="9 of 10 points are left"):
-        promote.plan(opened.engine, begun)
+        promotion.plan(opened.engine, begun)
     assert queries.counts(opened.engine, begun, PROMOTION)["total"] == 0
 
 
@@ -173,7 +173,7 @@ def test_a_single_finalist_wins_over_nobody(opened: Database) -> None:
     for lease in leases(opened, alone):
         ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
     run_finalists(opened, alone, [{"rmse": 1.0}])
-    assert promote.decide(opened.engine, alone)["verdict"] == "the only finalist"
+    assert promotion.decide(opened.engine, alone)["verdict"] == "the only finalist"
 
 
 def test_nothing_to_promote_is_an_error(opened: Database) -> None:
@@ -182,7 +182,7 @@ def test_nothing_to_promote_is_an_error(opened: Database) -> None:
     for lease in leases(opened, empty):
         ledger.fail(opened.engine, lease, "no")
     with pytest.raises(StudyError, match="must have a finished point to promote"):
-        promote.plan(opened.engine, empty)
+        promotion.plan(opened.engine, empty)
 
 
 def test_a_ranking_says_who_cannot_be_told_from_the_first(opened: Database) -> None:

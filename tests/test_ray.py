@@ -28,10 +28,10 @@ from hypothesis import strategies as st
 from sqlalchemy import func, make_url, select, update
 
 from weightsearch.errors import ConfigError, DeviceError, StorageError, WeightsearchError
-from weightsearch.launch import ray, remote
-from weightsearch.launch.local import REPLACED, Command, WorkersKeepDying
-from weightsearch.launch.ray_cluster import Node
-from weightsearch.launch.remote import Ended, Losses
+from weightsearch.launch.places import ray, remote_worker
+from weightsearch.launch.places.local import REPLACED, Command, WorkersKeepDying
+from weightsearch.launch.places.ray_cluster import Node
+from weightsearch.launch.places.remote_worker import Ended, Losses
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, queries
 from weightsearch.store.tables.schema import points
@@ -340,7 +340,7 @@ def test_the_part_of_each_worker_is_the_largest_of_which_all_fit(
     def fits(part: float) -> bool:
         return sum(int(amount / part + 1e-9) for amount in each) >= workers
 
-    part = remote.share(each, workers, max(each))
+    part = remote_worker.share(each, workers, max(each))
     if not any(each):
         assert part == 0.0
         return

@@ -19,8 +19,9 @@ from conftest import Cli, make_spec
 from report_factory import make_records
 from test_promote import leases, result
 
-from weightsearch import promote, reporting
+from weightsearch import reporting
 from weightsearch.errors import StudyError
+from weightsearch.launch import promotion
 from weightsearch.report.evidence import records
 from weightsearch.report.evidence.records import Records
 from weightsearch.report.pages import comparison_page, html, study_page
@@ -150,11 +151,11 @@ def promoted(opened: Database) -> Database:
     for lease in leases(opened, made):
         ledger.report(opened.engine, lease, 1, {"rmse": 2.0, "share_mae": 0.5})
         ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
-    promote.plan(opened.engine, made)
+    promotion.plan(opened.engine, made)
     for lease in leases(opened, made):
         finished = result((1.3, 1.0, 1.2)[lease.number // 3], lease.seed)
         ledger.finish(opened.engine, lease, finished)
-    promote.decide(opened.engine, made)
+    promotion.decide(opened.engine, made)
     return opened
 
 

@@ -13,7 +13,7 @@ from conftest import make_spec
 from rich.console import Console
 
 from weightsearch import show
-from weightsearch.launch.progress import Standing, _panel
+from weightsearch.launch.display.progress import Standing, _panel
 from weightsearch.study import spec as config
 from weightsearch.study.objective import Summary
 

@@ -21,8 +21,8 @@ from fault_factory import wait_until
 from sqlalchemy import func, make_url, select, update
 
 from weightsearch.errors import ConfigError, WeightsearchError
-from weightsearch.launch import slurm, slurm_jobs
-from weightsearch.launch.local import Command
+from weightsearch.launch.places import slurm, slurm_jobs
+from weightsearch.launch.places.local import Command
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, queries
 from weightsearch.store.ledger.leases import Study

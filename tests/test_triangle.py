@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightsearch.launch.triangle import ROWS, triangle
+from weightsearch.launch.display.weight_triangle import ROWS, triangle
 
 TERMS = ("mae", "edge", "ssim")
 

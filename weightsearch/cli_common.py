@@ -48,7 +48,7 @@ def open_storage(storage: str | None) -> Database:
 
 def check_on(on: str) -> None:
     """Raises ConfigError for a launcher that there is not."""
-    from weightsearch.launch.launchers import LAUNCHERS
+    from weightsearch.launch.places import LAUNCHERS
 
     if on not in LAUNCHERS:
         raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")

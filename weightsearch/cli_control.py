@@ -70,7 +70,7 @@ def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
 
 def _drawn(engine: Engine, name: str) -> list[str]:
     """Where the search has been, for a terminal."""
-    from weightsearch.launch import progress
+    from weightsearch.launch.display import progress
     from weightsearch.store.ledger import leases
 
     return progress.picture(engine, leases.find(engine, name)) if sys.stdout.isatty() else []

@@ -64,7 +64,7 @@ def data_pack(
     from weightsearch import show
     from weightsearch.data.packs import building
     from weightsearch.data.readers import registry
-    from weightsearch.launch.progress import display
+    from weightsearch.launch.display.progress import display
 
     reader = reader or registry.detect(path)
     with display("packing", as_json) as shown:

@@ -14,7 +14,7 @@ from rich.control import Control
 from rich.table import Table
 from rich.text import Text
 
-from weightsearch.launch.progress import duration
+from weightsearch.launch.display.progress import duration
 from weightsearch.runtime.safe_text import presentable, size
 from weightsearch.study.objective import Summary
 from weightsearch.study.single_run import protocol

@@ -36,7 +36,7 @@ def robustness(
     from weightsearch.depth.evaluation import questions
     from weightsearch.depth.evaluation import robustness as measuring
     from weightsearch.depth.evaluation.protocols import PROTOCOLS
-    from weightsearch.launch.progress import display
+    from weightsearch.launch.display.progress import display
     from weightsearch.runtime import devices
 
     known_names.check("protocol", protocol)
@@ -140,7 +140,7 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 def _bench(models: Sequence[config.ModelSpec], how: How) -> dict[str, Any]:
     from weightsearch.depth.inference import bench as benching
-    from weightsearch.launch.progress import display
+    from weightsearch.launch.display.progress import display
     from weightsearch.runtime import devices
 
     placed = devices.pick(how.device, 1)[0]

@@ -269,7 +269,7 @@ def _facts(
 def _told(
     native: Pack, train: Sequence[int], val: Sequence[int], model: ModelSpec
 ) -> dict[str, Any]:
-    """What else a checkpoint says of itself, for its model card (weightsearch/card.py)."""
+    """What else a checkpoint says of itself, for its model card (weightsearch/launch/model_card.py)."""
     from weightsearch.depth.network import encoders
 
     frames = {"train": len(train), "val": len(val), "test": len(native.indices("test"))}

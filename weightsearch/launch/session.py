@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightsearch import promote
 from weightsearch.errors import StudyError
-from weightsearch.launch.launchers import LAUNCHERS, PLACED
-from weightsearch.launch.local import Command
-from weightsearch.launch.progress import display, standing
+from weightsearch.launch import promotion as promote
+from weightsearch.launch.display.progress import display, standing
+from weightsearch.launch.places import LAUNCHERS, PLACED
+from weightsearch.launch.places.local import Command
 from weightsearch.report.evidence.ranking import measured, ranking
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 def new_name(ending: str | None = None) -> str:
     """Nobody else's, ever: it is part of the fence. A launcher chooses the ending, so that it knows
-    the name of a worker that died (launch/local.py)."""
+    the name of a worker that died (launch/places/local.py)."""
     return f"{platform.node()}-{os.getpid()}-{ending or uuid.uuid4().hex[:8]}"
 
 

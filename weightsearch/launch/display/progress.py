@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
 
-from weightsearch.launch.triangle import CORNERS, triangle
+from weightsearch.launch.display.weight_triangle import CORNERS, triangle
 from weightsearch.store.ledger import queries
 from weightsearch.store.ledger.leases import SEARCH, Study
 from weightsearch.study import search_space

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from weightsearch.errors import ConfigError
-from weightsearch.launch import remote
+from weightsearch.launch.places import remote_worker
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 SETTING = "WEIGHTSEARCH_SLURM"
@@ -133,7 +133,7 @@ def _without_secrets() -> Iterator[None]:
     whole = dict(os.environ)
     try:
         for name in whole:
-            if name.startswith(remote.CARRIED):
+            if name.startswith(remote_worker.CARRIED):
                 del os.environ[name]
         yield
     finally:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.errors import ConfigError, DeviceError, StorageError
-from weightsearch.launch import ray_cluster, remote
-from weightsearch.launch.local import AT_ONCE_S, Command
-from weightsearch.launch.ray_cluster import Node
-from weightsearch.launch.remote import Ended, Losses, Order
+from weightsearch.launch.places import ray_cluster, remote_worker
+from weightsearch.launch.places.local import AT_ONCE_S, Command
+from weightsearch.launch.places.ray_cluster import Node
+from weightsearch.launch.places.remote_worker import Ended, Losses, Order
 from weightsearch.runtime import devices as local_devices
 
 SECRET = re.compile(r"://[^/@\s]*:[^/@\s]+@|[?&]password=")  # of a URL
@@ -40,7 +40,7 @@ def placed(device: str, workers: int | None) -> list[str]:
             "the database's password must not be among the arguments with --on ray, which shows"
             " them to whoever sees the cluster; put the URL in WEIGHTSEARCH_STORAGE."
         )
-    kind = remote.kind(device, "Ray")
+    kind = remote_worker.kind(device, "Ray")
     if ray_cluster.address() is None:
         return local_devices.pick(kind, workers)
     with ray_cluster.joined(Path(os.devnull)):
@@ -67,7 +67,7 @@ def workers(
         check_database(nodes, command)
         demand = demanded(nodes, devices)
         log.info("%d workers on %s, each with %s", len(devices), place, demand)
-        fleet = Fleet(remote.equipped(command), demand, patience_s)
+        fleet = Fleet(remote_worker.equipped(command), demand, patience_s)
         try:
             for _ in devices:
                 fleet.start()
@@ -79,7 +79,7 @@ def workers(
 def check_database(nodes: Sequence[Node], command: Command) -> None:
     """Raises StorageError where the database is on this machine alone, and the nodes are not."""
     elsewhere = sorted({node.host for node in nodes} - {socket.gethostname()})
-    if elsewhere and remote.embedded(command):
+    if elsewhere and remote_worker.embedded(command):
         raise StorageError(
             "the database must be one that every node of the Ray cluster reaches, but the embedded"
             f" one is not on {', '.join(elsewhere)}; set WEIGHTSEARCH_STORAGE to a PostgreSQL"
@@ -104,12 +104,12 @@ def demanded(nodes: Sequence[Node], devices: Sequence[str]) -> Demand:
     """An equal part for every worker, the largest of which all fit; raises DeviceError."""
     if devices[0] == "cpu":
         most = max(node.cpus for node in nodes)
-        cores = remote.share([node.cpus for node in nodes], len(devices), int(most))
+        cores = remote_worker.share([node.cpus for node in nodes], len(devices), int(most))
         if not cores:
             raise DeviceError("workers need cores, but no node of the Ray cluster offers any.")
         return Demand("cpu", cores, 0.0)
     with_gpus = [node for node in nodes if node.gpus >= 1]
-    gpus = remote.share([node.gpus for node in with_gpus], len(devices), 1)
+    gpus = remote_worker.share([node.gpus for node in with_gpus], len(devices), 1)
     if not gpus:
         raise DeviceError("workers need a GPU, but no node of the Ray cluster offers one.")
     # Ray shows a worker its GPU as the first; with it go the cores that are its part of the node.
@@ -135,7 +135,7 @@ class Fleet:
         order = Order(self.command, self.demand.device, threads, self.started, self.patience_s)
         task = (
             ray_cluster.module()
-            .remote(remote.run)
+            .remote(remote_worker.run)
             .options(
                 name=f"weightsearch worker {self.started}",
                 num_cpus=self.demand.cpus,

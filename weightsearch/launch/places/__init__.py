@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from weightsearch.launch import local, ray, slurm
+from weightsearch.launch.places import local, ray, slurm
 from weightsearch.runtime import devices
 
 PLACED = {"local": devices.pick, "ray": ray.placed, "slurm": slurm.placed}
 """One device per worker, from `--device` and `--workers`."""
 
 LAUNCHERS = {"local": local.workers, "ray": ray.workers, "slurm": slurm.workers}
-"""Starts workers and replaces those that die; see `launch/local.py`."""
+"""Starts workers and replaces those that die; see `launch/places/local.py`."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import card
 from weightsearch.errors import StudyError
+from weightsearch.launch import model_card
 from weightsearch.report.evidence.ranking import ranked
 from weightsearch.stats import comparison as compare
 from weightsearch.store.ledger import leases, queries, study_control
@@ -120,7 +120,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
         "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     leases.promote(engine, study, verdict)
-    card.write(study.spec, verdict)
+    model_card.write(study.spec, verdict)
     return verdict
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.errors import StorageError
-from weightsearch.launch import remote, slurm_jobs
-from weightsearch.launch.local import AT_ONCE_S, Command
-from weightsearch.launch.remote import Ended, Losses, Order
+from weightsearch.launch.places import remote_worker, slurm_jobs
+from weightsearch.launch.places.local import AT_ONCE_S, Command
+from weightsearch.launch.places.remote_worker import Ended, Losses, Order
 from weightsearch.runtime.devices import cores
 
 LOOK_EVERY_S = 10.0  # between questions to Slurm, which serves everybody
@@ -43,7 +43,7 @@ def placed(device: str, workers: int | None) -> list[str]:
     Raises ConfigError where no job can be submitted, or not so.
     """
     slurm_jobs.check()
-    kind = remote.kind(device, "Slurm")
+    kind = remote_worker.kind(device, "Slurm")
     _options(kind)
     return [kind] * (workers or 1)
 
@@ -60,7 +60,7 @@ def workers(
 
     Raises ConfigError, StorageError where the job is refused, or could reach no database.
     """
-    if remote.embedded(command):
+    if remote_worker.embedded(command):
         raise StorageError(
             "the database must be one that every node of the Slurm cluster reaches, but the"
             " embedded one is on this machine alone; set WEIGHTSEARCH_STORAGE to a PostgreSQL"
@@ -70,7 +70,9 @@ def workers(
     parent.mkdir(parents=True, exist_ok=True)
     # submitit's files hold the password: a folder that only we can enter.
     folder = Path(tempfile.mkdtemp(prefix=f"{command.study}-", dir=parent))
-    fleet = Fleet(remote.equipped(command), devices[0], patience_s, folder, _options(devices[0]))
+    fleet = Fleet(
+        remote_worker.equipped(command), devices[0], patience_s, folder, _options(devices[0])
+    )
     try:
         fleet.start(len(devices))
         yield fleet.check
@@ -89,7 +91,7 @@ class Element:
         signal.signal(signal.SIGTERM, lambda number, frame: taken.append(number))
         per_task = os.environ.get("SLURM_CPUS_PER_TASK", "")
         try:
-            ended = remote.run(
+            ended = remote_worker.run(
                 replace(self.order, threads=int(per_task) if per_task.isdigit() else cores())
             )
             while taken:  # an element that ended by itself would count as done

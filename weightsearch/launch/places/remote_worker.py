@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from weightsearch.errors import ConfigError, WeightsearchError
-from weightsearch.launch.local import REPLACED, Command, WorkersKeepDying
+from weightsearch.launch.places.local import REPLACED, Command, WorkersKeepDying
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 """Of these the worker is told; USR2 is what Slurm sends before a time limit."""
