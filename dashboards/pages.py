@@ -6,8 +6,9 @@ import threading
 
 from bottle import Bottle, HTTPError
 
-from weightsearch import nightly, reporting
-from weightsearch.night_page import SHOWN, document
+from weightsearch import reporting
+from weightsearch.nightly import sweep
+from weightsearch.nightly.verdict_page import SHOWN, document
 from weightsearch.report.pages.html import Link, Section, page
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import nights, queries
@@ -36,7 +37,7 @@ def add_to(dashboard: Bottle, database: Database) -> None:
         found = nights.numbered(engine, night_id)
         if found is None or found.verdict is None:
             raise HTTPError(404, "There is no night of that number with a verdict.")
-        known = nightly.history(engine, found.sweep, SHOWN)["nights"]
+        known = sweep.history(engine, found.sweep, SHOWN)["nights"]
         with building:
             return document(found.verdict, known)
 

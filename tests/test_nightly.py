@@ -15,10 +15,10 @@ import pytest
 from cli_factory import Run, run_all
 from sqlalchemy import text
 
-from weightsearch import night_page, night_text, nightly
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.launch import places, session
 from weightsearch.launch.session import Request
+from weightsearch.nightly import sweep, verdict_page, verdict_text
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, nights, queries, study_control
 from weightsearch.store.tables import schema
@@ -49,14 +49,14 @@ def night(opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setitem(places.LAUNCHERS, "local", here)
         (tmp_path / "fault").write_text(fault)
         request = Request(name="", home=home, device="cpu", promote=False, quiet=True)
-        asked = nightly.Asked("ours", commit, date, request)
-        return nightly.run(opened, spec.load(file), asked)
+        asked = sweep.Asked("ours", commit, date, request)
+        return sweep.run(opened, spec.load(file), asked)
 
     return run
 
 
 def accept(opened: Database, why: str = "good") -> dict[str, Any]:
-    return nightly.accept(opened.engine, None, None, "me", why)
+    return sweep.accept(opened.engine, None, None, "me", why)
 
 
 def worse(verdict: dict[str, Any]) -> set[tuple[str | None, str]]:
@@ -81,7 +81,7 @@ def test_planted_faults_raise_and_name_the_metric_and_nothing_else_does(
         assert "rmse of canary equal" in found["answer"]
         assert "it is the code, the data or the machine" in found["answer"]
         assert found["rows"][0]["scenes"][0][1] > 0
-        assert f"Regression: ours, {found['night']}" in night_text.markdown(found)
+        assert f"Regression: ours, {found['night']}" in verdict_text.markdown(found)
     assert night("nan", "nan")["rows"][0]["tonight"] is None
     assert worse(night("nan", "nan")) >= {("equal", "rmse"), ("fit", "rmse")}
 
@@ -125,7 +125,7 @@ def test_a_night_cut_short_is_not_judged_and_goes_on(night: Night, opened: Datab
     assert cut["verdict"] == "not judged"
     assert "canary equal has 0 of 8 seeds done" in cut["answer"]
     assert "was stopped with 16 points left (enough)" in cut["answer"]
-    assert nightly.EXIT[cut["verdict"]] == 4
+    assert sweep.EXIT[cut["verdict"]] == 4
 
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -178,7 +178,7 @@ def test_baselines_are_added_with_who_when_why_and_from_what(
     assert made["before"]["why"] == "first"
     assert night("third", "loader")["verdict"] == "ok"
     assert night("fourth")["moved"] == "code"  # the fault is gone, and that is better
-    told = nightly.history(opened.engine, "ours")
+    told = sweep.history(opened.engine, "ours")
     verdicts = [(n["commit"], n["verdict"]) for n in told["nights"]]
     assert verdicts == [("fourth", "ok"), ("third", "ok"), ("second", "regression"),
                         ("first", "not judged")]  # fmt: skip
@@ -186,13 +186,13 @@ def test_baselines_are_added_with_who_when_why_and_from_what(
         ("me", told["baselines"][1]["id"]),
         ("me", None),
     ]
-    shown = night_page.document(told["nights"][0], told["nights"])
+    shown = verdict_page.document(told["nights"][0], told["nights"])
     assert "rmse of canary equal, mean over seeds" in shown
     assert "deeper | on *purpose*" in shown
-    page = night_text.markdown(told["nights"][0])
+    page = verdict_text.markdown(told["nights"][0])
     assert r"deeper \| on \*purpose\*" in page
     with pytest.raises(StudyError, match="has no night 'never'"):
-        nightly.accept(opened.engine, "ours", "never", "me", "x")
+        sweep.accept(opened.engine, "ours", "never", "me", "x")
     night("broken", "nan")
     with pytest.raises(StudyError, match="has none with seed 2"):
         accept(opened)
@@ -305,7 +305,7 @@ def test_a_night_started_twice_at_once_does_the_work_once_and_exits_as_it_should
             Run(["nightly", "history", "ours"], environment),
         ],
         tmp_path,
-        ("weightsearch.nightly", "weightsearch.night_text"),
+        ("weightsearch.nightly.sweep", "weightsearch.nightly.verdict_text"),
     )
     assert json.loads(accepted.out)["accepted_by"] == "somebody"
     assert raised.code == 3, raised.err

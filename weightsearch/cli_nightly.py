@@ -89,8 +89,9 @@ def run(
 
     Example: weightsearch nightly run nightly-cpu --budget 1h
     """
-    from weightsearch import night_text, nightly
     from weightsearch.launch.session import Request
+    from weightsearch.nightly import sweep as nightly
+    from weightsearch.nightly import verdict_text
     from weightsearch.runtime import provenance
     from weightsearch.study import budget as budgets
 
@@ -124,15 +125,15 @@ def run(
     interrupt_on_sigterm()
     database = open_storage(storage)
     found = nightly.run(database, spec, asked)
-    print_answer(found, as_json, night_text.told)
+    print_answer(found, as_json, verdict_text.told)
     try:
-        _publish(night_text.markdown(found), markdown)
+        _publish(verdict_text.markdown(found), markdown)
         if html is not None:
-            from weightsearch import night_page  # imports plotly
+            from weightsearch.nightly import verdict_page  # imports plotly
             from weightsearch.report.pages import html as page
 
-            nights = nightly.history(database.engine, asked.sweep, night_page.SHOWN)["nights"]
-            page.write(html, night_page.document(found, nights))
+            nights = nightly.history(database.engine, asked.sweep, verdict_page.SHOWN)["nights"]
+            page.write(html, verdict_page.document(found, nights))
     except OSError as error:  # the verdict is what the exit code is for
         print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
     sys.exit(nightly.EXIT[found["verdict"]])
@@ -165,13 +166,14 @@ def accept(
 
     Example: weightsearch nightly accept nightly-cpu --why "first night, values as in the paper"
     """
-    from weightsearch import night_text, nightly
+    from weightsearch.nightly import sweep as nightly
+    from weightsearch.nightly import verdict_text
 
     if not why.strip():
         raise ConfigError("--why must say why these values are good, but is empty.")
     who = by or os.environ.get("GITHUB_ACTOR") or f"{getpass.getuser()}@{platform.node()}"
     answer = nightly.accept(open_storage(storage).engine, sweep, night, who, why.strip())
-    print_answer(answer, as_json, night_text.accepted)
+    print_answer(answer, as_json, verdict_text.accepted)
 
 
 @app.command()
@@ -185,7 +187,8 @@ def history(
 
     Example: weightsearch nightly history nightly-cpu
     """
-    from weightsearch import night_text, nightly
+    from weightsearch.nightly import sweep as nightly
+    from weightsearch.nightly import verdict_text
 
     answer: dict[str, Any] = nightly.history(open_storage(storage).engine, sweep, last)
-    print_answer(answer, as_json, night_text.history)
+    print_answer(answer, as_json, verdict_text.history)

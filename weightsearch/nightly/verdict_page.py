@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weightsearch.night_text import HEADINGS, cells
+from weightsearch.nightly.verdict_text import HEADINGS, cells
 from weightsearch.report.figures.nightly_history import Night, history
 from weightsearch.report.pages.html import Section, page
 

@@ -2,7 +2,7 @@
 
 The route of a night: `run` finds or makes the night (store/ledger/nights.py) → its canaries and its search
 are two ordinary studies (launch/session.py), so whoever starts it late, again or twice at once goes
-on with the same points → `night.verdict` reads what came of them and compares (night.py, stats/drift.py)
+on with the same points → `night.verdict` reads what came of them and compares (nightly/verdict.py, stats/drift.py)
 → the verdict is recorded.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import night as nightly
 from weightsearch.errors import ConfigError, StudyError, WeightsearchError
 from weightsearch.launch import session
 from weightsearch.launch.session import Request
+from weightsearch.nightly import verdict as nightly
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, nights
 from weightsearch.store.ledger.leases import Study

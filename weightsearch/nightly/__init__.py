@@ -1,0 +1,1 @@
+"""The nightly sweep: canaries, verdict, its text and its page."""
