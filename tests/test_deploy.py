@@ -39,7 +39,7 @@ from deploy_factory import (
 )
 from typer.main import get_command
 
-from weightsearch.cli import app
+from weightsearch.commands.main import app
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

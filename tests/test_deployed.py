@@ -262,7 +262,7 @@ def _install(site: Path) -> None:
         file.extractall(site)
     (site / "bin").mkdir()
     script = site / "bin" / "weightsearch"
-    script.write_text("from weightsearch.cli import main\nmain()\n")
+    script.write_text("from weightsearch.commands.main import main\nmain()\n")
     for path in site.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, Cli
 from typer.main import get_command
 
-from weightsearch.cli import app
+from weightsearch.commands.main import app
 
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "studies" / "LOG.md"]
 
@@ -40,7 +40,7 @@ def test_the_reference_of_the_command_line_is_what_make_docs_writes(tmp_path: Pa
     written = tmp_path / "cli.md"
     subprocess.run(
         [
-            *(sys.executable, "-m", "typer", "weightsearch.cli", "utils", "docs"),
+            *(sys.executable, "-m", "typer", "weightsearch.commands.main", "utils", "docs"),
             *("--name", "weightsearch", "--output", str(written)),
         ],
         cwd=ROOT,

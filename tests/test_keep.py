@@ -20,7 +20,7 @@ from fault_factory import own_server, wait_until, workers
 from optuna.storages import RDBStorage
 from sqlalchemy import func, select, update
 
-from weightsearch import keep
+from weightsearch.commands.home import garbage
 from weightsearch.data.packs import building
 from weightsearch.errors import StorageError, StudyError
 from weightsearch.report import optuna_dashboard
@@ -120,9 +120,9 @@ def test_delete_removes_the_files_of_the_study_and_no_other(
             result_spool.write(result_spool.folder(opened.engine, home), lease, {}, "done")
         )
     size = sum(path.stat().st_size for path in mine)
-    found = keep.going(home, opened, study)
+    found = garbage.going(home, opened, study)
     assert (found["bytes"], found["undelivered"]) == (size, 1)
-    assert keep.delete(home, opened, study, force=False)["bytes"] == size
+    assert garbage.delete(home, opened, study, force=False)["bytes"] == size
     assert not any(path.exists() for path in mine)
     assert all(path.exists() for path in others)
     assert sorted(p.name for p in (home / "checkpoints").iterdir()) == ["study-2"]
@@ -132,9 +132,9 @@ def test_delete_does_not_follow_a_name_out_of_the_home(opened: Database, tmp_pat
     home, outside = tmp_path / "home", write(tmp_path / "precious" / "file")
     (home / "checkpoints").mkdir(parents=True)
     for name in ("../../precious", ".."):
-        keep.delete(home, opened, create(opened, name), force=False)
+        garbage.delete(home, opened, create(opened, name), force=False)
     (home / "checkpoints" / "link").symlink_to(outside.parent)
-    keep.delete(home, opened, create(opened, "link"), force=False)
+    garbage.delete(home, opened, create(opened, "link"), force=False)
     assert outside.exists()
     assert home.exists()
 
@@ -147,9 +147,9 @@ def test_a_study_with_held_points_is_deleted_by_force_only_and_its_worker_leaves
     with workers(1, "study", storage, tmp_path / "home") as (worker,):
         wait_until(lambda: queries.counts(opened.engine, study)["leased"] == 1)
         with pytest.raises(StudyError, match=r"1 of its points are held by workers .*--force"):
-            keep.delete(tmp_path / "home", opened, study, force=False)
+            garbage.delete(tmp_path / "home", opened, study, force=False)
         assert queries.counts(opened.engine, study)["total"] == 10
-        keep.delete(tmp_path / "home", opened, study, force=True)
+        garbage.delete(tmp_path / "home", opened, study, force=True)
         assert worker.wait(60) == 0, worker.said()
     assert all(n == 0 for name, n in rows(opened).items() if name in ("ws_studies", "ws_attempts"))
 
@@ -163,14 +163,14 @@ def test_gc_removes_optuna_studies_that_show_no_study_and_no_other(
     migration.prepare_optuna(opened)
     storage = RDBStorage(connecting.DRIVER, engine_kwargs=connecting.pooled(opened.connect))
     optuna.create_study(study_name="somebody's", storage=storage).set_user_attr("goal", "mine")
-    assert keep.gc(tmp_path, opened)["optuna_studies"] == []
+    assert garbage.gc(tmp_path, opened)["optuna_studies"] == []
     before = rows(opened)
     study_removal.delete_study(opened.engine, study)
     _optuna_studies(opened, study)  # as a process that had looked for the study just before
-    found = keep.gc(tmp_path, opened, dry_run=True)
+    found = garbage.gc(tmp_path, opened, dry_run=True)
     assert found["optuna_studies"] == ["study", "study-promotion"]
     assert rows(opened)["studies"] == before["studies"] == 3
-    assert keep.gc(tmp_path, opened)["optuna_studies"] == ["study", "study-promotion"]
+    assert garbage.gc(tmp_path, opened)["optuna_studies"] == ["study", "study-promotion"]
     assert [s.study_name for s in storage.get_all_studies()] == ["somebody's"]
     storage.remove_session()
     storage.engine.dispose()
@@ -179,7 +179,7 @@ def test_gc_removes_optuna_studies_that_show_no_study_and_no_other(
 def test_a_lease_that_ran_out_holds_nothing(opened: Database, tmp_path: Path) -> None:
     study = create(opened)
     assert leases.claim(opened.engine, study.id, "dead", "cpu", -1.0)
-    keep.delete(tmp_path, opened, study, force=False)
+    garbage.delete(tmp_path, opened, study, force=False)
 
 
 def test_what_a_delete_that_died_has_left_is_removed_by_gc(
@@ -197,7 +197,7 @@ def test_what_a_delete_that_died_has_left_is_removed_by_gc(
     ]
     aged(tmp_path)
     study_removal.delete_study(opened.engine, study)  # and no further
-    found = keep.gc(tmp_path, opened)
+    found = garbage.gc(tmp_path, opened)
     assert len(found["removed"]) == 3
     assert not any(path.exists() for path in files)
     assert not (tmp_path / "checkpoints" / "study").exists()
@@ -213,7 +213,7 @@ def test_a_role_that_may_not_delete_is_told_before_it_is_asked(tmp_path: Path) -
         migration.migrate(owner, worker="ws_worker")
         with_role = open_database(server.url("postgres", role="ws_worker:2"), tmp_path)
         with pytest.raises(StorageError, match="role 'ws_worker' may not; name the owner"):
-            keep.going(tmp_path, with_role, study)
+            garbage.going(tmp_path, with_role, study)
         owner.engine.dispose()
         with_role.engine.dispose()
 
@@ -314,14 +314,14 @@ def test_gc_keeps_what_is_not_done_the_best_and_the_finalists(
     kept = {f"{best[0].id()}-s0", f"{named[4].id()}-s0", f"{named[5].id()}-s0"}
     expected = {str(path) for path in of_search if path.name not in kept} | {str(strange)}
     assert len(kept) == 3
-    planned = keep.gc(tmp_path, opened, dry_run=True)
+    planned = garbage.gc(tmp_path, opened, dry_run=True)
     assert removed(planned) == expected
     assert all(path.exists() for path in (*of_search, strange))
-    found = keep.gc(tmp_path, opened)
+    found = garbage.gc(tmp_path, opened)
     assert (removed(found), found["bytes"]) == (expected, 100 * len(expected))
     assert {path.name for path in of_search if path.exists()} == kept
     assert all(path.exists() for path in (*of_finalists, mine))
-    assert removed(keep.gc(tmp_path, opened)) == set()
+    assert removed(garbage.gc(tmp_path, opened)) == set()
 
 
 def test_gc_leaves_the_checkpoint_of_a_point_that_is_being_trained(
@@ -333,7 +333,7 @@ def test_gc_leaves_the_checkpoint_of_a_point_that_is_being_trained(
         wait_until(lambda: queries.counts(opened.engine, study)["leased"] == 1)
         (point,) = queries.planned(opened.engine, study)
         used = checkpoint(home, study, f"{point.id()}-s0")
-        assert removed(keep.gc(home, opened, unused_s=0)) == set()
+        assert removed(garbage.gc(home, opened, unused_s=0)) == set()
         assert used.exists()
 
 
@@ -346,10 +346,10 @@ def test_what_was_written_a_short_while_ago_stays(opened: Database, tmp_path: Pa
     fresh.touch()
     aged(path)
     os.utime(fresh)
-    found = keep.gc(tmp_path, opened)
+    found = garbage.gc(tmp_path, opened)
     assert removed(found) == set()
     assert left(found)[str(path)].endswith("was used a short while ago")
-    assert removed(keep.gc(tmp_path, opened, unused_s=0)) == {str(path)}
+    assert removed(garbage.gc(tmp_path, opened, unused_s=0)) == {str(path)}
 
 
 def test_nobody_plans_a_study_while_gc_decides(opened: Database, tmp_path: Path) -> None:
@@ -373,7 +373,7 @@ def test_a_removal_that_died_half_way_is_finished(opened: Database, tmp_path: Pa
     half = write(tmp_path / "checkpoints" / ".0123456789-s0.ab12cd34.gone" / "last" / "file")
     aged(half.parents[1], 0.0)
     gone = str(half.parents[1])
-    assert removed(keep.gc(tmp_path, opened)) == {gone}
+    assert removed(garbage.gc(tmp_path, opened)) == {gone}
     assert not half.parents[1].exists()
 
 
@@ -408,14 +408,14 @@ def test_gc_keeps_the_pack_of_a_study_and_its_copy_of_that_size(
 ) -> None:
     path, digest = rooms
     study = with_data(opened, "study", digest)
-    found = keep.gc(tmp_path, opened)
+    found = garbage.gc(tmp_path, opened)
     assert removed(found) == {str(path.with_name(f"{path.stem}-32x32.h5"))}
     with_data(opened, "undecided", None)
     study_removal.delete_study(opened.engine, study)
-    assert removed(keep.gc(tmp_path, opened)) == set()  # it may be the other's
+    assert removed(garbage.gc(tmp_path, opened)) == set()  # it may be the other's
     study_removal.delete_study(opened.engine, leases.find(opened.engine, "undecided"))
     size = path.stat().st_size + path.with_name(f"{path.stem}-32x48.h5").stat().st_size
-    assert keep.gc(tmp_path, opened)["bytes"] == size
+    assert garbage.gc(tmp_path, opened)["bytes"] == size
     assert list((tmp_path / "packs").iterdir()) == []
 
 
@@ -424,7 +424,7 @@ def test_a_pack_that_is_found_again_counts_as_used(
 ) -> None:
     path = building.ensure("synthetic", None, ROOMS, tmp_path)
     copy = building.training_copy(path, (32, 32), tmp_path)
-    found = keep.gc(tmp_path, opened)
+    found = garbage.gc(tmp_path, opened)
     assert set(left(found)) == {str(path), str(copy)}
     assert removed(found) == {str(path.with_name(f"{path.stem}-32x48.h5"))}
 
@@ -434,7 +434,7 @@ def test_a_pack_that_goes_while_it_is_read_is_read_to_the_end(
 ) -> None:
     path, _ = rooms
     with building.Pack(path) as reading_it:
-        assert str(path) in removed(keep.gc(tmp_path, opened))
+        assert str(path) in removed(garbage.gc(tmp_path, opened))
         assert not path.exists()
         assert len(reading_it.read(range(len(reading_it)))[0]) == 5
     assert building.ensure("synthetic", None, ROOMS, tmp_path) == path
@@ -457,11 +457,11 @@ def test_gc_removes_pictures_of_trials_that_are_gone_and_no_other(
     lost = write(tmp_path / "artifacts" / "0b0f0c0d-1111-2222-3333-444455556666")
     mine = write(tmp_path / "artifacts" / "holiday.png")
     aged(tmp_path / "artifacts")
-    found = keep.gc(tmp_path, opened)
+    found = garbage.gc(tmp_path, opened)
     assert [row["path"] for row in found["removed"] if "artifacts" in row["path"]] == [str(lost)]
     assert (kept.exists(), lost.exists(), mine.exists()) == (True, False, True)
     study_removal.delete_study(opened.engine, study)
-    keep.gc(tmp_path, opened)
+    garbage.gc(tmp_path, opened)
     assert (kept.exists(), mine.exists()) == (False, True)
 
 
@@ -484,7 +484,7 @@ def test_gc_removes_what_a_killed_packer_left_and_not_what_one_writes(
     somebodys = write(tmp_path / "packs" / "mine.h5")
     with written.open() as packer:
         fcntl.flock(packer, fcntl.LOCK_EX)
-        found = keep.gc(tmp_path, opened)
+        found = garbage.gc(tmp_path, opened)
     assert removed(found) == {str(abandoned), str(damaged)}
     assert written.exists()
     assert somebodys.exists()
@@ -511,7 +511,7 @@ def test_gc_reports_a_result_that_is_not_delivered_and_never_removes_it(
     torn = write(results / ".7-1.json.123.tmp")
     foreign = write(tmp_path / "spool" / "another" / "1-1.json", ours.read_text())
     aged(tmp_path / "spool")
-    found = keep.gc(tmp_path, opened)
+    found = garbage.gc(tmp_path, opened)
     assert removed(found) == {str(unneeded), str(unreadable), str(torn)}
     assert left(found) == {
         str(ours): "a result that the next worker here delivers",
@@ -530,11 +530,11 @@ def test_what_may_be_another_databases_stays_until_that_is_ruled_out(
     study_removal.delete_study(opened.engine, study)
     path = checkpoint(tmp_path, study, "0123456789-s0")
     log = write(tmp_path / "logs" / "study" / "worker-1-1.log")
-    found = keep.gc(tmp_path, opened)
+    found = garbage.gc(tmp_path, opened)
     assert removed(found) == set()
     assert "another database that was used with this home (spool/another)" in left(found)[str(path)]
     assert str(rooms[0]) in left(found)
-    found = keep.gc(tmp_path, opened, only_database=True)
+    found = garbage.gc(tmp_path, opened, only_database=True)
     assert {str(path), str(log), str(rooms[0])} <= removed(found)
 
 
@@ -543,7 +543,7 @@ def test_logs_go_with_their_study_or_after_a_month(opened: Database, tmp_path: P
     old = write(tmp_path / "logs" / "study" / "worker-1-1.log")
     recent = write(tmp_path / "logs" / "study" / "worker-2-1.log")
     os.utime(old, (0, 0))
-    assert removed(keep.gc(tmp_path, opened)) == {str(old)}
+    assert removed(garbage.gc(tmp_path, opened)) == {str(old)}
     assert recent.exists()
 
 
@@ -572,13 +572,13 @@ def test_gc_as_a_command_says_each_and_the_total(
 
 def test_disk_counts_bytes_by_what_they_are_of(opened: Database, tmp_path: Path) -> None:
     home = tmp_path / "not" / "there" / "yet"
-    assert {kind: keep.disk(home, opened.engine)[kind] for kind in keep.KINDS} == dict.fromkeys(
-        keep.KINDS, 0
-    )
-    for number, kind in enumerate(keep.KINDS, start=1):
+    assert {
+        kind: garbage.disk(home, opened.engine)[kind] for kind in garbage.KINDS
+    } == dict.fromkeys(garbage.KINDS, 0)
+    for number, kind in enumerate(garbage.KINDS, start=1):
         write(home / kind / "a" / "b", "x" * number)
         write(home / kind / "c", "x" * number)
-    found = keep.disk(home, opened.engine)
-    assert [found[kind] for kind in keep.KINDS] == [2, 4, 6, 8, 10]
+    found = garbage.disk(home, opened.engine)
+    assert [found[kind] for kind in garbage.KINDS] == [2, 4, 6, 8, 10]
     assert found["database"] > 1_000_000
     assert 0 < found["free"] <= shutil.disk_usage(tmp_path).total

@@ -24,21 +24,9 @@ LAYERS = [
     {"report"},
     {"launch", "worker"},
     {"launch"},
-    {"answers", "depth", "keep", "reporting", "show", "show_model", "using"},
+    {"depth"},
     {"nightly"},
-    {"cli_common"},
-    {
-        "cli_control",
-        "cli_dashboard",
-        "cli_data",
-        "cli_database",
-        "cli_evaluate",
-        "cli_keep",
-        "cli_nightly",
-        "cli_report",
-    },
-    {"cli_model"},
-    {"cli"},
+    {"commands"},
 ]
 FORBIDDEN = {
     "data": {"torch", "optuna", "sqlalchemy", "weightsearch.store", "weightsearch.depth"},

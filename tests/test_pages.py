@@ -16,7 +16,7 @@ from test_dashboard import dashboard
 from test_nightly import Night, accept, night
 from test_report import browser, listened, promoted
 
-from weightsearch import reporting
+from weightsearch.commands.answers import report_pages
 from weightsearch.report import optuna_dashboard
 from weightsearch.report.evidence import records
 from weightsearch.report.pages.html import Picture
@@ -113,13 +113,13 @@ def test_pictures_travel_with_their_caption(promoted: Database, tmp_path: Path) 
     found = records.read(promoted.engine, "study")
     assert found.promoted is not None
     here = dataclasses.replace(found, promoted={**found.promoted, "checkpoint": str(tmp_path)})
-    assert reporting._stored(here)[0] == []
-    folder = tmp_path / reporting.PANELS
+    assert report_pages._stored(here)[0] == []
+    folder = tmp_path / report_pages.PANELS
     folder.mkdir()
-    (folder / "best.png").write_bytes(reporting._described(drawn))
+    (folder / "best.png").write_bytes(report_pages._described(drawn))
     (folder / "median.png").write_bytes(drawn.png)
     (folder / "worst.png").write_bytes(b"no picture")
-    (best, median), about = reporting._stored(here)
+    (best, median), about = report_pages._stored(here)
     assert (best.caption, best.alt) == (drawn.caption, drawn.alt)
     assert (median.caption, median.alt) == ("median", "The median frame under the promoted network")
     assert "chosen by a rule" in about

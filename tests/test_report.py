@@ -19,7 +19,7 @@ from conftest import Cli, make_spec
 from report_factory import make_records
 from test_promote import leases, result
 
-from weightsearch import reporting
+from weightsearch.commands.answers import report_pages
 from weightsearch.errors import StudyError
 from weightsearch.launch import promotion
 from weightsearch.report.evidence import records
@@ -173,8 +173,8 @@ def test_records_are_what_the_ledger_holds(promoted: Database) -> None:
 
 def test_a_report_of_a_promotion_begins_with_the_winner(promoted: Database, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "report.html"
-    here = reporting.Here(tmp_path, None, "cpu")
-    answer = reporting.report(promoted.engine, "study", out, here)
+    here = report_pages.Here(tmp_path, None, "cpu")
+    answer = report_pages.report(promoted.engine, "study", out, here)
     found = records.read(promoted.engine, "study")
     assert found.promoted is not None
     (winner,) = [f for f in found.promoted["finalists"] if f["validation"]["rmse"] < 1.1]
@@ -188,16 +188,16 @@ def test_a_report_of_a_promotion_begins_with_the_winner(promoted: Database, tmp_
 
 
 def test_two_points_are_compared_over_their_full_runs(promoted: Database, tmp_path: Path) -> None:
-    here = reporting.Here(tmp_path, None, "cpu")
+    here = report_pages.Here(tmp_path, None, "cpu")
     out, both = tmp_path / "deep" / "compare.html", ("study", "study")
-    found = reporting.compare(promoted.engine, both, ("1", "0"), out, here)
+    found = report_pages.compare(promoted.engine, both, ("1", "0"), out, here)
     assert found["verdict"] == "better"
     assert found["full_runs"]
     assert found["a"]["seeds"] == [1, 2, 3]
     assert found["tests"]["rmse"]["difference"] == pytest.approx(-0.3, abs=0.02)
     assert found["file"] == str(out)
     assert "A is better than B" in out.read_text()
-    again = reporting.compare(promoted.engine, both, ("5", "2"), None, here)
+    again = report_pages.compare(promoted.engine, both, ("5", "2"), None, here)
     assert again["verdict"] == "worse"
     assert not again["full_runs"]
 

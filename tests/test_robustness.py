@@ -13,7 +13,8 @@ import use_factory
 from depth_factory import OPTIONS
 from pack_factory import STEP_M, frame, oracle, write_pack
 
-from weightsearch import show_model, using
+from weightsearch.commands.answers import network_answers
+from weightsearch.commands.text import network_text
 from weightsearch.data.packs.building import Pack
 from weightsearch.depth.evaluation.robustness import CORRUPTIONS, measure, write_csv
 from weightsearch.depth.evaluation.scoring import evaluate_checkpoint
@@ -102,13 +103,13 @@ def test_the_clean_row_is_what_evaluate_says(
     monkeypatch.setattr(checkpoints, "data_spec", lambda _: DataSpec(
         source="synthetic", size=SIZE, options=OPTIONS,
     ))  # fmt: skip
-    found = using.robustness(saved, None, "full", "test", None, {}, None, "cpu", True)
+    found = network_answers.robustness(saved, None, "full", "test", None, {}, None, "cpu", True)
     (packed,) = (tmp_path / "home").rglob("*.h5")
     with Pack(packed) as pack:
         want = evaluate_checkpoint(saved, pack, "full", "test", "cpu")
     assert found["clean"] == want.metrics()
     assert len({row["metrics"]["rmse"] for row in found["rows"]}) > 20
-    show_model.robust(found)
+    network_text.robust(found)
     assert "jpeg: quality" in capsys.readouterr().out
 
 

@@ -18,7 +18,7 @@ from fault_factory import OwnServer, own_server
 from optuna.storages import RDBStorage
 from psycopg.errors import InsufficientPrivilege
 
-from weightsearch import answers
+from weightsearch.commands.answers import study_answers
 from weightsearch.errors import StorageError
 from weightsearch.store.administration import migration
 from weightsearch.store.connection import connecting
@@ -79,7 +79,11 @@ def test_each_command_works_under_its_role(server: OwnServer, cli: Cli, tmp_path
     viewing = {"WEIGHTSEARCH_STORAGE": url(server, "ws_viewer")}
     asked = [Run([command, "mine-grid"], viewing) for command in ("status", "best", "verify")]
     asked += [Run([*run.arguments, "--json"], viewing) for run in asked]
-    for said in run_all(asked, tmp_path, ("weightsearch.answers", "weightsearch.show")):
+    for said in run_all(
+        asked,
+        tmp_path,
+        ("weightsearch.commands.answers.study_answers", "weightsearch.commands.text.study_text"),
+    ):
         assert (said.code, said.err) == (0, "")
         assert said.out
     database = open_database(url(server, "ws_viewer"), tmp_path)
@@ -126,7 +130,7 @@ def test_a_worker_works_under_its_role(server: OwnServer, cli: Cli, tmp_path: Pa
         *("worker", "worked-on", "--device", "cpu"), WEIGHTSEARCH_STORAGE=url(server, "ws_worker")
     )
     assert asked.returncode == 0, asked.stderr
-    assert answers.verify(database.engine, study.name)["ok"]
+    assert study_answers.verify(database.engine, study.name)["ok"]
     database.engine.dispose()
 
 

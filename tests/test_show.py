@@ -12,7 +12,7 @@ import pytest
 from conftest import make_spec
 from rich.console import Console
 
-from weightsearch import show
+from weightsearch.commands.text import study_text
 from weightsearch.launch.display.progress import Standing, _panel
 from weightsearch.study import spec as config
 from weightsearch.study.objective import Summary
@@ -35,9 +35,9 @@ def answer(**facts: Any) -> dict[str, Any]:
 
 
 def test_a_ranking_names_its_protocol_and_split(capsys: pytest.CaptureFixture[str]) -> None:
-    show.ranking(answer())
+    study_text.ranking(answer())
     assert "study toy-grid: rmse by protocol full, val split" in capsys.readouterr().out
-    show.ranking(answer(protocol=None))  # an objective of one's own has none
+    study_text.ranking(answer(protocol=None))  # an objective of one's own has none
     assert capsys.readouterr().out.startswith("study toy-grid: rmse\n")
 
 
@@ -46,37 +46,37 @@ def test_the_end_of_a_launch_is_a_ranking_and_commands_that_can_be_typed(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "argv", ["/x/weightsearch/__main__.py", "launch"])
-    show.launched(answer())
+    study_text.launched(answer())
     said = capsys.readouterr().out
     assert "by protocol full, val split" in said
     assert f"  {sys.executable} -m weightsearch best toy-grid\n" in said
     monkeypatch.setattr(sys, "argv", ["/x/.venv/bin/weightsearch", "launch"])
-    show.launched(answer())
+    study_text.launched(answer())
     assert "  /x/.venv/bin/weightsearch best toy-grid\n" in capsys.readouterr().out
 
 
 def test_nothing_is_cut_or_broken_in_two(capsys: pytest.CaptureFixture[str]) -> None:
-    show.ranking(answer())
+    study_text.ranking(answer())
     assert LONG in capsys.readouterr().out
     folder = Path("/home") / ("deep/" * 40)
-    show.trained({"out": str(folder)})
+    study_text.trained({"out": str(folder)})
     assert capsys.readouterr().out == f"checkpoints and metrics.json lie in {folder}\n"
 
 
 def test_frames_without_depth_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"pack": "/p.h5", "frames": 2, "digest": "0" * 64}
-    show.packed(facts | {"skipped": ["a/1", "a/2"]})
+    study_text.packed(facts | {"skipped": ["a/1", "a/2"]})
     assert "skipped, having no valid depth: 2 frames, first a/1" in capsys.readouterr().out
-    show.packed(facts | {"skipped": []})
+    study_text.packed(facts | {"skipped": []})
     assert "skipped" not in capsys.readouterr().out
 
 
 def test_a_line_about_a_run_names_the_protocol() -> None:
     summary = Summary({"rmse": 0.5}, {}, [], 3)
     spec = config.load(config.study_file("paper-grid"))
-    assert show.epoch("epoch", summary, spec) == "epoch  rmse 0.5000  protocol full"
-    assert show.epoch("test", summary, spec) == "test  rmse 0.5000  protocol bts"
-    assert show.epoch("epoch", summary, make_spec()) == "epoch  rmse 0.5000"
+    assert study_text.epoch("epoch", summary, spec) == "epoch  rmse 0.5000  protocol full"
+    assert study_text.epoch("test", summary, spec) == "test  rmse 0.5000  protocol bts"
+    assert study_text.epoch("epoch", summary, make_spec()) == "epoch  rmse 0.5000"
 
 
 def test_a_verdict_speaks_of_a_test_split_only_where_there_is_one(
@@ -87,12 +87,12 @@ def test_a_verdict_speaks_of_a_test_split_only_where_there_is_one(
         "metric": "rmse", "finalists": [finalist], "protocol": None, "comparisons": [],
         "point": "abc", "verdict": "winner", "checkpoint": "/c",
     }  # fmt: skip
-    show.promoted(verdict)
+    study_text.promoted(verdict)
     said = capsys.readouterr().out
     assert "rmse, means over 2 fresh seeds\n" in said
     assert "test" not in said
     tested = finalist | {"test": {"rmse": 0.6}, "test_images": 9, "test_interval": [0.5, 0.7]}
-    show.promoted(verdict | {"finalists": [tested], "protocol": "bts"})
+    study_text.promoted(verdict | {"finalists": [tested], "protocol": "bts"})
     said = capsys.readouterr().out
     assert "fresh seeds; test split of 9 images; protocol bts\n" in said
     assert "0.500..0.700" in said

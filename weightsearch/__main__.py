@@ -1,3 +1,3 @@
-from weightsearch.cli import main
+from weightsearch.commands.main import main
 
 main()

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from weightsearch.commands.text.study_text import columns, console
 from weightsearch.runtime.safe_text import presentable
-from weightsearch.show import columns, console
 
 MARKS = {"ok": "No regression", "regression": "Regression", "not judged": "Not judged"}
 HEADINGS = ("what", "metric", "baseline", "tonight", "difference", "band", "seeds worse", "moved")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from weightsearch.cli_common import Storage, open_storage
+from weightsearch.commands.options import Storage, open_storage
 from weightsearch.errors import ConfigError
 from weightsearch.study import spec
 

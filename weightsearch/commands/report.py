@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from weightsearch.cli_common import Data, Device, Json, Name, Storage, open_storage, print_answer
+from weightsearch.commands.options import (
+    Data,
+    Device,
+    Json,
+    Name,
+    Storage,
+    open_storage,
+    print_answer,
+)
 from weightsearch.study import spec
 
 app = typer.Typer()
@@ -29,10 +37,10 @@ def report(
 
     Example: weightsearch report quickstart-grid --out quickstart.html
     """
-    from weightsearch import reporting
+    from weightsearch.commands.answers import report_pages
 
-    here = reporting.Here(spec.home(), data, device)
-    found = reporting.report(open_storage(storage).engine, name, out, here)
+    here = report_pages.Here(spec.home(), data, device)
+    found = report_pages.report(open_storage(storage).engine, name, out, here)
     print_answer(found, as_json, _reported)
 
 
@@ -53,26 +61,26 @@ def compare(
 
     Example: weightsearch compare quickstart-grid 8 5 --out compare.html
     """
-    from weightsearch import reporting
+    from weightsearch.commands.answers import report_pages
 
-    here = reporting.Here(spec.home(), data, device)
+    here = report_pages.Here(spec.home(), data, device)
     studies = (name, a) if b is None else (name, name)
     points = (None, None) if b is None else (a, b)
-    found = reporting.compare(open_storage(storage).engine, studies, points, out, here)
+    found = report_pages.compare(open_storage(storage).engine, studies, points, out, here)
     print_answer(found, as_json, _compared)
 
 
 def _reported(found: dict[str, Any]) -> None:
+    from weightsearch.commands.text.study_text import console
     from weightsearch.runtime.safe_text import size
-    from weightsearch.show import console
 
     console.print(found["answer"])
     console.print(f"{found['file']} ({size(found['bytes'])})", soft_wrap=True)
 
 
 def _compared(found: dict[str, Any]) -> None:
+    from weightsearch.commands.text.study_text import console
     from weightsearch.report.evidence.records import label
-    from weightsearch.show import console
 
     console.print(found["answer"])
     for metric, test in found["tests"].items():

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weightsearch.cli_common import Json, Storage, print_answer
+from weightsearch.commands.options import Json, Storage, print_answer
 from weightsearch.errors import ConfigError
 from weightsearch.study import spec
 

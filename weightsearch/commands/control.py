@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weightsearch.cli_common import DONE, Json, Name, Storage, open_storage, print_answer
+from weightsearch.commands.options import DONE, Json, Name, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
 from weightsearch.study import spec
 
@@ -37,28 +37,29 @@ def status(
 
     Example: weightsearch status quickstart-grid --watch
     """
-    from weightsearch import answers, show
+    from weightsearch.commands.answers import study_answers
+    from weightsearch.commands.text import study_text
 
     engine = open_storage(storage).engine
     if watch and as_json:
         raise ConfigError("--watch is for people; for programs ask for --json as often as needed.")
     if watch:
-        _watch(engine, lambda: answers.status(engine, name, spec.home()))
+        _watch(engine, lambda: study_answers.status(engine, name, spec.home()))
     else:
-        print_answer(answers.status(engine, name, spec.home()), as_json, show.status)
+        print_answer(study_answers.status(engine, name, spec.home()), as_json, study_text.status)
 
 
 def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
     """Shows the status until the study is over, or Ctrl-C."""
-    from weightsearch import show
+    from weightsearch.commands.text import study_text
     from weightsearch.store.connection.outage import patiently
 
     try:
         while True:
             answer = patiently(ask)
             drawn = patiently(partial(_drawn, engine, answer["study"]))
-            with show.fresh_page():
-                show.status(answer, drawn)
+            with study_text.fresh_page():
+                study_text.status(answer, drawn)
             points, runs = answer["points"], answer["promotion"]
             left = [part[s] for part in (points, runs) for s in ("waiting", "leased", "paused")]
             if not any(left) and not answer["workers"]:
@@ -82,9 +83,12 @@ def workers(name: Name = None, storage: Storage = None, as_json: Json = False) -
 
     Example: weightsearch workers
     """
-    from weightsearch import answers, show
+    from weightsearch.commands.answers import study_answers
+    from weightsearch.commands.text import study_text
 
-    print_answer(answers.workers(open_storage(storage).engine, name), as_json, show.workers)
+    print_answer(
+        study_answers.workers(open_storage(storage).engine, name), as_json, study_text.workers
+    )
 
 
 @app.command()
@@ -93,9 +97,12 @@ def failures(name: Name = None, storage: Storage = None, as_json: Json = False) 
 
     Example: weightsearch failures quickstart-grid
     """
-    from weightsearch import answers, show
+    from weightsearch.commands.answers import study_answers
+    from weightsearch.commands.text import study_text
 
-    print_answer(answers.failures(open_storage(storage).engine, name), as_json, show.failures)
+    print_answer(
+        study_answers.failures(open_storage(storage).engine, name), as_json, study_text.failures
+    )
 
 
 @app.command()
@@ -172,10 +179,10 @@ def _change(
     as_json: bool,
     change: Callable[[Engine, Study], str],
 ) -> None:
-    from weightsearch import show
+    from weightsearch.commands.text import study_text
     from weightsearch.store.ledger import leases
 
     engine = open_storage(storage).engine
     study = leases.find(engine, name)
     did = change(engine, study)
-    print_answer({"study": study.name, "did": did}, as_json, show.changed)
+    print_answer({"study": study.name, "did": did}, as_json, study_text.changed)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weightsearch.cli_common import (
+from weightsearch.commands.options import (
     Data,
     Device,
     Json,
@@ -53,7 +53,7 @@ def predict(
 
     Example: weightsearch predict runs/equal kitchen.jpg --out depth/
     """
-    from weightsearch import show_model
+    from weightsearch.commands.text import network_text
     from weightsearch.depth.inference import predict as prediction
     from weightsearch.depth.inference.point_cloud import Camera
     from weightsearch.runtime import devices
@@ -61,7 +61,7 @@ def predict(
     how = prediction.How(mirror, points, Camera(fx, fy, cx, cy), every)
     made = prediction.predict(checkpoint, images, out, devices.pick(device, 1)[0], how)
     answer = {"predictions": [_plain(asdict(one)) for one in made]}
-    print_answer(answer, as_json, show_model.predictions)
+    print_answer(answer, as_json, network_text.predictions)
 
 
 @app.command()
@@ -78,11 +78,11 @@ def export(
 
     Example: weightsearch export runs/equal --to model.onnx --check pictures/
     """
-    from weightsearch import show_model
+    from weightsearch.commands.text import network_text
     from weightsearch.depth.inference import export as exports
 
     made = exports.export(checkpoint, to, check or ())
-    print_answer(_plain(asdict(made)), as_json, show_model.exported)
+    print_answer(_plain(asdict(made)), as_json, network_text.exported)
 
 
 @app.command()
@@ -104,10 +104,11 @@ def robustness(
 
     Example: weightsearch robustness runs/equal --data /data/nyu_data --csv robustness.csv
     """
-    from weightsearch import show_model, using
+    from weightsearch.commands.answers import network_answers
+    from weightsearch.commands.text import network_text
     from weightsearch.depth.evaluation.robustness import write_csv
 
-    found = using.robustness(
+    found = network_answers.robustness(
         checkpoint,
         data,
         protocol,
@@ -120,7 +121,7 @@ def robustness(
     )
     if csv is not None:
         write_csv(csv, found)
-    print_answer(found, as_json, show_model.robust)
+    print_answer(found, as_json, network_text.robust)
 
 
 @app.command()
@@ -150,17 +151,18 @@ def bench(
 
     Example: weightsearch bench densenet121 efficientnet_b0 --size 240x320 --size 480x640
     """
-    from weightsearch import show_model, using
+    from weightsearch.commands.answers import network_answers
+    from weightsearch.commands.text import network_text
 
     sizes = [search_space.picture_size(text) for text in size or ()]
-    how = using.How(sizes, device, repeats, mode or (), batch or (), quiet=as_json)
+    how = network_answers.How(sizes, device, repeats, mode or (), batch or (), quiet=as_json)
     if study is None:
-        answer = using.bench(encoders or (), decoder, how)
+        answer = network_answers.bench(encoders or (), decoder, how)
     elif encoders:
         raise ConfigError("`bench` needs either encoders or --study, not both.")
     else:
-        answer = using.front(open_storage(storage).engine, study, how)
-    print_answer(answer, as_json, show_model.benched)
+        answer = network_answers.front(open_storage(storage).engine, study, how)
+    print_answer(answer, as_json, network_text.benched)
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the commands that only look answer: JSON-ready dicts, which `show.py` prints for people."""
+"""What the commands that only look answer: JSON-ready dicts, which `commands/text/study_text.py` prints for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch import keep
+from weightsearch.commands.home import garbage
 from weightsearch.report.evidence.ranking import measured, ranking
 from weightsearch.store.ledger import claim, leases, queries
 from weightsearch.store.ledger.leases import PROMOTION, Study
@@ -29,7 +29,7 @@ def status(engine: Engine, name: str | None, home: Path) -> dict[str, Any]:
         "points": points,
         "coverage": queries.coverage(engine, study),
         "budget": budget(engine, study),
-        "disk": keep.disk(home, engine),
+        "disk": garbage.disk(home, engine),
         "promotion": queries.counts(engine, study, PROMOTION),
         "equivalent_left_out": study.equivalent_left_out,
         "workers": workers,

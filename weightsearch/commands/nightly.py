@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from weightsearch.cli_common import (
+from weightsearch.commands.options import (
     Data,
     Device,
     Json,

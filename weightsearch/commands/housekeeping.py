@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weightsearch.cli_common import NO, Json, Storage, open_storage, print_answer
+from weightsearch.commands.options import NO, Json, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.safe_text import presentable, size
 from weightsearch.study import spec
@@ -32,19 +32,19 @@ def delete(
 
     Example: weightsearch delete quickstart-grid --yes
     """
-    from weightsearch import keep
+    from weightsearch.commands.home import garbage
     from weightsearch.store.ledger import leases
 
     database, home = open_storage(storage), spec.home()
     study = leases.find(database.engine, name)
     if not yes:
-        _show_what_goes(keep.going(home, database, study))
+        _show_what_goes(garbage.going(home, database, study))
         if not sys.stdin.isatty():
             raise ConfigError("`delete` must be confirmed where nobody can be asked; add --yes.")
         if not typer.confirm("Delete it?", err=True):
             print("nothing was deleted", file=sys.stderr)
             sys.exit(NO)
-    print_answer(keep.delete(home, database, study, force), as_json, _deleted)
+    print_answer(garbage.delete(home, database, study, force), as_json, _deleted)
 
 
 def _show_what_goes(found: dict[str, Any]) -> None:
@@ -90,9 +90,11 @@ def gc(
 
     Example: weightsearch gc --dry-run
     """
-    from weightsearch import keep
+    from weightsearch.commands.home import garbage
 
-    found = keep.gc(spec.home(), open_storage(storage), unused_for * 3600, dry_run, only_database)
+    found = garbage.gc(
+        spec.home(), open_storage(storage), unused_for * 3600, dry_run, only_database
+    )
     print_answer(found, as_json, _collected)
 
 

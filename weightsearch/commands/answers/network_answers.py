@@ -1,4 +1,4 @@
-"""What the commands that measure a network answer: JSON-ready dicts, which `show_model.py` prints
+"""What the commands that measure a network answer: JSON-ready dicts, which `commands/text/network_text.py` prints
 for people."""
 
 from __future__ import annotations

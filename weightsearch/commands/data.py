@@ -7,13 +7,7 @@ from typing import Annotated
 
 import typer
 
-from weightsearch.cli_common import (
-    Json,
-    Option,
-    Reader,
-    print_answer,
-    reader_options,
-)
+from weightsearch.commands.options import Json, Option, Reader, print_answer, reader_options
 from weightsearch.study import spec
 
 app = typer.Typer(help="Data sets: what is in them, and packing them.", no_args_is_help=True)
@@ -40,14 +34,14 @@ def data_inspect(
 
     Example: weightsearch data inspect /data/nyu_data --picture sheet.png
     """
-    from weightsearch import show
+    from weightsearch.commands.text import study_text
     from weightsearch.data.inspection import report
     from weightsearch.data.readers import registry
 
     reader = reader or registry.detect(path)
     options = reader_options(option)
     found = report.inspect(reader, path, options, sample, val, seed, picture)
-    print_answer(found, as_json, show.inspected)
+    print_answer(found, as_json, study_text.inspected)
 
 
 @app.command("pack")
@@ -61,7 +55,7 @@ def data_pack(
 
     Example: weightsearch data pack /data/nyu_depth_v2_labeled.mat --option depths=raw
     """
-    from weightsearch import show
+    from weightsearch.commands.text import study_text
     from weightsearch.data.packs import building
     from weightsearch.data.readers import registry
     from weightsearch.launch.display.progress import display
@@ -78,4 +72,4 @@ def data_pack(
     with building.Pack(made) as opened:
         facts = {"pack": str(made), "frames": len(opened.names), "digest": opened.digest}
         facts["skipped"] = list(opened.skipped)
-    print_answer(facts, as_json, show.packed)
+    print_answer(facts, as_json, study_text.packed)

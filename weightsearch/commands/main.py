@@ -15,18 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from weightsearch import (
-    cli_control,
-    cli_dashboard,
-    cli_data,
-    cli_database,
-    cli_evaluate,
-    cli_keep,
-    cli_model,
-    cli_nightly,
-    cli_report,
-)
-from weightsearch.cli_common import (
+from weightsearch.commands import control, dashboard, evaluate, housekeeping, model, nightly, report
+from weightsearch.commands import data as cli_data
+from weightsearch.commands import database as cli_database
+from weightsearch.commands.options import (
     DONE,
     INTERRUPTED,
     NO,
@@ -65,13 +57,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 PARTS = (
-    *(cli_model, cli_control, cli_keep, cli_evaluate),
-    *(cli_report, cli_database, cli_dashboard),
+    *(model, control, housekeeping, evaluate),
+    *(report, cli_database, dashboard),
 )
 for part in PARTS:
     app.add_typer(part.app)
 app.add_typer(cli_data.app, name="data")
-app.add_typer(cli_nightly.app, name="nightly")
+app.add_typer(nightly.app, name="nightly")
 
 
 def main() -> NoReturn:
@@ -125,7 +117,7 @@ def launch(
 
     Example: weightsearch launch quickstart --sampler grid
     """
-    from weightsearch import show
+    from weightsearch.commands.text import study_text
     from weightsearch.launch import session
     from weightsearch.study import budget as budgets
 
@@ -158,7 +150,7 @@ def launch(
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
-    print_answer(outcome, as_json, show.launched)
+    print_answer(outcome, as_json, study_text.launched)
     if outcome["promoted"]:
         _show_pictures(database, request)
 
@@ -211,10 +203,11 @@ def verify(name: Name = None, storage: Storage = None, as_json: Json = False) ->
 
     Example: weightsearch verify quickstart-grid
     """
-    from weightsearch import answers, show
+    from weightsearch.commands.answers import study_answers
+    from weightsearch.commands.text import study_text
 
-    found = answers.verify(open_storage(storage).engine, name)
-    print_answer(found, as_json, show.verified)
+    found = study_answers.verify(open_storage(storage).engine, name)
+    print_answer(found, as_json, study_text.verified)
     sys.exit(DONE if found["ok"] else NO)
 
 
@@ -224,9 +217,12 @@ def best(name: Name = None, storage: Storage = None, as_json: Json = False) -> N
 
     Example: weightsearch best quickstart-grid
     """
-    from weightsearch import answers, show
+    from weightsearch.commands.answers import study_answers
+    from weightsearch.commands.text import study_text
 
-    print_answer(answers.best(open_storage(storage).engine, name), as_json, show.ranking)
+    print_answer(
+        study_answers.best(open_storage(storage).engine, name), as_json, study_text.ranking
+    )
 
 
 @app.command()
@@ -243,7 +239,7 @@ def promote(
 
     Example: weightsearch promote paper-grid-grid --data /data/nyu
     """
-    from weightsearch import show
+    from weightsearch.commands.text import study_text
     from weightsearch.launch import session
     from weightsearch.store.ledger import leases
 
@@ -265,7 +261,7 @@ def promote(
     except KeyboardInterrupt:
         print("interrupted: the same command goes on.", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    print_answer(verdict, as_json, show.promoted)
+    print_answer(verdict, as_json, study_text.promoted)
     _show_pictures(database, request)
 
 
@@ -281,7 +277,7 @@ def train(
 
     Example: weightsearch train first-1-equal --data /data/nyu_data --out runs/equal
     """
-    from weightsearch import show
+    from weightsearch.commands.text import study_text
     from weightsearch.runtime import devices
     from weightsearch.study import single_run as training
 
@@ -289,20 +285,20 @@ def train(
     placed = devices.pick(device, 1)[0]
     summary: dict[str, Any] = {}
     for kind, found in training.train(spec, config.home(), data, placed, out):
-        print(show.epoch(kind, found, spec), file=sys.stderr)
+        print(study_text.epoch(kind, found, spec), file=sys.stderr)
         summary[kind] = found.metrics | {
             "images": found.images,
             "protocol": training.protocol(kind, spec),
         }
-    print_answer({"out": str(out), **summary}, as_json, show.trained)
+    print_answer({"out": str(out), **summary}, as_json, study_text.trained)
 
 
 def _show_pictures(database: Database, request: Request) -> None:
     """Pictures for the dashboard; a launch that went well does not fail for them."""
-    from weightsearch import reporting
+    from weightsearch.commands.answers import report_pages
 
-    here = reporting.Here(request.home, request.data, request.device)
+    here = report_pages.Here(request.home, request.data, request.device)
     try:
-        reporting.show_pictures(database, request.name, here)
+        report_pages.show_pictures(database, request.name, here)
     except Exception as error:
         logging.getLogger(__name__).warning("no pictures for the dashboard: %s", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weightsearch.show import columns, console
+from weightsearch.commands.text.study_text import columns, console
 
 
 def predictions(answer: Mapping[str, Any]) -> None:
