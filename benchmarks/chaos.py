@@ -40,7 +40,7 @@ from weightsearch.store.connection.outage import patiently  # noqa: E402
 from weightsearch.store.ledger import leases, queries  # noqa: E402
 from weightsearch.store.optuna_mirror import Mirror  # noqa: E402
 from weightsearch.store.tables.schema import attempts  # noqa: E402
-from weightsearch.study import planning
+from weightsearch.study import planning  # noqa: E402
 from weightsearch.study import spec as config  # noqa: E402
 
 LEASE_S = 3.0

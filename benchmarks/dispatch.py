@@ -2,9 +2,9 @@
 
     python benchmarks/dispatch.py [--points 100 1000 5000] [--workers 1 4 16] [--seconds 6]
 
-Ours: claim + finish (store/ledger/leases.py). Theirs: `enqueue_trial` for all points, then `ask` + `tell`;
-and GridSampler over as many points, `ask` + `tell`. Nobody does any work per point. Each worker is
-a process, connected and warm before the clock starts; rates are over the first seconds, or until
+Ours: claim + finish (store/ledger/leases.py). Theirs: `enqueue_trial` for all points, then `ask` +
+`tell`; and GridSampler over as many points, `ask` + `tell`. Nobody does any work per point. Each
+worker is a process, connected and warm before the clock starts; rates are over the first seconds, or until
 nothing is left. Statements are counted in the server's log, BEGIN and COMMIT included: per point of
 claim + finish, and per point of 25 reported epochs run by a real worker, mirror included.
 """
@@ -34,7 +34,7 @@ from fault_factory import OwnServer, own_server  # noqa: E402
 
 from weightsearch.store.connection import database  # noqa: E402
 from weightsearch.store.ledger import leases  # noqa: E402
-from weightsearch.study import planning
+from weightsearch.study import planning  # noqa: E402
 from weightsearch.study import spec as config  # noqa: E402
 from weightsearch.study.spec import StudySpec  # noqa: E402
 

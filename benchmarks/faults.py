@@ -34,7 +34,7 @@ from sqlalchemy import text  # noqa: E402
 
 from weightsearch.store.connection.database import Database, open_database  # noqa: E402
 from weightsearch.store.ledger import leases  # noqa: E402
-from weightsearch.study import planning
+from weightsearch.study import planning  # noqa: E402
 from weightsearch.study import spec as config  # noqa: E402
 
 LEASE_S = 3.0

@@ -3,8 +3,8 @@
     python benchmarks/fleet.py [--workers 200] [--points 2000] [--idle 30]
 
 Each worker is a thread with a database connection of its own (`--processes` share them out) that
-claims, renews, reports and finishes as weightsearch/worker/loop.py does; a point takes 1 to 3 s. One
-mirror per process keeps the Optuna study fresh. Prints claims per second, claim latency,
+claims, renews, reports and finishes as weightsearch/worker/loop.py does; a point takes 1 to 3 s.
+One mirror per process keeps the Optuna study fresh. Prints claims per second, claim latency,
 connections, processor time of the server, and what 10,000 workers would ask of it at the measured
 cost per claim. Then: what idle workers ask, and how soon a new point starts.
 """
@@ -36,7 +36,7 @@ from weightsearch.store.connection.database import Database, open_database  # no
 from weightsearch.store.connection.notifications import Listener  # noqa: E402
 from weightsearch.store.connection.outage import patiently  # noqa: E402
 from weightsearch.store.ledger import leases, queries, study_control  # noqa: E402
-from weightsearch.study import planning
+from weightsearch.study import planning  # noqa: E402
 from weightsearch.study import spec as config  # noqa: E402
 from weightsearch.worker.background import mirroring, renewing  # noqa: E402
 

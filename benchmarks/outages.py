@@ -36,7 +36,7 @@ from weightsearch.store.connection.database import Database, open_database  # no
 from weightsearch.store.connection.outage import patiently  # noqa: E402
 from weightsearch.store.ledger import leases, queries  # noqa: E402
 from weightsearch.store.ledger.leases import Study  # noqa: E402
-from weightsearch.study import planning
+from weightsearch.study import planning  # noqa: E402
 from weightsearch.study import spec as config  # noqa: E402
 
 LEASE_S = 30.0

@@ -39,7 +39,7 @@ REPORT = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
     " img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Of our own pages, each of which narrows it to the digests of its two scripts (report/pages/html.py)."""
+"""Of our own pages; each narrows it to the digests of its two scripts (report/pages/html.py)."""
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 ARTIFACT = "sandbox; default-src 'none'; frame-ancestors 'none'"
 

@@ -16,7 +16,7 @@ import gc, importlib, json, os, signal, sys
 where, asked = sys.argv[1], json.load(sys.stdin)
 for name in asked["modules"]:
     importlib.import_module(name)
-import weightsearch.cli
+import weightsearch.commands.main
 gc.freeze()
 for number, (arguments, environment) in enumerate(asked["runs"]):
     child = os.fork()

@@ -98,7 +98,8 @@ def test_help_loads_neither_torch_nor_optuna(command: list[str]) -> None:
 
 def test_a_trivial_worker_needs_no_torch() -> None:
     code = (
-        "import sys, weightsearch.worker.loop, weightsearch.study.trivial_objective, weightsearch.launch.session\n"
+        "import sys, weightsearch.worker.loop, weightsearch.study.trivial_objective\n"
+        "import weightsearch.launch.session\n"
         "import weightsearch.store.optuna_mirror, weightsearch.depth.objective\n"
         "sys.exit('torch' in sys.modules)"
     )

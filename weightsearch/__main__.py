@@ -1,3 +1,5 @@
+"""`python -m weightsearch`."""
+
 from weightsearch.commands.main import main
 
 main()

@@ -1,8 +1,8 @@
 """The depth objective: what the service calls to train one configuration.
 
 The route: `run` opens the pack and splits it → `_trainer` takes from the worker's cache, or builds,
-what trials share → `Trainer.run` (trainer.py) trains → each epoch is scored on validation frames at
-native size (evaluate.py) and yielded. Importing this module imports no torch.
+what trials share → `Trainer.run` (training/trainer.py) trains → each epoch is scored on validation
+frames at native size (evaluation/scoring.py) and yielded. Importing this module imports no torch.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ def _facts(
 def _told(
     native: Pack, train: Sequence[int], val: Sequence[int], model: ModelSpec
 ) -> dict[str, Any]:
-    """What else a checkpoint says of itself, for its model card (weightsearch/launch/model_card.py)."""
+    """What else a checkpoint says of itself, for its model card (launch/model_card.py)."""
     from weightsearch.depth.network import encoders
 
     frames = {"train": len(train), "val": len(val), "test": len(native.indices("test"))}

@@ -1,9 +1,9 @@
 """A sweep that is repeated every night: run, judged against an accepted baseline, remembered.
 
-The route of a night: `run` finds or makes the night (store/ledger/nights.py) → its canaries and its search
-are two ordinary studies (launch/session.py), so whoever starts it late, again or twice at once goes
-on with the same points → `night.verdict` reads what came of them and compares (nightly/verdict.py, stats/drift.py)
-→ the verdict is recorded.
+The route of a night: `run` finds or makes the night (store/ledger/nights.py) → its canaries and
+its search are two ordinary studies (launch/session.py), so whoever starts it late, again or twice
+at once goes on with the same points → `verdict.verdict` reads what came of them and compares
+(verdict.py, stats/drift.py) → the verdict is recorded.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class LossSpec(Part):
 
     terms: tuple[str, ...] = ("mae", "edge", "ssim")
     weights: Cube | Simplex | Weights | tuple[Weights, ...]
-    """A grid; or one or several tables or names of `study/weight_presets.py`, which are kept as their tables."""
+    """A grid; or one or several tables or names of `weight_presets.py`, kept as their tables."""
     directions: bool | None = None
     """Whether a common factor of the weights changes nothing. Left out: derived from `[train]`."""
 
@@ -320,7 +320,7 @@ def study_file(study: str) -> Path:
 
 
 def _study_folders() -> Iterator[Path]:
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "studies", package.parent / "studies"):  # in the wheel; in a checkout
         if folder.is_dir():
             yield folder

@@ -1,8 +1,9 @@
 """A worker: claims a point, runs the objective on it, records what came of it, until none is left.
 
-The route of one trial: `run` claims (store/ledger/leases.py) → `_attempt` → `_train` drives the objective,
-an epoch at a time → `_deliver` spools the result and commits it (store/ledger/result_spool.py) → `mirroring`
-shows it in the Optuna study (worker/background.py, store/optuna_mirror.py).
+The route of one trial: `run` claims (store/ledger/leases.py) → `_attempt` → `_train` drives the
+objective, an epoch at a time → `_deliver` spools the result and commits it
+(store/ledger/result_spool.py) → `mirroring` shows it in the Optuna study (worker/background.py,
+store/optuna_mirror.py).
 """
 
 from __future__ import annotations

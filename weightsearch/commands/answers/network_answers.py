@@ -1,5 +1,5 @@
-"""What the commands that measure a network answer: JSON-ready dicts, which `commands/text/network_text.py` prints
-for people."""
+"""What the commands that measure a network answer: JSON-ready dicts, which
+`commands/text/network_text.py` prints for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the commands that only look answer: JSON-ready dicts, which `commands/text/study_text.py` prints for people."""
+"""What the commands that only look answer: JSON-ready dicts, which `commands/text/study_text.py`
+prints for people."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The metrics of the field, each one value per image over the image's valid pixels.
 
 Formulas: Eigen et al. 2014 (arXiv 1406.2283); `log10` as in Laina et al. 2016 (arXiv 1606.00373).
-Nothing is averaged over images here: `Scores.metrics` in `evaluate.py` does that.
+Nothing is averaged over images here: `Scores.metrics` in `scoring.py` does that.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def packed(asked: Question, path: Path | None, wanted: GroundTruth | None) -> tu
 
 
 def dispute(asked: Question, path: Path | None, out: Path, most: int) -> dict[str, Any]:
-    """See `depth/evaluation/disputed_frames.py`: against raw ground truth, with the in-painted beside it, where the
+    """See `disputed_frames.py`: against raw ground truth, with the in-painted beside it, where the
     reader has both."""
     from weightsearch.depth.evaluation.disputed_frames import disputes
 

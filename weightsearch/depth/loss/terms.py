@@ -4,7 +4,7 @@ A term takes `pred`, `true` (b, 1, h, w), `valid` of that shape (True = measured
 the values, and gives a scalar: float64 of float64 maps, else float32, under autocast too. None is
 negative. Only pixels, pairs and windows that are wholly valid count: what stands in invalid pixels,
 NaN and infinity included, changes neither value nor gradient; where none counts both are 0.
-What the values are (metres, their inverse or logarithm) is decided in `losses.py`.
+What the values are (metres, their inverse or logarithm) is decided in `weighted_sum.py`.
 """
 
 from __future__ import annotations

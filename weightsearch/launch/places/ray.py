@@ -1,7 +1,7 @@
 """Workers as Ray tasks: on a running cluster, or on a Ray instance of this machine alone.
 
-A task only starts the worker and waits for it (remote.py). Ray finds a place with the GPUs or cores
-that it asks for; which tasks are started again, and how often, is decided here.
+A task only starts the worker and waits for it (remote_worker.py). Ray finds a place with the GPUs
+or cores that it asks for; which tasks are started again, and how often, is decided here.
 """
 
 from __future__ import annotations

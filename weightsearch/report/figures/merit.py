@@ -142,7 +142,7 @@ def by_depth(records: Records) -> go.Figure:
 
 
 def bins(done: Done) -> Sequence[dict[str, Any]]:
-    """What depth/evaluation/error_breakdown.py says of the test split by bins of depth; empty without them."""
+    """What `error_breakdown.py` says of the test split by bins of depth; empty without them."""
     test = done.result.get("test") or {}
     found = test.get("about", {}).get("by_depth_m", ())
     return [row for row in found if row.get("to") is not None]

@@ -70,7 +70,7 @@ def page(title: str, answer: str, sections: Sequence[Section], repeat: Sequence[
     """One self-contained HTML document.
 
     `answer` is the first thing that is read; `repeat` are lines of facts and commands. A figure's
-    description is its `layout.meta`, where it has one (figures.py). All is plain text.
+    description is its `layout.meta`, where it has one (figures/registry.py). All is plain text.
     """
     body = [_section(number, section) for number, section in enumerate(sections)]
     contents = "".join(
@@ -198,7 +198,7 @@ def _plain(title: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return resources.files("weightsearch.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("weightsearch.report.pages").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:

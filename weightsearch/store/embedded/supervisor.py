@@ -4,7 +4,7 @@
 
 FOLDER holds data, password, log and locks, PROGRAMS the programs of PostgreSQL, LOCK is the
 descriptor of the locked supervisor.lock. It makes the data directory where there is none, runs
-`postgres` as its child, and stops it when no process holds users.lock any more (`server.py` says
+`postgres` as its child, and stops it when no process holds users.lock any more (`client.py` says
 why that is safe) or when it is told to by SIGTERM.
 
 If the supervisor is killed the kernel interrupts its child (PR_SET_PDEATHSIG), which then shuts

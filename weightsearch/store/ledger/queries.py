@@ -262,7 +262,7 @@ def named(engine: Engine, number: int) -> str | None:
 
 
 def unshown(study_id: int, *columns: Table | Column[Any]) -> Select[Any]:
-    """Attempts of which the Optuna study does not show something yet (mirror.py)."""
+    """Attempts of which the Optuna study does not show something yet (optuna_mirror.py)."""
     return (
         select(*columns)
         .join(points, points.c.id == attempts.c.point_id)
