@@ -40,8 +40,7 @@ from weightsearch.store.connection.outage import patiently  # noqa: E402
 from weightsearch.store.ledger import leases, queries  # noqa: E402
 from weightsearch.store.optuna_mirror import Mirror  # noqa: E402
 from weightsearch.store.tables.schema import attempts  # noqa: E402
-from weightsearch.study import planning  # noqa: E402
-from weightsearch.study import spec as config  # noqa: E402
+from weightsearch.study import loading, planning  # noqa: E402
 
 LEASE_S = 3.0
 POINT_S = 0.5
@@ -171,7 +170,7 @@ def fresh(server: OwnServer) -> Iterator[str]:
 
 
 def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) -> list[str]:
-    spec = config.parse(
+    spec = loading.parse(
         {
             "goal": "chaos",
             "objective": {"run": "weightsearch.study.trivial_objective:run"},

@@ -4,9 +4,9 @@
 
 Ours: claim + finish (store/ledger/leases.py). Theirs: `enqueue_trial` for all points, then `ask` +
 `tell`; and GridSampler over as many points, `ask` + `tell`. Nobody does any work per point. Each
-worker is a process, connected and warm before the clock starts; rates are over the first seconds, or until
-nothing is left. Statements are counted in the server's log, BEGIN and COMMIT included: per point of
-claim + finish, and per point of 25 reported epochs run by a real worker, mirror included.
+worker is a process, connected and warm before the clock starts; rates are over the first seconds,
+or until nothing is left. Statements are counted in the server's log, BEGIN and COMMIT included: per
+point of claim + finish, and per point of 25 reported epochs run by a real worker, mirror included.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from fault_factory import OwnServer, own_server  # noqa: E402
 
 from weightsearch.store.connection import database  # noqa: E402
 from weightsearch.store.ledger import leases  # noqa: E402
-from weightsearch.study import planning  # noqa: E402
-from weightsearch.study import spec as config  # noqa: E402
+from weightsearch.study import loading, planning  # noqa: E402
 from weightsearch.study.spec import StudySpec  # noqa: E402
 
 RESULT = {"outcome": "done", "metrics": {"rmse": 1.0}, "samples": {}, "groups": [], "images": 1}
@@ -129,7 +128,7 @@ def plan_grid(url: str, points: int) -> None:
 
 
 def study_spec(points: int, epochs: int = 1) -> StudySpec:
-    return config.parse(
+    return loading.parse(
         {
             "goal": "benchmark",
             "objective": {"run": "weightsearch.study.trivial_objective:run"},

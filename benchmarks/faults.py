@@ -34,15 +34,14 @@ from sqlalchemy import text  # noqa: E402
 
 from weightsearch.store.connection.database import Database, open_database  # noqa: E402
 from weightsearch.store.ledger import leases  # noqa: E402
-from weightsearch.study import planning  # noqa: E402
-from weightsearch.study import spec as config  # noqa: E402
+from weightsearch.study import loading, planning  # noqa: E402
 
 LEASE_S = 3.0
 Claim = Callable[[str, int, Barrier, Any], None]
 
 
 def study(opened: Database, name: str, points: int, epoch_s: float = 0.0) -> leases.Study:
-    spec = config.parse(
+    spec = loading.parse(
         {
             "goal": "faults",
             "objective": {"run": "weightsearch.study.trivial_objective:run"},

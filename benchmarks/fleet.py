@@ -36,8 +36,7 @@ from weightsearch.store.connection.database import Database, open_database  # no
 from weightsearch.store.connection.notifications import Listener  # noqa: E402
 from weightsearch.store.connection.outage import patiently  # noqa: E402
 from weightsearch.store.ledger import leases, queries, study_control  # noqa: E402
-from weightsearch.study import planning  # noqa: E402
-from weightsearch.study import spec as config  # noqa: E402
+from weightsearch.study import loading, planning  # noqa: E402
 from weightsearch.worker.background import mirroring, renewing  # noqa: E402
 
 RESULT = {"outcome": "done", "metrics": {"rmse": 1.0}, "samples": {}, "groups": [], "images": 1}
@@ -132,7 +131,7 @@ def main() -> None:
             admin.execute("CREATE DATABASE ws")
         url = server.url("ws")
         opened = open_database(url, Path(folder))
-        spec = config.parse(
+        spec = loading.parse(
             {
                 "goal": "fleet",
                 "objective": {"run": "weightsearch.study.trivial_objective:run"},

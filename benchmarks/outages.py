@@ -36,8 +36,7 @@ from weightsearch.store.connection.database import Database, open_database  # no
 from weightsearch.store.connection.outage import patiently  # noqa: E402
 from weightsearch.store.ledger import leases, queries  # noqa: E402
 from weightsearch.store.ledger.leases import Study  # noqa: E402
-from weightsearch.study import planning  # noqa: E402
-from weightsearch.study import spec as config  # noqa: E402
+from weightsearch.study import loading, planning  # noqa: E402
 
 LEASE_S = 30.0
 PHASES = {  # points, epochs, seconds per epoch: what a worker is at nearly all the time
@@ -88,7 +87,7 @@ def run(server: OwnServer, points: int, epochs: int, epoch_s: float) -> Iterator
     with server.admin() as admin:
         admin.execute("DROP DATABASE IF EXISTS ws WITH (FORCE)")
         admin.execute("CREATE DATABASE ws")
-    spec = config.parse(
+    spec = loading.parse(
         {
             "goal": "benchmark",
             "objective": {"run": "weightsearch.study.trivial_objective:run"},

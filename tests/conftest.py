@@ -26,7 +26,7 @@ from sentinel import (  # noqa: F401  (pytest finds its hooks here)
 from weightsearch.store.connection import database
 from weightsearch.store.connection.database import Database
 from weightsearch.store.embedded import client
-from weightsearch.study import spec
+from weightsearch.study import loading
 from weightsearch.study.spec import StudySpec
 
 ROOT = Path(__file__).parent.parent
@@ -106,7 +106,7 @@ def make_spec(**tables: Any) -> StudySpec:
         "train": {"epochs": 2},
         "promote": {"top": 2, "seeds": [1, 2], "epochs": 3},
     }
-    return spec.parse(plain | tables, "test")
+    return loading.parse(plain | tables, "test")
 
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

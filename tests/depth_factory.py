@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.data.packs import building
-from weightsearch.study import spec as config
+from weightsearch.study import loading
 from weightsearch.study.objective import Context
 from weightsearch.study.spec import StudySpec
 
@@ -29,7 +29,7 @@ def depth_spec(encoder: str = "test_efficientnet", **tables: Mapping[str, Any]) 
     }
     for name, table in tables.items():
         plain[name] = plain.get(name, {}) | dict(table) if isinstance(table, Mapping) else table
-    return config.parse(plain, "test")
+    return loading.parse(plain, "test")
 
 
 def context(spec: StudySpec, folder: Path, **values: Any) -> Context:

@@ -13,8 +13,7 @@ from PIL import Image
 
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases
-from weightsearch.study import planning
-from weightsearch.study import spec as config
+from weightsearch.study import loading, planning
 
 STUDY = """
 goal = "test"
@@ -202,7 +201,7 @@ def test_a_loss_that_is_no_longer_a_number_is_one_line(
 def test_other_data_than_the_study_was_begun_on_is_refused(
     cli: Cli, study: Path, storage: str, opened: Database
 ) -> None:
-    spec = config.load(study)
+    spec = loading.load(study)
     made = leases.create(opened.engine, "tiny", spec, planning.plan(spec))
     leases.record_data(opened.engine, made, "0" * 64)
     refused = cli("worker", "tiny", "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)

@@ -9,8 +9,8 @@ import pytest
 from conftest import ROOT, make_spec
 
 from weightsearch.errors import ConfigError
-from weightsearch.study import known_names, planning
-from weightsearch.study import spec as config
+from weightsearch.runtime.home import home_folder
+from weightsearch.study import known_names, loading, planning
 
 DEPTH: dict[str, Any] = {
     "goal": "test",
@@ -22,7 +22,7 @@ DEPTH: dict[str, Any] = {
 
 def refused(**tables: Any) -> str:
     with pytest.raises(ConfigError) as caught:
-        config.parse(DEPTH | tables, "file.toml")
+        loading.parse(DEPTH | tables, "file.toml")
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith("file.toml: ")
@@ -31,10 +31,10 @@ def refused(**tables: Any) -> str:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.toml")), ids=lambda f: f.stem)
 def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
-    spec = config.load(file)
+    spec = loading.load(file)
     assert planning.plan(spec).points
-    assert config.study_file(file.stem).name == file.name
-    again = config.parse(spec.resolved(), "resolved")
+    assert loading.study_file(file.stem).name == file.name
+    again = loading.parse(spec.resolved(), "resolved")
     assert again.digest() == spec.digest()
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_meant_is_refused_with_its_place(tables: dict[str, Any], 
 def test_weights_that_go_by_a_name_are_kept_as_their_tables() -> None:
     terms = ["mae", "edge", "ssim", "smoothness"]
     named = {"terms": terms, "weights": ["paper", {"mae": 2}, "densedepth", "keras", "equal"]}
-    found = config.parse(DEPTH | {"loss": named}, "file.toml")
+    found = loading.parse(DEPTH | {"loss": named}, "file.toml")
     tables = [
         {"mae": 0.6, "edge": 0.2, "ssim": 1},
         {"mae": 2},
@@ -106,20 +106,20 @@ def test_weights_that_go_by_a_name_are_kept_as_their_tables() -> None:
     ]
     assert found.resolved()["loss"]["weights"] == tables
     written = {"terms": terms, "weights": tables}
-    assert found.digest() == config.parse(DEPTH | {"loss": written}, "file.toml").digest()
+    assert found.digest() == loading.parse(DEPTH | {"loss": written}, "file.toml").digest()
     assert len(planning.plan(found).points) == 5
-    one = config.parse(DEPTH | {"loss": {"weights": "paper"}}, "file.toml")
+    one = loading.parse(DEPTH | {"loss": {"weights": "paper"}}, "file.toml")
     assert one.loss.weights == tables[0]
 
 
 def test_the_study_of_decoders_tries_each_with_each_encoder() -> None:
-    points = planning.plan(config.load(config.study_file("decoders"))).points
+    points = planning.plan(loading.load(loading.study_file("decoders"))).points
     tried = {(p.params["encoder"], p.params["decoder"]) for p in points if p is not None}
     assert len(points) == len(tried) == 2 * len(known_names.NAMES["decoder"])
 
 
 def test_the_study_of_terms_tries_each_alone_in_pairs_and_in_threes() -> None:
-    points = planning.plan(config.load(config.study_file("terms"))).points
+    points = planning.plan(loading.load(loading.study_file("terms"))).points
     used = {frozenset(t for t, w in p.weights.items() if w) for p in points if p is not None}
     assert len(points) == 35
     assert len(used) == 5 + 10 + 10  # each alone, each pair, each three
@@ -129,11 +129,11 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "broken.toml"
     file.write_text("goal = ")
     with pytest.raises(ConfigError, match="must be TOML, but"):
-        config.load(file)
+        loading.load(file)
     with pytest.raises(ConfigError, match="must exist, but"):
-        config.study_file(str(tmp_path / "absent.toml"))
+        loading.study_file(str(tmp_path / "absent.toml"))
     with pytest.raises(ConfigError, match="unknown study 'quickstrat'; did you mean 'quickstart'"):
-        config.study_file("quickstrat")
+        loading.study_file("quickstrat")
 
 
 def test_overrides_are_part_of_the_identity(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_overrides_are_part_of_the_identity(tmp_path: Path) -> None:
         'goal = "x"\n[objective]\nrun = "weightsearch.study.trivial_objective:run"\n'
         '[loss]\nweights = { grid = "simplex", steps = 2 }\n'
     )
-    plain = config.load(file, {"sampler.trials": None})
-    fewer = config.load(file, {"sampler.trials": 3})
-    assert plain.digest() == config.load(file).digest()
+    plain = loading.load(file, {"sampler.trials": None})
+    fewer = loading.load(file, {"sampler.trials": 3})
+    assert plain.digest() == loading.load(file).digest()
     assert plain.digest() != fewer.digest()
     assert fewer.sampler.trials == 3
 
@@ -153,13 +153,13 @@ def test_an_override_of_what_is_no_table_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     file.write_text('goal = "x"\nsampler = "grid"\n')
     with pytest.raises(ConfigError, match="sampler: must be a table, but got 'grid'"):
-        config.load(file, {"sampler.trials": 3})
+        loading.load(file, {"sampler.trials": 3})
 
 
 def test_a_folder_does_not_hide_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ablation").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert config.study_file("ablation").name == "ablation.toml"
+    assert loading.study_file("ablation").name == "ablation.toml"
 
 
 def test_the_goals_wording_is_not_part_of_the_identity() -> None:
@@ -167,7 +167,7 @@ def test_the_goals_wording_is_not_part_of_the_identity() -> None:
 
 
 def test_an_objective_may_be_named_by_its_metric_alone() -> None:
-    assert config.parse(DEPTH | {"objective": "abs_rel"}, "x").objective.metric == "abs_rel"
+    assert loading.parse(DEPTH | {"objective": "abs_rel"}, "x").objective.metric == "abs_rel"
 
 
 def test_the_names_that_studies_use_are_those_of_the_code() -> None:
@@ -193,10 +193,10 @@ def test_home_is_where_the_environment_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WEIGHTSEARCH_HOME", str(tmp_path))
-    assert config.home() == tmp_path
+    assert home_folder() == tmp_path
     monkeypatch.delenv("WEIGHTSEARCH_HOME")
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert config.home() == Path("/var/lib/weightsearch")
+    assert home_folder() == Path("/var/lib/weightsearch")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    assert config.home() == tmp_path / "data" / "weightsearch"
+    assert home_folder() == tmp_path / "data" / "weightsearch"

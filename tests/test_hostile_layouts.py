@@ -17,7 +17,7 @@ from layout_factories import LAYOUTS, SIZE
 from test_hostile_files import FUZZ, header, pickled, pipe, png
 from test_readers import frames, refused
 
-from weightsearch.study.spec import Value
+from weightsearch.study.table import Value
 
 
 def put(pattern: str, content: Callable[[], bytes]) -> Callable[[Path], object]:

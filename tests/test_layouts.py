@@ -20,7 +20,7 @@ from test_readers import frames, refused
 from weightsearch.data.frames.source import Source
 from weightsearch.data.readers.registry import detect, open_source
 from weightsearch.errors import ConfigError
-from weightsearch.study.spec import Value
+from weightsearch.study.table import Value
 
 
 def groups(reader: str, path: Path, **options: Value) -> dict[str, tuple[str, str]]:

@@ -23,7 +23,7 @@ from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, nights, queries, study_control
 from weightsearch.store.tables import schema
 from weightsearch.store.tables.schema import STOPPED
-from weightsearch.study import planning, preflight, spec
+from weightsearch.study import loading, planning, preflight
 
 Night = Callable[..., dict[str, Any]]
 
@@ -50,7 +50,7 @@ def night(opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (tmp_path / "fault").write_text(fault)
         request = Request(name="", home=home, device="cpu", promote=False, quiet=True)
         asked = sweep.Asked("ours", commit, date, request)
-        return sweep.run(opened, spec.load(file), asked)
+        return sweep.run(opened, loading.load(file), asked)
 
     return run
 
@@ -238,14 +238,14 @@ def test_canaries_that_cannot_be_run_are_refused(
     assert any(line.startswith(old) for line in lines)
     file.write_text("\n".join(new if line.startswith(old) else line for line in lines))
     with pytest.raises(ConfigError, match=said.replace("?", r"\?")):
-        planning.canaries(spec.load(file))
+        planning.canaries(loading.load(file))
 
 
 def test_the_table_nightly_is_no_part_of_a_launched_study(tmp_path: Path) -> None:
     file = nightly_factory.sweep(tmp_path)
     without = tmp_path / "without.toml"
     without.write_text(file.read_text().split("[nightly]")[0])
-    assert spec.load(file).digest() == spec.load(without).digest()
+    assert loading.load(file).digest() == loading.load(without).digest()
 
 
 def test_tables_of_the_second_version_are_upgraded(opened: Database) -> None:

@@ -26,7 +26,7 @@ from weightsearch.data.packs import layout
 from weightsearch.data.packs.building import Pack, ensure, training_copy
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
-from weightsearch.study.spec import Value
+from weightsearch.study.table import Value
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 ROOMS: dict[str, Value] = {"frames": 8, "test_frames": 4, "frames_per_room": 2, "holes": 0.1}

@@ -24,7 +24,7 @@ from weightsearch.data.readers.registry import READERS, detect, open_source
 from weightsearch.data.untrusted import matlab_files
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.known_names import NAMES
-from weightsearch.study.spec import Value
+from weightsearch.study.table import Value
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

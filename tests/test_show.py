@@ -14,7 +14,7 @@ from rich.console import Console
 
 from weightsearch.commands.text import study_text
 from weightsearch.launch.display.progress import Standing, _panel
-from weightsearch.study import spec as config
+from weightsearch.study import loading
 from weightsearch.study.objective import Summary
 
 LONG = "efficientnet_with_a_name_that_is_longer_than_any_other_one_in_timm.pretrained_in1k"
@@ -73,7 +73,7 @@ def test_frames_without_depth_are_counted(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_line_about_a_run_names_the_protocol() -> None:
     summary = Summary({"rmse": 0.5}, {}, [], 3)
-    spec = config.load(config.study_file("paper-grid"))
+    spec = loading.load(loading.study_file("paper-grid"))
     assert study_text.epoch("epoch", summary, spec) == "epoch  rmse 0.5000  protocol full"
     assert study_text.epoch("test", summary, spec) == "test  rmse 0.5000  protocol bts"
     assert study_text.epoch("epoch", summary, make_spec()) == "epoch  rmse 0.5000"

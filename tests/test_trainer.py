@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from weightsearch.data.packs.building import Pack
-from weightsearch.depth.evaluation.scoring import Predict, Scores
+from weightsearch.depth.evaluation.scoring import Scores
 from weightsearch.depth.loss import weighted_sum as losses
 from weightsearch.depth.network import checkpoint
 from weightsearch.depth.network.precision import native_bf16, pick
+from weightsearch.depth.network.prediction import Predict
 from weightsearch.depth.training import batches as loader
 from weightsearch.depth.training.augmentation import augment
 from weightsearch.depth.training.batches import Frames, open_frames

@@ -12,7 +12,7 @@ import typer
 
 from weightsearch.commands.options import DONE, Json, Name, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
-from weightsearch.study import spec
+from weightsearch.runtime.home import home_folder
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -44,9 +44,9 @@ def status(
     if watch and as_json:
         raise ConfigError("--watch is for people; for programs ask for --json as often as needed.")
     if watch:
-        _watch(engine, lambda: study_answers.status(engine, name, spec.home()))
+        _watch(engine, lambda: study_answers.status(engine, name, home_folder()))
     else:
-        print_answer(study_answers.status(engine, name, spec.home()), as_json, study_text.status)
+        print_answer(study_answers.status(engine, name, home_folder()), as_json, study_text.status)
 
 
 def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import suppress
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from weightsearch.commands.options import Storage, open_storage
 from weightsearch.errors import ConfigError
-from weightsearch.study import spec
+from weightsearch.runtime.home import home_folder
 
 app = typer.Typer()
 
@@ -43,15 +44,14 @@ def dashboard(
 
     Example: weightsearch dashboard --port 8080
     """
-    from dashboards import serving
-
-    if artifacts is None and (spec.home() / "artifacts").is_dir():
-        artifacts = spec.home() / "artifacts"
+    if artifacts is None and (home_folder() / "artifacts").is_dir():
+        artifacts = home_folder() / "artifacts"
     if artifacts is not None and not artifacts.is_dir():
         raise ConfigError(f"--artifacts must be a folder, but there is no folder {artifacts}.")
+    # An entry point, because dashboards/ stands above the commands and imports from them.
+    (found,) = entry_points(group="weightsearch.dashboards", name="serve")
+    serve = found.load()
     # Before the first connection: a container is stopped by SIGTERM at any time.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        serving.serve(
-            open_storage(storage), port, bind, allowed_host or (), writable, artifacts, name
-        )
+        serve(open_storage(storage), port, bind, allowed_host or (), writable, artifacts, name)

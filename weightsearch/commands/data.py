@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from weightsearch.commands.options import Json, Option, Reader, print_answer, reader_options
-from weightsearch.study import spec
+from weightsearch.runtime.home import home_folder
 
 app = typer.Typer(help="Data sets: what is in them, and packing them.", no_args_is_help=True)
 
@@ -66,7 +66,7 @@ def data_pack(
             reader,
             path,
             reader_options(option),
-            spec.home(),
+            home_folder(),
             lambda done, total: shown.count(done, total, "frames"),
         )
     with building.Pack(made) as opened:

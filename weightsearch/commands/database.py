@@ -8,7 +8,7 @@ import typer
 
 from weightsearch.commands.options import Json, Storage, print_answer
 from weightsearch.errors import ConfigError
-from weightsearch.study import spec
+from weightsearch.runtime.home import home_folder
 
 app = typer.Typer()
 
@@ -32,7 +32,7 @@ def migrate(
 
     if worker is not None and worker == viewer:
         raise ConfigError(f"--worker and --viewer must be two roles, but both are '{worker}'.")
-    reached = database.reach(storage, spec.home(), "migrate")
+    reached = database.reach(storage, home_folder(), "migrate")
     tables = migration.migrate(reached, worker, viewer)
     database.caution(reached)
     reached.engine.dispose()

@@ -11,8 +11,8 @@ import typer
 
 from weightsearch.commands.options import NO, Json, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
+from weightsearch.runtime.home import home_folder
 from weightsearch.runtime.safe_text import presentable, size
-from weightsearch.study import spec
 
 app = typer.Typer()
 
@@ -35,7 +35,7 @@ def delete(
     from weightsearch.commands.home import garbage
     from weightsearch.store.ledger import leases
 
-    database, home = open_storage(storage), spec.home()
+    database, home = open_storage(storage), home_folder()
     study = leases.find(database.engine, name)
     if not yes:
         _show_what_goes(garbage.going(home, database, study))
@@ -93,7 +93,7 @@ def gc(
     from weightsearch.commands.home import garbage
 
     found = garbage.gc(
-        spec.home(), open_storage(storage), unused_for * 3600, dry_run, only_database
+        home_folder(), open_storage(storage), unused_for * 3600, dry_run, only_database
     )
     print_answer(found, as_json, _collected)
 
@@ -125,7 +125,7 @@ def backup(
     from weightsearch.store.connection.database import reach
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
-    database = reach(storage, spec.home(), "backup")
+    database = reach(storage, home_folder(), "backup")
     print_answer(backups.backup(database, file), as_json, _backed_up)
 
 
@@ -150,7 +150,7 @@ def restore(
     from weightsearch.store.connection.database import reach
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
-    database = reach(storage, spec.home(), "restore")
+    database = reach(storage, home_folder(), "restore")
     print_answer(backups.restore(database, file, force), as_json, _restored)
 
 

@@ -38,7 +38,8 @@ from weightsearch.commands.options import (
 )
 from weightsearch.errors import WeightsearchError
 from weightsearch.runtime import safe_text
-from weightsearch.study import spec as config
+from weightsearch.runtime.home import home_folder
+from weightsearch.study import loading
 from weightsearch.worker.failure_kinds import REPLACE_ME
 
 if TYPE_CHECKING:
@@ -123,15 +124,15 @@ def launch(
 
     check_on(on)
     check_name("name", name)
-    file = config.study_file(study)
-    spec = config.load(
+    file = loading.study_file(study)
+    spec = loading.load(
         file,
         {"sampler.kind": sampler, "sampler.trials": trials, "sampler.seed": seed},
     )
     request = session.Request(
         name=name or f"{file.stem}-{spec.sampler.kind}",
         budget=budgets.parse(budget or ()),
-        home=config.home(),
+        home=home_folder(),
         data=Path(os.path.realpath(data)) if data else None,
         device=device,
         workers=workers,
@@ -183,7 +184,7 @@ def worker(
         database=database,
         study=leases.find(database.engine, name),
         stop=Stop(launcher=int(launcher) if launcher else None),
-        home=config.home(),
+        home=home_folder(),
         device=devices.pick(device, 1)[0],
         data=data,
         lease_s=lease,
@@ -248,7 +249,7 @@ def promote(
     study = leases.find(database.engine, name)
     request = session.Request(
         name=study.name,
-        home=config.home(),
+        home=home_folder(),
         data=Path(os.path.realpath(data)) if data else None,
         device=device,
         workers=workers,
@@ -281,10 +282,10 @@ def train(
     from weightsearch.runtime import devices
     from weightsearch.study import single_run as training
 
-    spec = config.load(config.study_file(study))
+    spec = loading.load(loading.study_file(study))
     placed = devices.pick(device, 1)[0]
     summary: dict[str, Any] = {}
-    for kind, found in training.train(spec, config.home(), data, placed, out):
+    for kind, found in training.train(spec, home_folder(), data, placed, out):
         print(study_text.epoch(kind, found, spec), file=sys.stderr)
         summary[kind] = found.metrics | {
             "images": found.images,

@@ -28,7 +28,8 @@ from weightsearch.commands.options import (
 )
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.atomic_file import write_whole
-from weightsearch.study import spec as config
+from weightsearch.runtime.home import home_folder
+from weightsearch.study import loading
 
 
 class RunByDefault(TyperGroup):
@@ -96,8 +97,8 @@ def run(
     from weightsearch.study import budget as budgets
 
     check_on(on)
-    file = config.study_file(study)
-    spec = config.load(file)
+    file = loading.study_file(study)
+    spec = loading.load(file)
     limit = budgets.parse([budget] if budget else ())
     if limit is not None and limit.seconds is None:
         raise ConfigError(f"--budget of a night must be a time, like 5h, but got '{budget}'.")
@@ -111,7 +112,7 @@ def run(
         date=date,
         request=Request(
             name="",
-            home=config.home(),
+            home=home_folder(),
             data=Path(os.path.realpath(data)) if data else None,
             device=device,
             workers=workers,

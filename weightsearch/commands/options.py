@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weightsearch.errors import ConfigError
+from weightsearch.runtime.home import home_folder
 from weightsearch.study import spec
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def open_storage(storage: str | None) -> Database:
     """The database that --storage, or the environment, names; its tables are there."""
     from weightsearch.store.connection.database import open_database
 
-    return open_database(storage, spec.home())
+    return open_database(storage, home_folder())
 
 
 def check_on(on: str) -> None:

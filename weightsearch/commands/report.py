@@ -16,7 +16,7 @@ from weightsearch.commands.options import (
     open_storage,
     print_answer,
 )
-from weightsearch.study import spec
+from weightsearch.runtime.home import home_folder
 
 app = typer.Typer()
 
@@ -39,7 +39,7 @@ def report(
     """
     from weightsearch.commands.answers import report_pages
 
-    here = report_pages.Here(spec.home(), data, device)
+    here = report_pages.Here(home_folder(), data, device)
     found = report_pages.report(open_storage(storage).engine, name, out, here)
     print_answer(found, as_json, _reported)
 
@@ -63,7 +63,7 @@ def compare(
     """
     from weightsearch.commands.answers import report_pages
 
-    here = report_pages.Here(spec.home(), data, device)
+    here = report_pages.Here(home_folder(), data, device)
     studies = (name, a) if b is None else (name, name)
     points = (None, None) if b is None else (a, b)
     found = report_pages.compare(open_storage(storage).engine, studies, points, out, here)

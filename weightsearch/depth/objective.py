@@ -25,12 +25,14 @@ from weightsearch.errors import (
 )
 from weightsearch.study import search_space
 from weightsearch.study.objective import LAST, Context, Run, summarise
-from weightsearch.study.spec import ModelSpec, StudySpec, Value
+from weightsearch.study.spec import ModelSpec, StudySpec
+from weightsearch.study.table import Value
 
 if TYPE_CHECKING:
     from weightsearch.data.packs.building import Pack
     from weightsearch.depth.evaluation.error_breakdown import Details
-    from weightsearch.depth.evaluation.scoring import Predict, Scores
+    from weightsearch.depth.evaluation.scoring import Scores
+    from weightsearch.depth.network.prediction import Predict
     from weightsearch.depth.training.trainer import Epoch, Trainer
     from weightsearch.depth.training.trial_state import Lane
 

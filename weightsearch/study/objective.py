@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from weightsearch.errors import ObjectiveError, did_you_mean
-from weightsearch.study.spec import StudySpec, Value
+from weightsearch.study.spec import StudySpec
+from weightsearch.study.table import Value
 
 LAST = "last"
 """Within a context's folder: what a later attempt goes on from. Of a point of the search it is

@@ -16,8 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 from weightsearch.errors import WeightsearchError
-from weightsearch.study import objective
-from weightsearch.study import spec as config
+from weightsearch.study import loading, objective
 from weightsearch.study.spec import StudySpec
 
 
@@ -40,7 +39,7 @@ def check(spec: StudySpec, device: str, packed: Path | None, path: Sequence[str]
 
 
 def main() -> int:
-    spec = config.parse(json.load(sys.stdin), "the study")
+    spec = loading.parse(json.load(sys.stdin), "the study")
     try:
         objective.load(spec.objective.run)
         module = import_module(spec.objective.run.partition(":")[0])

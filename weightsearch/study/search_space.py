@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from weightsearch.errors import ConfigError
-from weightsearch.study.spec import Cube, LossSpec, Simplex, StudySpec, TrainSpec, Value
+from weightsearch.study.spec import Cube, LossSpec, Simplex, StudySpec, TrainSpec
+from weightsearch.study.table import Value
 
 Direction = dict[str, Fraction]
 

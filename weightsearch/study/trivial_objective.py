@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from weightsearch.errors import NonFiniteLoss
 from weightsearch.study.objective import Context, Run
-from weightsearch.study.spec import Value
+from weightsearch.study.table import Value
 
 OPTIMUM = (0.5, 0.3, 0.2)
 """Of the first three terms; further ones are best left out."""

@@ -15,6 +15,7 @@ from weightsearch.report.evidence.ranking import measured, ranking
 from weightsearch.store.ledger import leases, queries
 from weightsearch.study import known_names
 from weightsearch.study import spec as config
+from weightsearch.study.table import Value
 
 
 def robustness(
@@ -23,7 +24,7 @@ def robustness(
     protocol: str,
     split: str,
     reader: str | None,
-    options: Mapping[str, config.Value],
+    options: Mapping[str, Value],
     limit: int | None,
     device: str,
     quiet: bool,

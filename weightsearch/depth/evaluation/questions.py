@@ -18,8 +18,10 @@ from weightsearch.depth.evaluation.scoring import Scores
 from weightsearch.depth.network import checkpoint as saved
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.runtime import devices
+from weightsearch.runtime.home import home_folder
 from weightsearch.stats import comparison
-from weightsearch.study import known_names, spec
+from weightsearch.study import known_names
+from weightsearch.study.table import Value
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Question:
     protocols: Sequence[str] = ("full",)
     split: str = "test"
     reader: str | None = None
-    options: Mapping[str, spec.Value] | None = None
+    options: Mapping[str, Value] | None = None
     partial: bool = False
     align: str = "none"
     size: tuple[int, int] | None = None
@@ -80,7 +82,7 @@ def evaluations(
     return found
 
 
-def _reader(asked: Question, path: Path | None) -> tuple[str, Mapping[str, spec.Value]]:
+def _reader(asked: Question, path: Path | None) -> tuple[str, Mapping[str, Value]]:
     """The reader, and the options that the checkpoint was trained with where it is the same."""
     trained = None if asked.checkpoint is None else saved.data_spec(asked.checkpoint)
     reader = asked.reader
@@ -99,7 +101,7 @@ def packed(asked: Question, path: Path | None, wanted: GroundTruth | None) -> tu
     """The reader, and the pack with the ground truth that is wanted, where it can be had."""
     reader, known = _reader(asked, path)
     options = {**registry.judging(reader, known, wanted), **(asked.options or {})}
-    return reader, building.ensure(reader, path, options, spec.home())
+    return reader, building.ensure(reader, path, options, home_folder())
 
 
 def dispute(asked: Question, path: Path | None, out: Path, most: int) -> dict[str, Any]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from weightsearch.data.frames.resize import resize_rgb
 from weightsearch.data.packs.building import Pack
 from weightsearch.data.untrusted import archive_files
 from weightsearch.depth.evaluation.error_breakdown import Details
@@ -29,6 +26,7 @@ from weightsearch.depth.evaluation.protocols import (
 )
 from weightsearch.depth.files.depth_maps import read_depth
 from weightsearch.depth.network import checkpoint as checkpoints
+from weightsearch.depth.network.prediction import Predict, network_input
 from weightsearch.errors import ConfigError, DataError, did_you_mean
 from weightsearch.study import known_names as names
 from weightsearch.study import objective
@@ -37,9 +35,6 @@ from weightsearch.study import objective
 class UnsuitedError(DataError):
     """A protocol that is made for other data."""
 
-
-Predict = Callable[[Tensor], Tensor]
-"""RGB (b, 3, h, w) in 0..1 to depth in metres (b, 1, h', w')."""
 
 BATCH = 8
 """Images at a time where a checkpoint is evaluated; the numbers do not depend on it."""
@@ -120,15 +115,6 @@ def score(
             yield _Batch(chunk, views_m, gt, mask, of_part=True)
 
     return _score(batches(), pack, protocol, indices, alignment, details)
-
-
-def network_input(
-    rgb: npt.NDArray[np.uint8], size: tuple[int, int], device: torch.device | str
-) -> Tensor:
-    """Float (b, 3, *size) in 0..1 of rgb (b, h, w, 3), resized as training copies are."""
-    if rgb.shape[1:3] != size:
-        rgb = np.stack([resize_rgb(image, size) for image in rgb])
-    return torch.from_numpy(rgb).to(device).permute(0, 3, 1, 2).float() / 255
 
 
 def evaluate_checkpoint(

@@ -22,10 +22,10 @@ import numpy.typing as npt
 import torch
 from torch.export import Dim, ExportedProgram
 
-from weightsearch.depth.evaluation.scoring import network_input
 from weightsearch.depth.files.input_pictures import Rgb, gather, read_rgb
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
+from weightsearch.depth.network.prediction import network_input
 from weightsearch.errors import CheckpointError, ConfigError, DataError
 from weightsearch.runtime import provenance
 from weightsearch.runtime.atomic_file import write_whole

@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 from plotly.colors import sample_colorscale
 from torch.nn.functional import interpolate
 
-from weightsearch.depth.evaluation.scoring import network_input
 from weightsearch.depth.files.depth_maps import (
     Depth,
     read_depth,
@@ -27,6 +26,7 @@ from weightsearch.depth.inference import video
 from weightsearch.depth.inference.point_cloud import Camera, write_ply
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
+from weightsearch.depth.network.prediction import network_input
 from weightsearch.errors import CheckpointError, DataError
 
 COLOUR_SCALE = "turbo_r"

@@ -22,11 +22,12 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
-from weightsearch.depth.evaluation.scoring import Predict, Scores
+from weightsearch.depth.evaluation.scoring import Scores
 from weightsearch.depth.loss import weighted_sum as losses
 from weightsearch.depth.network.checkpoint import named_tensors
 from weightsearch.depth.network.depth_net import DepthNet, represent
 from weightsearch.depth.network.precision import native_bf16
+from weightsearch.depth.network.prediction import Predict
 from weightsearch.depth.training.augmentation import augment
 from weightsearch.depth.training.batches import Batch, Frames, stream
 from weightsearch.depth.training.trial_state import Lane

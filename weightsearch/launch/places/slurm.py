@@ -1,9 +1,10 @@
 """Workers as elements of a Slurm array job.
 
 An element only starts the worker and waits for it (remote_worker.py). Near its time limit Slurm
-sends it USR2: the worker gives its point back, and submitit puts the element in the queue
-again. A SIGTERM says that Slurm is about to take the element away (preemption, scancel): the point is given back
-too, but what becomes of the element is for Slurm to decide. A SIGINT is our own: stop for good.
+sends it USR2: the worker gives its point back, and submitit puts the element in the queue again. A
+SIGTERM says that Slurm is about to take the element away (preemption, scancel): the point is given
+back too, but what becomes of the element is for Slurm to decide. A SIGINT is our own: stop for
+good.
 """
 
 from __future__ import annotations

@@ -35,8 +35,7 @@ from weightsearch.runtime.safe_text import presentable
 from weightsearch.store.ledger import attempt_end
 from weightsearch.store.ledger import claim as claiming
 from weightsearch.store.tables.schema import attempts, channel, points, studies
-from weightsearch.study import search_space
-from weightsearch.study import spec as config
+from weightsearch.study import loading, search_space
 from weightsearch.study.planning import Plan, Seen
 from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
@@ -141,7 +140,7 @@ def find(engine: Engine, name: str | None = None) -> Study:
     return Study(
         id=row.id,
         name=row.name,
-        spec=config.parse(row.spec, f"study '{row.name}' in the database"),
+        spec=loading.parse(row.spec, f"study '{row.name}' in the database"),
         equivalent_left_out=row.equivalent_left_out,
         data_digest=row.data_digest,
         promoted=row.promoted,

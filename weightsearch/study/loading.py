@@ -1,0 +1,70 @@
+"""From a TOML file, or a study's name, to a StudySpec."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from weightsearch.errors import ConfigError, did_you_mean
+from weightsearch.study import validation_messages
+from weightsearch.study.spec import StudySpec
+from weightsearch.study.table import Part
+
+
+def study_file(study: str) -> Path:
+    """The file that STUDY means: a path, or the name of one in `studies/`.
+
+    Raises ConfigError where there is none.
+    """
+    path = Path(study)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise ConfigError(f"a study file must exist, but {path} does not.")
+        return path
+    known = {p.stem: p for folder in _study_folders() for p in sorted(folder.glob("*.toml"))}
+    if study not in known:
+        raise ConfigError(f"unknown study '{study}'; {did_you_mean(study, known)}")
+    return known[study]
+
+
+def _study_folders() -> Iterator[Path]:
+    package = Path(__file__).parents[1]
+    for folder in (package / "studies", package.parent / "studies"):  # in the wheel; in a checkout
+        if folder.is_dir():
+            yield folder
+
+
+def load(path: Path, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+    """The study in a TOML file, with overrides (`{"sampler.trials": 10}`) laid over it.
+
+    Raises ConfigError, with the place, for anything that does not hold.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: must be TOML, but {error}.") from None
+    for key, value in (overrides or {}).items():
+        if value is None:
+            continue
+        part, _, name = key.partition(".")
+        table = tables.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {part}: must be a table, but got {table!r}.")
+        table[name] = value
+    return parse(tables, str(path))
+
+
+def parse(tables: Mapping[str, Any], where: str) -> StudySpec:
+    """The study in plain tables; raises ConfigError naming `where` and the key's place."""
+    try:
+        return StudySpec.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {validation_messages.first(error, StudySpec, Part)}") from None
+    except ConfigError as error:  # from names.check
+        raise ConfigError(f"{where}: {error}") from None
