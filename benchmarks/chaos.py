@@ -37,7 +37,10 @@ from sqlalchemy import Connection, func, select, text  # noqa: E402
 
 from weightsearch.store.connection.database import open_database  # noqa: E402
 from weightsearch.store.connection.outage import patiently  # noqa: E402
-from weightsearch.store.ledger import leases, queries  # noqa: E402
+from weightsearch.store.ledger import (  # noqa: E402
+    queries,
+    studies,
+)
 from weightsearch.store.optuna_mirror import Mirror  # noqa: E402
 from weightsearch.store.tables.schema import attempts  # noqa: E402
 from weightsearch.study import loading, planning  # noqa: E402
@@ -184,7 +187,7 @@ def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) ->
     )
     with fresh(server) as url:
         opened = open_database(url, home)
-        study = leases.create(opened.engine, "study", spec, planning.plan(spec))
+        study = studies.create(opened.engine, "study", spec, planning.plan(spec))
         logs = home / f"logs-{seed}"
         logs.mkdir()
 

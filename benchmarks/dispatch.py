@@ -33,7 +33,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 from fault_factory import OwnServer, own_server  # noqa: E402
 
 from weightsearch.store.connection import database  # noqa: E402
-from weightsearch.store.ledger import leases  # noqa: E402
+from weightsearch.store.ledger import (  # noqa: E402
+    leases,
+    studies,
+)
 from weightsearch.study import loading, planning  # noqa: E402
 from weightsearch.study.spec import StudySpec  # noqa: E402
 
@@ -54,7 +57,7 @@ class Dispatched:
 
 def ours(url: str, points: int, ready: Barrier, seconds: float) -> Dispatched:
     opened = database.open_database(url, Path())
-    study = leases.find(opened.engine, f"ours{points}")
+    study = studies.find(opened.engine, f"ours{points}")
     worker = multiprocessing.current_process().name
     done, claims = 0, []
     ready.wait()
@@ -109,7 +112,7 @@ def _storage(url: str) -> Any:
 def plan_ours(url: str, points: int) -> None:
     opened = database.open_database(url, Path())
     spec = study_spec(points)
-    leases.create(opened.engine, f"ours{points}", spec, planning.plan(spec))
+    studies.create(opened.engine, f"ours{points}", spec, planning.plan(spec))
     opened.engine.dispose()
 
 
@@ -209,7 +212,7 @@ def claim_and_finish(server: OwnServer) -> Callable[[str], int]:
         plan_ours(url, 200)
         logged(server, True)
         opened = database.open_database(url, Path())
-        study = leases.find(opened.engine, "ours200")
+        study = studies.find(opened.engine, "ours200")
         for _ in range(200):
             lease = leases.claim(opened.engine, study.id, "w", "cpu", 60)
             assert lease is not None
@@ -226,7 +229,7 @@ def whole_points(server: OwnServer, home: Path, points: int = 20) -> Callable[[s
     def work(url: str) -> int:
         opened = database.open_database(url, Path())
         spec = study_spec(points, EPOCHS)
-        leases.create(opened.engine, "study", spec, planning.plan(spec))
+        studies.create(opened.engine, "study", spec, planning.plan(spec))
         opened.engine.dispose()
         logged(server, True)
         subprocess.run(

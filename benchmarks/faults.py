@@ -33,14 +33,17 @@ from fault_factory import OwnServer, Worker, own_server  # noqa: E402
 from sqlalchemy import text  # noqa: E402
 
 from weightsearch.store.connection.database import Database, open_database  # noqa: E402
-from weightsearch.store.ledger import leases  # noqa: E402
+from weightsearch.store.ledger import (  # noqa: E402
+    leases,
+    studies,
+)
 from weightsearch.study import loading, planning  # noqa: E402
 
 LEASE_S = 3.0
 Claim = Callable[[str, int, Barrier, Any], None]
 
 
-def study(opened: Database, name: str, points: int, epoch_s: float = 0.0) -> leases.Study:
+def study(opened: Database, name: str, points: int, epoch_s: float = 0.0) -> studies.Study:
     spec = loading.parse(
         {
             "goal": "faults",
@@ -52,14 +55,14 @@ def study(opened: Database, name: str, points: int, epoch_s: float = 0.0) -> lea
         },
         "faults",
     )
-    return leases.create(opened.engine, name, spec, planning.plan(spec))
+    return studies.create(opened.engine, name, spec, planning.plan(spec))
 
 
 def ours(url: str, rounds: int, ready: Barrier, queue: Any) -> None:
     opened = open_database(url, Path())
     worker = multiprocessing.current_process().name
     for k in range(rounds):
-        found = leases.find(opened.engine, f"round {k}")
+        found = studies.find(opened.engine, f"round {k}")
         ready.wait()
         number = 0
         while lease := leases.claim(opened.engine, found.id, f"{worker} {number}", "cpu", 600):

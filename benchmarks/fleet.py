@@ -35,7 +35,12 @@ from sqlalchemy import text  # noqa: E402
 from weightsearch.store.connection.database import Database, open_database  # noqa: E402
 from weightsearch.store.connection.notifications import Listener  # noqa: E402
 from weightsearch.store.connection.outage import patiently  # noqa: E402
-from weightsearch.store.ledger import leases, queries, study_control  # noqa: E402
+from weightsearch.store.ledger import (  # noqa: E402
+    leases,
+    queries,
+    studies,
+    study_control,
+)
 from weightsearch.study import loading, planning  # noqa: E402
 from weightsearch.worker.background import mirroring, renewing  # noqa: E402
 
@@ -51,7 +56,7 @@ class Seen:
     claimed_at: list[float] = field(default_factory=list)
 
 
-def worker(url: str, study: leases.Study, name: str, over: Event, seen: Seen) -> None:
+def worker(url: str, study: studies.Study, name: str, over: Event, seen: Seen) -> None:
     """As weightsearch/worker/loop.py, without an objective."""
     opened = open_database(url, Path(), name)
     changes, source = Listener(opened, study.id), random.Random(name)
@@ -80,7 +85,7 @@ def worker(url: str, study: leases.Study, name: str, over: Event, seen: Seen) ->
 def process(url: str, k: int, workers: int, over: Event, queue: Any) -> None:
     logging.disable(logging.WARNING)
     opened = open_database(url, Path(), f"mirror-{k}")
-    study, seen = leases.find(opened.engine, "study"), Seen()
+    study, seen = studies.find(opened.engine, "study"), Seen()
     threads = [
         threading.Thread(target=worker, args=(url, study, f"w-{k}-{n}", over, seen))
         for n in range(workers)
@@ -141,7 +146,7 @@ def main() -> None:
             },
             "fleet",
         )
-        study = leases.create(opened.engine, "study", spec, planning.plan(spec))
+        study = studies.create(opened.engine, "study", spec, planning.plan(spec))
         # The last point is held back: it shows how soon an idle fleet starts a new one.
         hold(opened, asked.points, "'leased', worker = 'nobody', lease_until = now() + '1 day'")
         context = multiprocessing.get_context("spawn")

@@ -34,8 +34,12 @@ from sqlalchemy import text  # noqa: E402
 
 from weightsearch.store.connection.database import Database, open_database  # noqa: E402
 from weightsearch.store.connection.outage import patiently  # noqa: E402
-from weightsearch.store.ledger import leases, queries  # noqa: E402
-from weightsearch.store.ledger.leases import Study  # noqa: E402
+from weightsearch.store.ledger import (  # noqa: E402
+    leases,
+    queries,
+    studies,
+)
+from weightsearch.store.ledger.studies import Study  # noqa: E402
 from weightsearch.study import loading, planning  # noqa: E402
 
 LEASE_S = 30.0
@@ -102,7 +106,7 @@ def run(server: OwnServer, points: int, epochs: int, epoch_s: float) -> Iterator
     with tempfile.TemporaryDirectory() as home:
         database = open_database(None, Path(home), "benchmark")
         yield Run(
-            server, database, leases.create(database.engine, "study", spec, planning.plan(spec)),
+            server, database, studies.create(database.engine, "study", spec, planning.plan(spec)),
             Path(home),
         )  # fmt: skip
         database.engine.dispose()

@@ -32,7 +32,7 @@ from dashboards.front import HOST, LOOPBACK, Access, guarded
 from weightsearch.errors import ConfigError, StorageError, StudyError, WeightsearchError
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger import queries, studies
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -97,7 +97,7 @@ def _paths(database: Database, study: str | None) -> tuple[str, str]:
     """Of what to look at: trials, reports."""
     if study is None:
         return "/", "/reports"
-    name = leases.find(database.engine, study).name
+    name = studies.find(database.engine, study).name
     known = {row["name"]: row["number"] for row in queries.listed(database.engine)}
     if name not in known:
         raise StudyError(

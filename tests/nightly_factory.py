@@ -12,8 +12,9 @@ from typing import Any
 from weightsearch.errors import NonFiniteLoss
 from weightsearch.launch.places.local import Command
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases
-from weightsearch.store.ledger.leases import Lease, Study
+from weightsearch.store.ledger import leases, studies
+from weightsearch.store.ledger.leases import Lease
+from weightsearch.store.ledger.studies import Study
 from weightsearch.study import objective
 
 OURS = '''
@@ -102,7 +103,7 @@ def here(database: Database, before: Callable[[], None] = lambda: None) -> Any:
         command: Command, devices: Sequence[str], patience_s: float
     ) -> Iterator[Callable[[int], bool]]:
         before()
-        study = leases.find(database.engine, command.study)
+        study = studies.find(database.engine, command.study)
         while lease := leases.claim(database.engine, study.id, "here", "cpu", 60):
             _do(database, study, lease)
         yield lambda finished: False

@@ -26,8 +26,8 @@ from weightsearch.store import study_removal
 from weightsearch.store.administration import backup
 from weightsearch.store.connection.database import Database, open_database, reach
 from weightsearch.store.embedded import postgres_programs
-from weightsearch.store.ledger import leases, queries
-from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger import leases, queries, studies
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.store.tables import schema
 from weightsearch.study import planning
@@ -53,7 +53,7 @@ def fresh(server: OwnServer, tmp_path: Path) -> Iterator[Database]:
 
 def create(database: Database, name: str = "study", **tables: Any) -> Study:
     spec = make_spec(**tables)
-    return leases.create(database.engine, name, spec, planning.plan(spec))
+    return studies.create(database.engine, name, spec, planning.plan(spec))
 
 
 def contents(database: Database) -> dict[str, list[Any]]:
@@ -83,7 +83,7 @@ def test_a_restored_sweep_has_the_same_counts_and_finishes(
             worker.kill()
     restored = backup.restore(fresh, tmp_path / "studies.dump")
     assert (restored["studies"], restored["points"]) == (1, 15)
-    counts = queries.counts(fresh.engine, leases.find(fresh.engine, "study"))
+    counts = queries.counts(fresh.engine, studies.find(fresh.engine, "study"))
     assert 3 <= counts["done"] == restored["done"] <= made["done"]
     assert counts["total"] == 15
     before = {done.number: done.result for done in queries.done(fresh.engine, study)}
@@ -121,7 +121,7 @@ def test_all_that_is_in_a_database_comes_back(
     backup.restore(fresh, file)
     assert contents(fresh) == contents(opened)
     assert sum(map(len, contents(fresh).values())) > 30
-    assert leases.create(fresh.engine, "next", study.spec, planning.plan(study.spec)).id > study.id
+    assert studies.create(fresh.engine, "next", study.spec, planning.plan(study.spec)).id > study.id
 
 
 def test_the_embedded_database_goes_on_in_another_home(cli: Cli, tmp_path: Path) -> None:
@@ -164,9 +164,9 @@ def test_restore_replaces_what_is_there_only_by_force(
     create(fresh, "lost")
     with pytest.raises(StorageError, match=r"must be empty, but has 1 studies; .* --force"):
         backup.restore(fresh, file)
-    assert leases.find(fresh.engine).name == "lost"
+    assert studies.find(fresh.engine).name == "lost"
     backup.restore(fresh, file, force=True)
-    assert leases.find(fresh.engine).name == "kept"
+    assert studies.find(fresh.engine).name == "kept"
     assert contents(fresh)["ws_studies"] == contents(opened)["ws_studies"]
 
 

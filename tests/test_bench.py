@@ -21,7 +21,7 @@ from weightsearch.depth.inference import bench, energy_meter
 from weightsearch.depth.inference.bench import MODES, Cost
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases
+from weightsearch.store.ledger import leases, studies
 from weightsearch.study import planning
 from weightsearch.study.spec import ModelSpec
 
@@ -157,7 +157,7 @@ def test_a_study_has_its_best_points_beside_their_latency(
         model={"encoder": ["test_resnet", "test_efficientnet"]},
         loss={"weights": {"grid": "simplex", "steps": 1}},
     )
-    study = leases.create(opened.engine, "tiny", spec, planning.plan(spec))
+    study = studies.create(opened.engine, "tiny", spec, planning.plan(spec))
     numbers = {}
     for k in range(6):
         lease = leases.claim(opened.engine, study.id, f"w{k}", "cpu", 60)
@@ -192,7 +192,7 @@ def test_a_study_has_its_best_points_beside_their_latency(
     shown = capsys.readouterr().out
     assert "the best point of each, one seed" in shown
     own = make_spec()
-    leases.create(opened.engine, "own", own, planning.plan(own))
+    studies.create(opened.engine, "own", own, planning.plan(own))
     with pytest.raises(StudyError, match=r"must have \[data\] and \[model\] tables"):
         network_answers.front(opened.engine, "own", How([], "cpu", 5, [], [], True))
 

@@ -12,7 +12,7 @@ from data_factories import Csv, Labeled
 from PIL import Image
 
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases
+from weightsearch.store.ledger import studies
 from weightsearch.study import loading, planning
 
 STUDY = """
@@ -202,8 +202,8 @@ def test_other_data_than_the_study_was_begun_on_is_refused(
     cli: Cli, study: Path, storage: str, opened: Database
 ) -> None:
     spec = loading.load(study)
-    made = leases.create(opened.engine, "tiny", spec, planning.plan(spec))
-    leases.record_data(opened.engine, made, "0" * 64)
+    made = studies.create(opened.engine, "tiny", spec, planning.plan(spec))
+    studies.record_data(opened.engine, made, "0" * 64)
     refused = cli("worker", "tiny", "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
     assert refused.returncode == 1
     assert "was begun on data with digest 000000000000, but" in refused.stderr.splitlines()[-1]

@@ -14,24 +14,24 @@ from sqlalchemy import text
 from weightsearch.errors import ConfigError
 from weightsearch.store.connection.database import Database
 from weightsearch.store.connection.notifications import Listener
-from weightsearch.store.ledger import leases, queries, study_control
-from weightsearch.store.tables.schema import PAUSED, RUNNING, STOPPED
+from weightsearch.store.ledger import leases, queries, studies, study_control
+from weightsearch.store.tables.states import StudyState
 from weightsearch.study import budget, planning
 from weightsearch.study.budget import Budget
 
 RESULT = {"outcome": "done", "metrics": {"rmse": 0.5}, "samples": {}, "groups": [], "images": 1}
 
 
-def create(opened: Database, trials: int = 6, **tables: object) -> leases.Study:
+def create(opened: Database, trials: int = 6, **tables: object) -> studies.Study:
     spec = make_spec(sampler={"kind": "grid", "trials": trials}, **tables)
-    return leases.create(opened.engine, "study", spec, planning.plan(spec))
+    return studies.create(opened.engine, "study", spec, planning.plan(spec))
 
 
-def count(opened: Database, study: leases.Study, state: str) -> int:
+def count(opened: Database, study: studies.Study, state: str) -> int:
     return queries.counts(opened.engine, study)[state]
 
 
-def claim(opened: Database, study: leases.Study, worker: str) -> leases.Lease | None:
+def claim(opened: Database, study: studies.Study, worker: str) -> leases.Lease | None:
     return leases.claim(opened.engine, study.id, worker, "cpu", 60)
 
 
@@ -84,7 +84,7 @@ def test_a_launch_of_a_stopped_study_goes_on_with_it(
     opened: Database, tmp_path: Path, ran: Callable[..., str]
 ) -> None:
     study = create(opened)
-    study_control.set_state(opened.engine, study, STOPPED, "enough")
+    study_control.set_state(opened.engine, study, StudyState.STOPPED, "enough")
     file = tmp_path / "study.toml"
     file.write_text(
         'goal = "test"\n[objective]\nrun = "weightsearch.study.trivial_objective:run"\n'
@@ -93,7 +93,7 @@ def test_a_launch_of_a_stopped_study_goes_on_with_it(
     )
     launched = ran("launch", file, "--name", "study", "--device", "cpu", "--no-promote", "--json")
     assert json.loads(launched)["points"]["done"] == 6
-    assert leases.find(opened.engine, "study").state == RUNNING
+    assert studies.find(opened.engine, "study").state == StudyState.RUNNING
 
 
 def test_failed_points_are_tried_again_with_all_their_attempts(
@@ -255,10 +255,10 @@ def test_what_is_no_budget_is_one_line(part: str) -> None:
 
 def test_who_waits_hears_of_a_change_at_once(opened: Database) -> None:
     study = create(opened)
-    study_control.set_state(opened.engine, study, PAUSED)
+    study_control.set_state(opened.engine, study, StudyState.PAUSED)
     listener = Listener(opened, study.id)
     listener.wait(None, lambda: False)  # listens from now on
-    study_control.set_state(opened.engine, study, RUNNING)
+    study_control.set_state(opened.engine, study, StudyState.RUNNING)
     asked: list[bool] = []
     listener.wait(None, lambda: bool(asked.append(True)))
     assert len(asked) <= 2  # it did not look for as long as a poll takes
@@ -278,7 +278,7 @@ def test_an_idle_worker_takes_a_point_that_is_given_back(
     assert queries.verify(opened.engine, study)["ok"]
 
 
-def listens(opened: Database, study: leases.Study) -> bool:
+def listens(opened: Database, study: studies.Study) -> bool:
     with opened.engine.connect() as connection:
         return bool(
             connection.execute(

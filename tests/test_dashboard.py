@@ -33,6 +33,7 @@ from weightsearch.store.administration import migration
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database, open_database
 from weightsearch.store.ledger import leases
+from weightsearch.store.ledger import studies as studies_module
 from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.study import planning
 
@@ -133,7 +134,7 @@ def viewer(opened: Database, storage: str) -> Iterator[str]:
 
 def test_it_shows_what_the_ledger_holds(storage: str, opened: Database, tmp_path: Path) -> None:
     spec = make_spec()
-    study = leases.create(opened.engine, "shown", spec, planning.plan(spec))
+    study = studies_module.create(opened.engine, "shown", spec, planning.plan(spec))
     lease = leases.claim(opened.engine, study.id, "w", "cpu", 60)
     assert lease is not None
     result = {

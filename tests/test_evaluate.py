@@ -23,8 +23,9 @@ from weightsearch.data.frames.resize import resize_rgb
 from weightsearch.data.packs.building import Pack
 from weightsearch.data.readers.registry import open_source
 from weightsearch.depth.evaluation.metrics import METRICS
+from weightsearch.depth.evaluation.prediction_files import evaluate_predictions
 from weightsearch.depth.evaluation.protocols import PROTOCOLS, size_of
-from weightsearch.depth.evaluation.scoring import Scores, evaluate_predictions, score
+from weightsearch.depth.evaluation.scoring import Scores, score
 from weightsearch.depth.files.depth_maps import read_depth, write_npy, write_png
 from weightsearch.errors import ConfigError, DataError
 

@@ -22,9 +22,10 @@ from sqlalchemy import func, select
 
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries, study_control
-from weightsearch.store.ledger.leases import PROMOTION, Study
+from weightsearch.store.ledger import leases, queries, studies, study_control
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points
+from weightsearch.store.tables.states import Rung
 from weightsearch.study import planning
 from weightsearch.worker import failure_kinds
 
@@ -45,7 +46,7 @@ def home(tmp_path: Path) -> Path:
 
 def create(opened: Database, points: int = 3, **tables: Any) -> Study:
     spec = make_spec(sampler={"kind": "grid", "trials": points}, **tables)
-    return leases.create(opened.engine, "study", spec, planning.plan(spec))
+    return studies.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 def own_objective(home: Path, code: str) -> dict[str, Any]:
@@ -295,10 +296,10 @@ def test_two_launches_at_once_do_the_work_once(  # F11
         assert launch.returncode == 0, said
         answers.append(json.loads(out))
     assert answers[0]["promoted"]["point"] == answers[1]["promoted"]["point"]
-    study = leases.find(opened.engine, "toy-grid")
+    study = studies.find(opened.engine, "toy-grid")
     found = queries.verify(opened.engine, study)
     assert (found["ok"], found["points"], found["starts"]) == (True, 6, 6)
-    assert queries.counts(opened.engine, study, PROMOTION)["done"] == 4
+    assert queries.counts(opened.engine, study, Rung.PROMOTION)["done"] == 4
 
 
 def test_a_launcher_that_dies_at_any_step_is_continued_and_promotes_once(  # F12
@@ -312,7 +313,7 @@ def test_a_launcher_that_dies_at_any_step_is_continued_and_promotes_once(  # F12
         assert died.stdout == ""
     ended = cli(*command, WEIGHTSEARCH_STORAGE=storage)
     assert ended.returncode == 0, ended.stderr
-    study = leases.find(opened.engine, "toy-grid")
+    study = studies.find(opened.engine, "toy-grid")
     found = queries.verify(opened.engine, study)
     assert (found["ok"], found["starts"]) == (True, 6)
     with opened.engine.connect() as connection:
@@ -320,7 +321,7 @@ def test_a_launcher_that_dies_at_any_step_is_continued_and_promotes_once(  # F12
             select(func.count())
             .select_from(attempts)
             .join(points, points.c.id == attempts.c.point_id)
-            .where(points.c.rung == PROMOTION, attempts.c.outcome == "done")
+            .where(points.c.rung == Rung.PROMOTION, attempts.c.outcome == "done")
         ).scalar()
     assert runs == 4
 

@@ -35,7 +35,7 @@ from test_predict import save_network
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger import queries, studies
 from weightsearch.study import planning
 
 SHAPE = (6, 32, 24)
@@ -648,7 +648,7 @@ def test_a_worker_gives_its_point_back_and_says_what_is_wrong_with_the_data(
     csv = Csv(tmp_path / "nyu_data").write()
     csv.save(csv.train[0][0], np.zeros((24, 32), np.uint8))
     spec = depth_spec(data={"source": "nyu_csv", "options": {}, "size": [32, 32]})
-    study = leases.create(opened.engine, "hostile", spec, planning.plan(spec))
+    study = studies.create(opened.engine, "hostile", spec, planning.plan(spec))
     said = cli(
         *("worker", "hostile", "--device", "cpu", "--data", csv.root), WEIGHTSEARCH_STORAGE=storage
     )

@@ -20,7 +20,7 @@ from fault_factory import own_server, wait_until, workers
 from optuna.storages import RDBStorage
 from sqlalchemy import func, select, update
 
-from weightsearch.commands.home import garbage
+from weightsearch.commands.home import disk_usage, garbage, study_files
 from weightsearch.data.packs import building
 from weightsearch.errors import StorageError, StudyError
 from weightsearch.report import optuna_dashboard
@@ -28,10 +28,11 @@ from weightsearch.store import study_removal
 from weightsearch.store.administration import migration
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database, open_database
-from weightsearch.store.ledger import leases, queries, references, result_spool
-from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Study
+from weightsearch.store.ledger import leases, queries, references, result_spool, studies
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.optuna_mirror import Mirror, _optuna_studies
 from weightsearch.store.tables.schema import metadata, points
+from weightsearch.store.tables.states import Rung
 from weightsearch.study import planning
 from weightsearch.worker import loop as service
 
@@ -41,7 +42,7 @@ ROOMS = {"frames": 4, "test_frames": 1, "frames_per_room": 2, "height": 48, "wid
 
 def create(database: Database, name: str = "study", **tables: Any) -> Study:
     spec = make_spec(**tables)
-    return leases.create(database.engine, name, spec, planning.plan(spec))
+    return studies.create(database.engine, name, spec, planning.plan(spec))
 
 
 def run(database: Database, study: Study, home: Path) -> None:
@@ -120,9 +121,9 @@ def test_delete_removes_the_files_of_the_study_and_no_other(
             result_spool.write(result_spool.folder(opened.engine, home), lease, {}, "done")
         )
     size = sum(path.stat().st_size for path in mine)
-    found = garbage.going(home, opened, study)
+    found = study_files.going(home, opened, study)
     assert (found["bytes"], found["undelivered"]) == (size, 1)
-    assert garbage.delete(home, opened, study, force=False)["bytes"] == size
+    assert study_files.delete(home, opened, study, force=False)["bytes"] == size
     assert not any(path.exists() for path in mine)
     assert all(path.exists() for path in others)
     assert sorted(p.name for p in (home / "checkpoints").iterdir()) == ["study-2"]
@@ -132,9 +133,9 @@ def test_delete_does_not_follow_a_name_out_of_the_home(opened: Database, tmp_pat
     home, outside = tmp_path / "home", write(tmp_path / "precious" / "file")
     (home / "checkpoints").mkdir(parents=True)
     for name in ("../../precious", ".."):
-        garbage.delete(home, opened, create(opened, name), force=False)
+        study_files.delete(home, opened, create(opened, name), force=False)
     (home / "checkpoints" / "link").symlink_to(outside.parent)
-    garbage.delete(home, opened, create(opened, "link"), force=False)
+    study_files.delete(home, opened, create(opened, "link"), force=False)
     assert outside.exists()
     assert home.exists()
 
@@ -147,9 +148,9 @@ def test_a_study_with_held_points_is_deleted_by_force_only_and_its_worker_leaves
     with workers(1, "study", storage, tmp_path / "home") as (worker,):
         wait_until(lambda: queries.counts(opened.engine, study)["leased"] == 1)
         with pytest.raises(StudyError, match=r"1 of its points are held by workers .*--force"):
-            garbage.delete(tmp_path / "home", opened, study, force=False)
+            study_files.delete(tmp_path / "home", opened, study, force=False)
         assert queries.counts(opened.engine, study)["total"] == 10
-        garbage.delete(tmp_path / "home", opened, study, force=True)
+        study_files.delete(tmp_path / "home", opened, study, force=True)
         assert worker.wait(60) == 0, worker.said()
     assert all(n == 0 for name, n in rows(opened).items() if name in ("ws_studies", "ws_attempts"))
 
@@ -179,7 +180,7 @@ def test_gc_removes_optuna_studies_that_show_no_study_and_no_other(
 def test_a_lease_that_ran_out_holds_nothing(opened: Database, tmp_path: Path) -> None:
     study = create(opened)
     assert leases.claim(opened.engine, study.id, "dead", "cpu", -1.0)
-    garbage.delete(tmp_path, opened, study, force=False)
+    study_files.delete(tmp_path, opened, study, force=False)
 
 
 def test_what_a_delete_that_died_has_left_is_removed_by_gc(
@@ -213,7 +214,7 @@ def test_a_role_that_may_not_delete_is_told_before_it_is_asked(tmp_path: Path) -
         migration.migrate(owner, worker="ws_worker")
         with_role = open_database(server.url("postgres", role="ws_worker:2"), tmp_path)
         with pytest.raises(StorageError, match="role 'ws_worker' may not; name the owner"):
-            garbage.going(tmp_path, with_role, study)
+            study_files.going(tmp_path, with_role, study)
         owner.engine.dispose()
         with_role.engine.dispose()
 
@@ -275,9 +276,9 @@ def test_the_folder_that_a_worker_uses_has_the_name_that_gc_knows(
 ) -> None:
     study = create(opened)
     run(opened, study, tmp_path)
-    leases.add_promotion(opened.engine, study, queries.planned(opened.engine, study)[:1])
+    studies.add_promotion(opened.engine, study, queries.planned(opened.engine, study)[:1])
     run(opened, study, tmp_path)
-    for rung in (SEARCH, PROMOTION):
+    for rung in (Rung.SEARCH, Rung.PROMOTION):
         for done in queries.done(opened.engine, study, rung):
             assert Path(done.result["folder"]) == (
                 tmp_path
@@ -294,13 +295,13 @@ def test_gc_keeps_what_is_not_done_the_best_and_the_finalists(
     named = queries.planned(opened.engine, study)
     run(opened, study, tmp_path)
     finalists = named[:2]
-    leases.add_promotion(opened.engine, study, finalists)
+    studies.add_promotion(opened.engine, study, finalists)
     run(opened, study, tmp_path)
     with opened.engine.begin() as connection:
         for number, state in ((4, "failed"), (5, "paused")):
             connection.execute(
                 update(points)
-                .where(points.c.number == number, points.c.rung == SEARCH)
+                .where(points.c.number == number, points.c.rung == Rung.SEARCH)
                 .values(state=state, result=None)
             )
     best = queries.leader(opened.engine, study)
@@ -399,7 +400,7 @@ def with_data(database: Database, name: str, digest: str | None) -> Study:
         model={"encoder": "resnet10t"},
     )
     if digest:
-        leases.record_data(database.engine, study, digest)
+        studies.record_data(database.engine, study, digest)
     return study
 
 
@@ -413,7 +414,7 @@ def test_gc_keeps_the_pack_of_a_study_and_its_copy_of_that_size(
     with_data(opened, "undecided", None)
     study_removal.delete_study(opened.engine, study)
     assert removed(garbage.gc(tmp_path, opened)) == set()  # it may be the other's
-    study_removal.delete_study(opened.engine, leases.find(opened.engine, "undecided"))
+    study_removal.delete_study(opened.engine, studies.find(opened.engine, "undecided"))
     size = path.stat().st_size + path.with_name(f"{path.stem}-32x48.h5").stat().st_size
     assert garbage.gc(tmp_path, opened)["bytes"] == size
     assert list((tmp_path / "packs").iterdir()) == []
@@ -469,8 +470,8 @@ def test_gc_keeps_the_copies_of_every_searched_size(opened: Database) -> None:
     from depth_factory import depth_spec
 
     spec = depth_spec(params={"size": ["32x64", "48x64"]})
-    study = leases.create(opened.engine, "sizes", spec, planning.plan(spec))
-    leases.record_data(opened.engine, study, "d")
+    study = studies.create(opened.engine, "sizes", spec, planning.plan(spec))
+    studies.record_data(opened.engine, study, "d")
     with references.referred(opened.engine, hold=False) as known:
         assert known.data == {("d", (32, 64)), ("d", (48, 64))}
 
@@ -573,12 +574,12 @@ def test_gc_as_a_command_says_each_and_the_total(
 def test_disk_counts_bytes_by_what_they_are_of(opened: Database, tmp_path: Path) -> None:
     home = tmp_path / "not" / "there" / "yet"
     assert {
-        kind: garbage.disk(home, opened.engine)[kind] for kind in garbage.KINDS
-    } == dict.fromkeys(garbage.KINDS, 0)
-    for number, kind in enumerate(garbage.KINDS, start=1):
+        kind: disk_usage.disk(home, opened.engine)[kind] for kind in disk_usage.KINDS
+    } == dict.fromkeys(disk_usage.KINDS, 0)
+    for number, kind in enumerate(disk_usage.KINDS, start=1):
         write(home / kind / "a" / "b", "x" * number)
         write(home / kind / "c", "x" * number)
-    found = garbage.disk(home, opened.engine)
-    assert [found[kind] for kind in garbage.KINDS] == [2, 4, 6, 8, 10]
+    found = disk_usage.disk(home, opened.engine)
+    assert [found[kind] for kind in disk_usage.KINDS] == [2, 4, 6, 8, 10]
     assert found["database"] > 1_000_000
     assert 0 < found["free"] <= shutil.disk_usage(tmp_path).total

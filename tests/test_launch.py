@@ -22,8 +22,8 @@ from weightsearch.runtime import devices
 from weightsearch.store.connection import database
 from weightsearch.store.connection.database import Database
 from weightsearch.store.embedded import client, server_folders
-from weightsearch.store.ledger import leases, queries
-from weightsearch.store.ledger.leases import PROMOTION
+from weightsearch.store.ledger import queries, studies
+from weightsearch.store.tables.states import Rung
 
 STUDY = """
 goal = "test"
@@ -62,9 +62,9 @@ def test_a_launch_plans_runs_ranks_and_promotes(
     assert answer["promoted"]["verdict"] in ("winner", "no difference shown")
     assert answer["promoted"]["lineage"]["seeds"] == [1, 2]
     assert "search: 10/10 points" in ran.stderr
-    found = leases.find(opened.engine, "toy-grid")
+    found = studies.find(opened.engine, "toy-grid")
     assert found.promoted is not None
-    assert queries.counts(opened.engine, found, PROMOTION)["done"] == 4
+    assert queries.counts(opened.engine, found, Rung.PROMOTION)["done"] == 4
 
     again = cli("launch", study, "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage)
     assert again.returncode == 0, again.stderr
@@ -132,7 +132,7 @@ def wait_for_done(opened: Database, at_least: int) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
-            study = leases.find(opened.engine, "toy-grid")
+            study = studies.find(opened.engine, "toy-grid")
         except Exception:
             time.sleep(0.05)
             continue
@@ -158,7 +158,7 @@ def test_an_interrupted_launch_says_how_to_go_on_and_going_on_loses_nothing(
     assert running.returncode == 130
     assert "interrupted: study toy-grid is saved; the same command goes on with it." in said
     assert not any(worker.is_running() for worker in workers)
-    study = leases.find(opened.engine, "toy-grid")
+    study = studies.find(opened.engine, "toy-grid")
     counts = queries.counts(opened.engine, study)
     assert counts["leased"] == 0
     assert counts["done"] < 10
@@ -172,7 +172,7 @@ def test_an_interrupted_launch_says_how_to_go_on_and_going_on_loses_nothing(
 
 def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Database) -> None:
     wait_for_done(opened, 1)
-    study = leases.find(opened.engine, "toy-grid")
+    study = studies.find(opened.engine, "toy-grid")
     wait_for_done(opened, 3)
     psutil.Process(running.pid).children()[0].kill()
     _, said = running.communicate(timeout=120)
@@ -223,7 +223,7 @@ def test_workers_stop_when_their_launcher_is_killed(
     workers = psutil.Process(running.pid).children()
     running.kill()
     assert psutil.wait_procs(workers, timeout=60)[1] == []
-    study = leases.find(opened.engine, "toy-grid")
+    study = studies.find(opened.engine, "toy-grid")
     assert queries.counts(opened.engine, study)["leased"] == 0
 
 

@@ -14,10 +14,12 @@ from weightsearch.errors import StorageError, StudyError
 from weightsearch.store.connection import database
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
-from weightsearch.store.ledger import queries
-from weightsearch.store.ledger.leases import PROMOTION, Lease, Study
+from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger.leases import Lease
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables import schema
 from weightsearch.store.tables.schema import attempts, meta, points
+from weightsearch.store.tables.states import PointState, Rung
 from weightsearch.study import planning
 from weightsearch.study.spec import StudySpec
 
@@ -28,7 +30,7 @@ RESULT = {"outcome": "done", "metrics": {"rmse": 0.5}, "samples": {}, "groups": 
 
 def create(opened: Database, name: str = "study", spec: StudySpec | None = None) -> Study:
     spec = spec or make_spec()
-    return ledger.create(opened.engine, name, spec, planning.plan(spec))
+    return studies.create(opened.engine, name, spec, planning.plan(spec))
 
 
 def claim(opened: Database, study: Study, worker: str = "w1", lease_s: float = 60) -> Lease:
@@ -59,7 +61,7 @@ def _claim_all(storage: str, name: str, worker: str, queue: multiprocessing.Queu
     from pathlib import Path
 
     opened = database.open_database(storage, Path())
-    study = ledger.find(opened.engine, name)
+    study = studies.find(opened.engine, name)
     while (lease := ledger.claim(opened.engine, study.id, worker, "cpu", 60)) is not None:
         assert ledger.finish(opened.engine, lease, RESULT)
         queue.put(lease.number)
@@ -169,7 +171,7 @@ def test_giving_back_costs_no_attempt_and_keeps_the_place(opened: Database) -> N
         assert ledger.give_back(opened.engine, lease, "asked", paused=True)
     counts = queries.counts(opened.engine, study)
     assert counts["paused"] == 1
-    assert sum(counts[s] for s in schema.STATES) == counts["total"] == 10
+    assert sum(counts[s] for s in PointState) == counts["total"] == 10
 
 
 def test_a_worker_whose_claim_was_answered_to_nobody_is_given_the_same_point(
@@ -200,7 +202,7 @@ def test_planning_again_goes_on_and_planning_otherwise_is_refused(opened: Databa
     with pytest.raises(StudyError, match="was planned from other settings"):
         create(opened, spec=make_spec(train={"epochs": 9}))
     with pytest.raises(StudyError, match="unknown study 'stdy'; did you mean 'study'"):
-        ledger.find(opened.engine, "stdy")
+        studies.find(opened.engine, "stdy")
 
 
 def _create_at_once(storage: str, queue: multiprocessing.Queue[int]) -> None:
@@ -220,16 +222,16 @@ def test_two_launches_at_once_plan_one_study(opened: Database, storage: str) -> 
     for process in processes:
         process.join()
     assert len(ids) == 1
-    study = ledger.find(opened.engine, "same")
+    study = studies.find(opened.engine, "same")
     assert queries.counts(opened.engine, study)["total"] == 10
 
 
 def test_the_data_of_a_study_stays_the_same(opened: Database) -> None:
     study = create(opened)
-    ledger.record_data(opened.engine, study, "a" * 64)
-    ledger.record_data(opened.engine, study, "a" * 64)
+    studies.record_data(opened.engine, study, "a" * 64)
+    studies.record_data(opened.engine, study, "a" * 64)
     with pytest.raises(StudyError, match="was begun on data with digest aaaaaaaaaaaa"):
-        ledger.record_data(opened.engine, study, "b" * 64)
+        studies.record_data(opened.engine, study, "b" * 64)
 
 
 def test_places_of_an_adaptive_sampler_are_filled_once(opened: Database) -> None:
@@ -250,10 +252,10 @@ def test_promotion_runs_stand_beside_the_points(opened: Database) -> None:
     study = create(opened)
     finalists = [p for p in planning.plan(study.spec).points[:2] if p]
     for _ in range(2):
-        ledger.add_promotion(opened.engine, study, finalists)
-    assert queries.counts(opened.engine, study, PROMOTION)["total"] == 4
+        studies.add_promotion(opened.engine, study, finalists)
+    assert queries.counts(opened.engine, study, Rung.PROMOTION)["total"] == 4
     assert queries.counts(opened.engine, study)["total"] == 10
-    assert queries.planned(opened.engine, study, PROMOTION) == finalists
+    assert queries.planned(opened.engine, study, Rung.PROMOTION) == finalists
     leases = [claim(opened, study, f"w{k}") for k in range(12)]
     assert [lease.rung for lease in leases] == [0] * 10 + [1] * 2
 
@@ -336,7 +338,7 @@ def test_a_large_plan_is_written_in_small_statements(opened: Database) -> None:
 
     event.listen(opened.engine, "before_cursor_execute", before)
     spec = make_spec(sampler={"kind": "random", "trials": 2500})
-    ledger.create(opened.engine, "large", spec, planning.plan(spec))
+    studies.create(opened.engine, "large", spec, planning.plan(spec))
     assert lengths == [1000, 1000, 500]
-    counted = queries.counts(opened.engine, ledger.find(opened.engine, "large"))
+    counted = queries.counts(opened.engine, studies.find(opened.engine, "large"))
     assert counted["total"] == counted["waiting"] == 2500

@@ -19,8 +19,9 @@ from sqlalchemy import func, select
 
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases
-from weightsearch.store.ledger.leases import Lease, Study
+from weightsearch.store.ledger import leases, studies
+from weightsearch.store.ledger.leases import Lease
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.optuna_mirror import MIRROR_LOCK, Mirror
 from weightsearch.store.tables.schema import attempts
 from weightsearch.study import planning
@@ -31,7 +32,7 @@ Shown = Callable[[], list[optuna.trial.FrozenTrial]]
 @pytest.fixture
 def study(opened: Database) -> Study:
     spec = make_spec(params={"encoder": ["a", "b"]})
-    return leases.create(opened.engine, "study", spec, planning.plan(spec))
+    return studies.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from weightsearch.launch import places, session
 from weightsearch.launch.session import Request
 from weightsearch.nightly import sweep, verdict_page, verdict_text
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, nights, queries, study_control
+from weightsearch.store.ledger import nights, queries, studies, study_control
 from weightsearch.store.tables import schema
-from weightsearch.store.tables.schema import STOPPED
+from weightsearch.store.tables.states import StudyState
 from weightsearch.study import loading, planning, preflight
 
 Night = Callable[..., dict[str, Any]]
@@ -117,8 +117,8 @@ def test_a_night_cut_short_is_not_judged_and_goes_on(night: Night, opened: Datab
     accept(opened)
 
     def stop() -> None:
-        study = leases.find(opened.engine, f"{name}-canaries")
-        study_control.set_state(opened.engine, study, STOPPED, "enough")
+        study = studies.find(opened.engine, f"{name}-canaries")
+        study_control.set_state(opened.engine, study, StudyState.STOPPED, "enough")
 
     name = "ours-2026-11-25-short"
     cut = night("short", date="2026-11-25", before=stop)
@@ -135,7 +135,7 @@ def test_a_night_cut_short_is_not_judged_and_goes_on(night: Night, opened: Datab
     whole = night("short", date="2026-11-25")
     assert (whole["verdict"], whole["night"]) == ("ok", "2026-11-25-short")
     for part in ("canaries", "search"):
-        assert queries.verify(opened.engine, leases.find(opened.engine, f"{name}-{part}"))["ok"]
+        assert queries.verify(opened.engine, studies.find(opened.engine, f"{name}-{part}"))["ok"]
     broken = night("broken", "crash")
     assert broken["verdict"] == "not judged"
     assert "planted" in broken["answer"]
@@ -292,7 +292,7 @@ def test_a_night_started_twice_at_once_does_the_work_once_and_exits_as_it_should
     said = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [4, 4], said
     (night,) = {json.loads(out)["night"] for out, _ in said}
-    study = leases.find(opened.engine, f"ours-{night}-canaries")
+    study = studies.find(opened.engine, f"ours-{night}-canaries")
     found = queries.verify(opened.engine, study)
     assert (found["ok"], found["points"], found["starts"]) == (True, 16, 16)
     summary = tmp_path / "summary.md"

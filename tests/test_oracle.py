@@ -21,7 +21,7 @@ from scipy.io import loadmat
 
 from weightsearch.data.frames.source import Frame
 from weightsearch.data.packs.layout import Pack
-from weightsearch.depth.evaluation.scoring import evaluate_predictions
+from weightsearch.depth.evaluation.prediction_files import evaluate_predictions
 
 Map = npt.NDArray[np.float64]
 

@@ -24,8 +24,8 @@ from sqlalchemy.exc import DBAPIError
 from weightsearch.store.connection.connecting import Connection
 from weightsearch.store.connection.database import Database, open_database, reach
 from weightsearch.store.connection.outage import is_away, patiently
-from weightsearch.store.ledger import leases, queries
-from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger import leases, queries, studies
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables import schema
 from weightsearch.store.tables.schema import points
 from weightsearch.study import planning
@@ -63,7 +63,7 @@ def create(opened: Database, points: int = 10, epochs: int = 2, epoch_s: float =
         params={"epoch_s": epoch_s},
         train={"epochs": epochs},
     )
-    return leases.create(opened.engine, "study", spec, planning.plan(spec))
+    return studies.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 def count(opened: Database, study: Study, state: str) -> int:

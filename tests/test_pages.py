@@ -22,7 +22,7 @@ from weightsearch.report.evidence import records
 from weightsearch.report.pages.html import Picture
 from weightsearch.store.administration import migration
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger import queries, studies
 from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.store.tables.schema import nights
 from weightsearch.study import planning
@@ -33,7 +33,7 @@ __all__ = ["browser", "night", "promoted"]
 @pytest.fixture
 def number(promoted: Database) -> int:
     """Of the promoted study, in the dashboard."""
-    Mirror(promoted, leases.find(promoted.engine, "study")).sync()
+    Mirror(promoted, studies.find(promoted.engine, "study")).sync()
     (row,) = queries.listed(promoted.engine)
     assert row | {"number": 0} == {
         "name": "study", "number": 0, "points": 10, "done": 10, "state": "running",
@@ -46,7 +46,7 @@ def test_a_study_has_its_report_beside_its_trials(
     promoted: Database, number: int, storage: str, tmp_path: Path
 ) -> None:
     unbegun = make_spec()
-    leases.create(promoted.engine, "unbegun", unbegun, planning.plan(unbegun))
+    studies.create(promoted.engine, "unbegun", unbegun, planning.plan(unbegun))
     with dashboard(storage, tmp_path) as shown:
         status, contents, headers = shown.ask("GET", "/reports")
         assert (status, headers["Cache-Control"]) == (200, "no-store")
@@ -98,7 +98,7 @@ def test_with_a_name_the_addresses_are_that_studys(
     assert paths == (f"/dashboard/studies/{number}", f"/reports/{number}")
     assert serving._paths(promoted, None) == ("/", "/reports")
     unbegun = make_spec()
-    leases.create(promoted.engine, "unbegun", unbegun, planning.plan(unbegun))
+    studies.create(promoted.engine, "unbegun", unbegun, planning.plan(unbegun))
     for name, why in (("absent", "unknown study"), ("unbegun", "no worker has begun with it yet")):
         answer = cli("dashboard", name, "--port", 0, WEIGHTSEARCH_STORAGE=storage)
         assert (answer.returncode, answer.stdout) == (1, "")

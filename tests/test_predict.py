@@ -14,10 +14,12 @@ from torch.nn.functional import interpolate
 
 from weightsearch.data.frames.resize import resize_rgb
 from weightsearch.data.packs.building import Pack
-from weightsearch.depth.evaluation.scoring import evaluate_checkpoint, evaluate_predictions
+from weightsearch.depth.evaluation.prediction_files import evaluate_predictions
+from weightsearch.depth.evaluation.scoring import evaluate_checkpoint
+from weightsearch.depth.files.depth_colours import colour_picture
 from weightsearch.depth.files.depth_maps import FARTHEST_M, read_depth, write_png
 from weightsearch.depth.inference.point_cloud import Camera, write_ply
-from weightsearch.depth.inference.predict import How, colour_picture, predict
+from weightsearch.depth.inference.predict import How, predict
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.errors import CheckpointError, ConfigError, DataError

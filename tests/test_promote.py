@@ -14,8 +14,10 @@ from weightsearch.launch import promotion
 from weightsearch.report.evidence.ranking import ranking
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
-from weightsearch.store.ledger import queries
-from weightsearch.store.ledger.leases import PROMOTION, Lease, Study
+from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger.leases import Lease
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import Rung
 from weightsearch.study import planning
 
 GROUPS = [f"scene {i // 2}" for i in range(24)]
@@ -49,7 +51,7 @@ def result(
 def study(opened: Database) -> Study:
     """A study whose search is done: point k has rmse 1 + k / 10."""
     spec = make_spec(promote={"top": 3, "seeds": [1, 2, 3], "epochs": 3})
-    made = ledger.create(opened.engine, "study", spec, planning.plan(spec))
+    made = studies.create(opened.engine, "study", spec, planning.plan(spec))
     for lease in leases(opened, made):
         ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
     return made
@@ -76,7 +78,9 @@ def test_the_best_points_are_the_finalists_with_fresh_seeds(opened: Database, st
     assert finalists == list(planned[:3])
     assert promotion.plan(opened.engine, study) == finalists  # asked twice, planned once
     runs = leases(opened, study)
-    assert [(lease.rung, lease.seed) for lease in runs] == [(PROMOTION, s) for s in (1, 2, 3)] * 3
+    assert [(lease.rung, lease.seed) for lease in runs] == [
+        (Rung.PROMOTION, s) for s in (1, 2, 3)
+    ] * 3
 
 
 def test_a_clear_winner_is_promoted_with_its_lineage(opened: Database, study: Study) -> None:
@@ -91,7 +95,7 @@ def test_a_clear_winner_is_promoted_with_its_lineage(opened: Database, study: St
     lineage = verdict["lineage"]
     assert (lineage["study"], lineage["seeds"]) == ("study", [1, 2, 3])
     assert lineage["search_points"] == 10
-    assert ledger.find(opened.engine, "study").promoted == verdict
+    assert studies.find(opened.engine, "study").promoted == verdict
     assert verdict["finalists"][0]["test_images"] == 24
 
 
@@ -158,18 +162,18 @@ def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
 def test_the_search_is_finished_before_the_best_is_promoted(opened: Database) -> None:
     """Finalists named too early would stay: a better point may come in later."""
     spec = make_spec()
-    begun = ledger.create(opened.engine, "begun", spec, planning.plan(spec))
+    begun = studies.create(opened.engine, "begun", spec, planning.plan(spec))
     lease = ledger.claim(opened.engine, begun.id, "w", "cpu", 60)
     assert lease is not None
     ledger.finish(opened.engine, lease, result(9.0, 0))
     with pytest.raises(StudyError, match="9 of 10 points are left"):
         promotion.plan(opened.engine, begun)
-    assert queries.counts(opened.engine, begun, PROMOTION)["total"] == 0
+    assert queries.counts(opened.engine, begun, Rung.PROMOTION)["total"] == 0
 
 
 def test_a_single_finalist_wins_over_nobody(opened: Database) -> None:
     spec = make_spec(promote={"top": 1, "seeds": [1], "epochs": 3})
-    alone = ledger.create(opened.engine, "alone", spec, planning.plan(spec))
+    alone = studies.create(opened.engine, "alone", spec, planning.plan(spec))
     for lease in leases(opened, alone):
         ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
     run_finalists(opened, alone, [{"rmse": 1.0}])
@@ -178,7 +182,7 @@ def test_a_single_finalist_wins_over_nobody(opened: Database) -> None:
 
 def test_nothing_to_promote_is_an_error(opened: Database) -> None:
     spec = make_spec()
-    empty = ledger.create(opened.engine, "empty", spec, planning.plan(spec))
+    empty = studies.create(opened.engine, "empty", spec, planning.plan(spec))
     for lease in leases(opened, empty):
         ledger.fail(opened.engine, lease, "no")
     with pytest.raises(StudyError, match="must have a finished point to promote"):
@@ -189,7 +193,7 @@ def test_a_ranking_says_who_cannot_be_told_from_the_first(opened: Database) -> N
     spec = make_spec(
         loss={"weights": [{"mae": 1}, {"edge": 1}, {"ssim": 1}, {"mae": 1, "edge": 1}]}
     )
-    study = ledger.create(opened.engine, "close", spec, planning.plan(spec))
+    study = studies.create(opened.engine, "close", spec, planning.plan(spec))
     for lease, rmse in zip(leases(opened, study), (1.0, 1.0001, 1.4), strict=False):
         ledger.finish(opened.engine, lease, result(rmse, 0))
     rows = ranking(spec, queries.done(opened.engine, study))
@@ -205,4 +209,4 @@ def test_the_leader_that_the_database_names_is_the_first_of_the_ranking(
     leader = queries.leader(opened.engine, study)
     assert leader is not None
     assert (leader[0].id(), leader[1]) == (first["point"], first["rmse"])
-    assert queries.leader(opened.engine, study, PROMOTION) is None
+    assert queries.leader(opened.engine, study, Rung.PROMOTION) is None

@@ -22,7 +22,8 @@ from weightsearch.report import optuna_dashboard
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
-from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger import studies
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.study import planning
 from weightsearch.worker import background
@@ -35,7 +36,7 @@ PNG = base64.b64decode(
 @pytest.fixture
 def study(opened: Database) -> Study:
     spec = make_spec(params={"encoder": ["a", "b"]})
-    made = ledger.create(opened.engine, "study", spec, planning.plan(spec))
+    made = studies.create(opened.engine, "study", spec, planning.plan(spec))
     Mirror(opened, made)
     return made
 

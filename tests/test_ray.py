@@ -33,7 +33,7 @@ from weightsearch.launch.places.local import REPLACED, Command, WorkersKeepDying
 from weightsearch.launch.places.ray_cluster import Node
 from weightsearch.launch.places.remote_worker import Ended, Losses
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger import queries, studies
 from weightsearch.store.tables.schema import points
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -208,7 +208,7 @@ def test_a_node_that_is_lost_costs_an_attempt_and_nothing_else(
         assert connection.execute(over.values(lease_until=func.now())).rowcount == 1
     assert running.wait(PATIENCE_S) == 0, (tmp_path / "said").read_text()
 
-    found = queries.verify(opened.engine, leases.find(opened.engine, "toy-grid"))
+    found = queries.verify(opened.engine, studies.find(opened.engine, "toy-grid"))
     assert found["ok"]
     assert (found["starts"], found["lost"], found["given_back"]) == (11, 1, 0)
     assert json.loads((tmp_path / "answer").read_text())["points"]["done"] == 10
@@ -249,7 +249,7 @@ def test_without_a_cluster_an_instance_of_this_machine_is_started_and_ended(
     processes = tree(running)
     assert running.wait(PATIENCE_S) == 0, (tmp_path / "said").read_text()
     assert "1 workers on a Ray instance of this machine" in (tmp_path / "said").read_text()
-    assert queries.verify(opened.engine, leases.find(opened.engine, "toy-grid"))["ok"]
+    assert queries.verify(opened.engine, studies.find(opened.engine, "toy-grid"))["ok"]
     assert psutil.wait_procs(processes, timeout=PATIENCE_S)[1] == []
     sentinel.look_through(folder)
     shutil.rmtree(folder)

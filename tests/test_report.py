@@ -28,6 +28,7 @@ from weightsearch.report.pages import comparison_page, html, study_page
 from weightsearch.report.pages.html import Picture, Section
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
+from weightsearch.store.ledger import studies
 from weightsearch.study import planning
 
 EVIL = "<script>alert(1)</script>"
@@ -144,7 +145,7 @@ def test_a_reason_cannot_show_a_password() -> None:
 def promoted(opened: Database) -> Database:
     """A study with ten points, three finalists and a winner; one attempt was given back."""
     spec = make_spec(promote={"top": 3, "seeds": [1, 2, 3], "epochs": 3})
-    made = ledger.create(opened.engine, "study", spec, planning.plan(spec))
+    made = studies.create(opened.engine, "study", spec, planning.plan(spec))
     first = ledger.claim(opened.engine, made.id, "gone", "cpu", 60)
     assert first is not None
     ledger.give_back(opened.engine, first, "asked to stop", paused=False)

@@ -23,7 +23,7 @@ from weightsearch.errors import StorageError
 from weightsearch.store.administration import migration
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import open_database, reach
-from weightsearch.store.ledger import leases
+from weightsearch.store.ledger import studies
 from weightsearch.store.tables import schema
 from weightsearch.study import planning
 
@@ -125,7 +125,7 @@ def test_no_role_may_do_more_than_it_needs(server: OwnServer, role: str, stateme
 def test_a_worker_works_under_its_role(server: OwnServer, cli: Cli, tmp_path: Path) -> None:
     database = open_database(url(server, "ws_worker"), tmp_path)
     spec = make_spec()
-    study = leases.create(database.engine, "worked-on", spec, planning.plan(spec))
+    study = studies.create(database.engine, "worked-on", spec, planning.plan(spec))
     asked = cli(
         *("worker", "worked-on", "--device", "cpu"), WEIGHTSEARCH_STORAGE=url(server, "ws_worker")
     )
@@ -153,7 +153,7 @@ def test_a_viewer_without_tables_is_told_in_one_line(
 def test_a_role_without_the_right_is_told_in_one_line(server: OwnServer, tmp_path: Path) -> None:
     owner = open_database(url(server, "ws_owner"), tmp_path)
     spec = make_spec()
-    leases.create(owner.engine, "looked-at", spec, planning.plan(spec))
+    studies.create(owner.engine, "looked-at", spec, planning.plan(spec))
     owner.engine.dispose()
     asked = subprocess.run(
         [sys.executable, "-m", "weightsearch", "worker", "looked-at", "--device", "cpu"],

@@ -12,7 +12,7 @@ import pytest
 from conftest import make_spec
 from rich.console import Console
 
-from weightsearch.commands.text import study_text
+from weightsearch.commands.text import data_text, study_text
 from weightsearch.launch.display.progress import Standing, _panel
 from weightsearch.study import loading
 from weightsearch.study.objective import Summary
@@ -65,9 +65,9 @@ def test_nothing_is_cut_or_broken_in_two(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_frames_without_depth_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"pack": "/p.h5", "frames": 2, "digest": "0" * 64}
-    study_text.packed(facts | {"skipped": ["a/1", "a/2"]})
+    data_text.packed(facts | {"skipped": ["a/1", "a/2"]})
     assert "skipped, having no valid depth: 2 frames, first a/1" in capsys.readouterr().out
-    study_text.packed(facts | {"skipped": []})
+    data_text.packed(facts | {"skipped": []})
     assert "skipped" not in capsys.readouterr().out
 
 

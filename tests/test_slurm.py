@@ -24,8 +24,8 @@ from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.launch.places import slurm, slurm_jobs
 from weightsearch.launch.places.local import Command
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries
-from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import points
 from weightsearch.study import planning
 
@@ -126,7 +126,7 @@ def test_an_element_near_its_time_limit_is_requeued_and_goes_on(
     fake_slurm.send(other.processes(), signal.SIGCONT)
     assert running.wait(60) == 0, (tmp_path / "said").read_text()
 
-    study = leases.find(opened.engine, "toy-grid")
+    study = studies.find(opened.engine, "toy-grid")
     found = queries.verify(opened.engine, study)
     assert found["ok"]
     assert found["lost"] == 0  # its point was given back, unless it was in its last epoch
@@ -162,7 +162,7 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
     assert "the same command goes on with it" in (tmp_path / "said").read_text()
     assert psutil.wait_procs(processes, timeout=60)[1] == []
     wait_until(lambda: {element.read("state") for element in both} == {"CANCELLED", "COMPLETED"})
-    study = leases.find(opened.engine, "toy-grid")
+    study = studies.find(opened.engine, "toy-grid")
     assert queries.counts(opened.engine, study)["leased"] == 0
     assert queries.verify(opened.engine, study)["lost"] == 0
 
@@ -179,7 +179,7 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
 @pytest.fixture
 def study(opened: Database) -> Study:
     spec = make_spec(params={"epoch_s": 0.2})
-    return leases.create(opened.engine, "study", spec, planning.plan(spec))
+    return studies.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from conftest import make_spec
 from sqlalchemy import create_engine, func, make_url, select
 
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries, result_spool
-from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger import leases, queries, result_spool, studies
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points
 from weightsearch.study import planning
 
@@ -76,7 +76,7 @@ def start(storage: str, tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
 def create(opened: Database, **tables: Any) -> Study:
     spec = make_spec(**tables)
-    return leases.create(opened.engine, "study", spec, planning.plan(spec))
+    return studies.create(opened.engine, "study", spec, planning.plan(spec))
 
 
 def count(opened: Database, study: Study, state: str) -> int:

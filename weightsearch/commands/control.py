@@ -13,11 +13,12 @@ import typer
 from weightsearch.commands.options import DONE, Json, Name, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.home import home_folder
+from weightsearch.store.tables.states import OPEN, StudyState
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from weightsearch.store.ledger.leases import Study
+    from weightsearch.store.ledger.studies import Study
 
 WATCH_EVERY_S = 2.0
 
@@ -52,16 +53,17 @@ def status(
 def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
     """Shows the status until the study is over, or Ctrl-C."""
     from weightsearch.commands.text import study_text
+    from weightsearch.runtime import console
     from weightsearch.store.connection.outage import patiently
 
     try:
         while True:
             answer = patiently(ask)
             drawn = patiently(partial(_drawn, engine, answer["study"]))
-            with study_text.fresh_page():
+            with console.fresh_page():
                 study_text.status(answer, drawn)
             points, runs = answer["points"], answer["promotion"]
-            left = [part[s] for part in (points, runs) for s in ("waiting", "leased", "paused")]
+            left = [part[s] for part in (points, runs) for s in OPEN]
             if not any(left) and not answer["workers"]:
                 return
             time.sleep(WATCH_EVERY_S)
@@ -72,9 +74,9 @@ def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
 def _drawn(engine: Engine, name: str) -> list[str]:
     """Where the search has been, for a terminal."""
     from weightsearch.launch.display import progress
-    from weightsearch.store.ledger import leases
+    from weightsearch.store.ledger import studies
 
-    return progress.picture(engine, leases.find(engine, name)) if sys.stdout.isatty() else []
+    return progress.picture(engine, studies.find(engine, name)) if sys.stdout.isatty() else []
 
 
 @app.command()
@@ -114,7 +116,7 @@ def pause(
     Example: weightsearch pause paper-grid-grid --why "the GPUs are needed until noon"
     """
     said = "is paused: workers give their points back and wait; `weightsearch resume` goes on"
-    _set_state(name, storage, as_json, "paused", why, said)
+    _set_state(name, storage, as_json, StudyState.PAUSED, why, said)
 
 
 @app.command()
@@ -123,7 +125,7 @@ def resume(name: Name = None, storage: Storage = None, as_json: Json = False) ->
 
     Example: weightsearch resume paper-grid-grid
     """
-    _set_state(name, storage, as_json, "running", None, "goes on")
+    _set_state(name, storage, as_json, StudyState.RUNNING, None, "goes on")
 
 
 @app.command()
@@ -135,7 +137,7 @@ def stop(
     Example: weightsearch stop paper-grid-grid
     """
     said = "is stopped: workers give their points back and leave; the same launch goes on"
-    _set_state(name, storage, as_json, "stopped", why, said)
+    _set_state(name, storage, as_json, StudyState.STOPPED, why, said)
 
 
 @app.command()
@@ -180,9 +182,9 @@ def _change(
     change: Callable[[Engine, Study], str],
 ) -> None:
     from weightsearch.commands.text import study_text
-    from weightsearch.store.ledger import leases
+    from weightsearch.store.ledger import studies
 
     engine = open_storage(storage).engine
-    study = leases.find(engine, name)
+    study = studies.find(engine, name)
     did = change(engine, study)
     print_answer({"study": study.name, "did": did}, as_json, study_text.changed)

@@ -55,7 +55,7 @@ def evaluate(
 
     Example: weightsearch evaluate --predictions mine/ --data /data/nyu_data --protocol full
     """
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.text import network_text
     from weightsearch.depth.evaluation import questions
 
     if (checkpoint is None) == (predictions is None):
@@ -78,7 +78,7 @@ def evaluate(
         questions.write_csv(csv, found)
     answers = [answer for answer, _ in found]
     answer = answers[0] if len(answers) == 1 else {"evaluations": answers}
-    print_answer(answer, as_json, study_text.evaluations)
+    print_answer(answer, as_json, network_text.evaluations)
 
 
 @app.command()
@@ -97,10 +97,10 @@ def dispute(
 
     Example: weightsearch dispute runs/equal --data /data/nyu_depth_v2_labeled.mat --out panels/
     """
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.text import network_text
     from weightsearch.depth.evaluation import questions
 
     asked = questions.Question(
         checkpoint, None, split=split, reader=reader, options=reader_options(option), device=device
     )
-    print_answer(questions.dispute(asked, data, out, frames), as_json, study_text.dispute)
+    print_answer(questions.dispute(asked, data, out, frames), as_json, network_text.dispute)

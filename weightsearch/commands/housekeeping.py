@@ -32,19 +32,19 @@ def delete(
 
     Example: weightsearch delete quickstart-grid --yes
     """
-    from weightsearch.commands.home import garbage
-    from weightsearch.store.ledger import leases
+    from weightsearch.commands.home import study_files
+    from weightsearch.store.ledger import studies
 
     database, home = open_storage(storage), home_folder()
-    study = leases.find(database.engine, name)
+    study = studies.find(database.engine, name)
     if not yes:
-        _show_what_goes(garbage.going(home, database, study))
+        _show_what_goes(study_files.going(home, database, study))
         if not sys.stdin.isatty():
             raise ConfigError("`delete` must be confirmed where nobody can be asked; add --yes.")
         if not typer.confirm("Delete it?", err=True):
             print("nothing was deleted", file=sys.stderr)
             sys.exit(NO)
-    print_answer(garbage.delete(home, database, study, force), as_json, _deleted)
+    print_answer(study_files.delete(home, database, study, force), as_json, _deleted)
 
 
 def _show_what_goes(found: dict[str, Any]) -> None:

@@ -174,7 +174,7 @@ def worker(
     from weightsearch.runtime import devices
     from weightsearch.runtime.stop_signals import Stop
     from weightsearch.store.connection.outage import patiently
-    from weightsearch.store.ledger import leases
+    from weightsearch.store.ledger import studies
     from weightsearch.worker import loop as service
 
     until = time.monotonic() + DATABASE_S
@@ -182,7 +182,7 @@ def worker(
     launcher = os.environ.get("WEIGHTSEARCH_LAUNCHER")
     asked = service.Worker(
         database=database,
-        study=leases.find(database.engine, name),
+        study=studies.find(database.engine, name),
         stop=Stop(launcher=int(launcher) if launcher else None),
         home=home_folder(),
         device=devices.pick(device, 1)[0],
@@ -242,11 +242,11 @@ def promote(
     """
     from weightsearch.commands.text import study_text
     from weightsearch.launch import session
-    from weightsearch.store.ledger import leases
+    from weightsearch.store.ledger import studies
 
     check_on(on)
     database = open_storage(storage)
-    study = leases.find(database.engine, name)
+    study = studies.find(database.engine, name)
     request = session.Request(
         name=study.name,
         home=home_folder(),

@@ -13,7 +13,7 @@ import typer
 
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.home import home_folder
-from weightsearch.study import spec
+from weightsearch.study.table import Value
 
 if TYPE_CHECKING:
     from weightsearch.store.connection.database import Database
@@ -73,9 +73,9 @@ def print_answer(answer: Any, as_json: bool, show: Callable[[Any], None]) -> Non
         show(answer)
 
 
-def reader_options(given: list[str] | None) -> dict[str, spec.Value]:
+def reader_options(given: list[str] | None) -> dict[str, Value]:
     """`half_step=false` as reader options: true, false, numbers, else text."""
-    found: dict[str, spec.Value] = {}
+    found: dict[str, Value] = {}
     for text in given or []:
         key, separator, value = text.partition("=")
         if not separator:

@@ -71,7 +71,7 @@ def compare(
 
 
 def _reported(found: dict[str, Any]) -> None:
-    from weightsearch.commands.text.study_text import console
+    from weightsearch.runtime.console import console
     from weightsearch.runtime.safe_text import size
 
     console.print(found["answer"])
@@ -79,8 +79,8 @@ def _reported(found: dict[str, Any]) -> None:
 
 
 def _compared(found: dict[str, Any]) -> None:
-    from weightsearch.commands.text.study_text import console
     from weightsearch.report.evidence.records import label
+    from weightsearch.runtime.console import console
 
     console.print(found["answer"])
     for metric, test in found["tests"].items():

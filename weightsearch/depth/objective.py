@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weightsearch.data.packs.validation_split import split_frames
 from weightsearch.errors import (
     CheckpointError,
     ConfigError,
@@ -198,21 +199,6 @@ def _at_size(params: Mapping[str, Value], context: Context) -> Context:
     assert spec.data is not None
     data = spec.data.model_copy(update={"size": search_space.picture_size(str(params["size"]))})
     return replace(context, spec=spec.model_copy(update={"data": data}))
-
-
-def split_frames(native: Pack, spec: StudySpec) -> tuple[list[int], list[int]]:
-    """Places within the training frames to train on, and frames of the pack to validate on."""
-    from weightsearch.data.frames import split
-
-    assert spec.data is not None
-    frames = native.indices("train")
-    groups = [native.groups[i] for i in frames]
-    kept = list(range(len(frames)))
-    if spec.data.limit is not None and spec.data.limit < len(frames):
-        kept = split.subset(groups, spec.data.limit)
-    # By the study's seed, not the run's: fresh seeds of a promotion are compared on these frames.
-    train, val = split.validation([groups[k] for k in kept], spec.data.val, spec.train.seed)
-    return [kept[k] for k in train], [frames[kept[k]] for k in val]
 
 
 def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Context) -> Trainer:

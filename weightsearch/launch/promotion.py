@@ -18,9 +18,10 @@ from weightsearch.errors import StudyError
 from weightsearch.launch import model_card
 from weightsearch.report.evidence.ranking import ranked
 from weightsearch.stats import comparison as compare
-from weightsearch.store.ledger import leases, queries, study_control
-from weightsearch.store.ledger.leases import PROMOTION, Study
+from weightsearch.store.ledger import queries, studies, study_control
 from weightsearch.store.ledger.queries import Done
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import OPEN, PointState, Rung
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Point
 
@@ -32,9 +33,9 @@ def plan(engine: Engine, study: Study) -> list[Point]:
     """
     if study.spec.promote is None:
         raise StudyError(f"study '{study.name}' has no [promote] table; add one under a new name.")
-    if queries.counts(engine, study, PROMOTION)["total"] == 0:
+    if queries.counts(engine, study, Rung.PROMOTION)["total"] == 0:
         counts = queries.counts(engine, study)
-        left = sum(counts[state] for state in ("waiting", "leased", "paused"))
+        left = sum(counts[state] for state in OPEN)
         if left and study_control.standing(engine, study.id).left:  # unless the budget is used up
             raise StudyError(
                 f"study '{study.name}' must be searched to its end before the best is promoted, but"
@@ -46,8 +47,8 @@ def plan(engine: Engine, study: Study) -> list[Point]:
                 f"study '{study.name}' must have a finished point to promote, but has none;"
                 f" run `weightsearch status {study.name}`."
             )
-        leases.add_promotion(engine, study, [done.point for done in best])
-    return queries.planned(engine, study, PROMOTION)
+        studies.add_promotion(engine, study, [done.point for done in best])
+    return queries.planned(engine, study, Rung.PROMOTION)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
             "study": study.name,
             "digest": study.spec.digest(),
             "data_digest": study.data_digest,
-            "search_points": queries.counts(engine, study)["done"],
+            "search_points": queries.counts(engine, study)[PointState.DONE],
             "coverage": queries.coverage(engine, study),
             "seeds": list(study.spec.promote.seeds),
             "commit": run.result.get("commit"),
@@ -119,7 +120,7 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
         },
         "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    leases.promote(engine, study, verdict)
+    studies.promote(engine, study, verdict)
     model_card.write(study.spec, verdict)
     return verdict
 
@@ -134,11 +135,11 @@ def _finalists(engine: Engine, study: Study) -> tuple[list[Finalist], list[str]]
     """Finalists with every run finished, and the names of those without."""
     assert study.spec.promote is not None
     by_point: dict[str, list[Done]] = {}
-    for run in queries.done(engine, study, PROMOTION):
+    for run in queries.done(engine, study, Rung.PROMOTION):
         if not run.diverged():
             by_point.setdefault(run.point.key(), []).append(run)
     whole, incomplete = [], []
-    for point in queries.planned(engine, study, PROMOTION):
+    for point in queries.planned(engine, study, Rung.PROMOTION):
         runs = sorted(by_point.get(point.key(), []), key=lambda run: run.seed)
         if len(runs) == len(study.spec.promote.seeds):
             whole.append(Finalist(point, runs))

@@ -22,9 +22,9 @@ from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
 from weightsearch.store.connection.outage import patiently
-from weightsearch.store.ledger import leases, queries, study_control
-from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Study
-from weightsearch.store.tables.schema import RUNNING, STOPPED
+from weightsearch.store.ledger import queries, studies, study_control
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import OPEN, Rung, StudyState
 from weightsearch.study import planning, preflight, search_space
 from weightsearch.study.budget import Budget
 from weightsearch.study.spec import StudySpec
@@ -60,7 +60,7 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
     """
     study = prepare(database, spec, request)
     failpoints.reach("after-plan")
-    work(database, study, SEARCH, "search", request)
+    work(database, study, Rung.SEARCH, "search", request)
     failpoints.reach("after-search")
     rows = ranking(spec, queries.done(database.engine, study))
     if not rows:
@@ -88,10 +88,10 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
 def promote_study(database: Database, study: Study, request: Request) -> dict[str, Any]:
     """Trains the finalists in full and marks the winner; the verdict."""
     if study.spec.data is not None:
-        leases.record_data(database.engine, study, _pack(study.spec, request)[1])
+        studies.record_data(database.engine, study, _pack(study.spec, request)[1])
     promote.plan(database.engine, study)
     failpoints.reach("after-promotion-plan")
-    work(database, study, PROMOTION, "promotion", request)
+    work(database, study, Rung.PROMOTION, "promotion", request)
     failpoints.reach("after-promotion-runs")
     verdict = promote.decide(database.engine, study)
     mirror(database, study)
@@ -112,13 +112,13 @@ def prepare(
     packed, digest = _pack(spec, request) if spec.data is not None else (None, None)
     if not known:
         preflight.check(spec, device, packed, request.path)
-    study = leases.create(database.engine, request.name, spec, planned or planning.plan(spec))
+    study = studies.create(database.engine, request.name, spec, planned or planning.plan(spec))
     if digest is not None:
-        leases.record_data(database.engine, study, digest)
+        studies.record_data(database.engine, study, digest)
     study_control.set_budget(database.engine, study, request.budget)
-    if study.state != RUNNING:
+    if study.state != StudyState.RUNNING:
         log.info("study %s was %s, and runs again", study.name, study.state)
-        study_control.set_state(database.engine, study, RUNNING)
+        study_control.set_state(database.engine, study, StudyState.RUNNING)
     total = queries.counts(database.engine, study)["total"]
     log.info(
         "study %s: %d points%s; %s",
@@ -134,7 +134,7 @@ def prepare(
 
 def _known(database: Database, name: str) -> bool:
     try:
-        leases.find(database.engine, name)
+        studies.find(database.engine, name)
     except StudyError:
         return False
     return True
@@ -166,7 +166,7 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
     """
     engine = database.engine
     counts = queries.counts(engine, study, rung)
-    open_points = counts["waiting"] + counts["leased"] + counts["paused"]
+    open_points = sum(counts[state] for state in OPEN)
     if not open_points:
         return
     placed = PLACED[request.on](request.device, request.workers)
@@ -198,17 +198,17 @@ def _settle(database: Database, study: Study, rung: int) -> None:
     """Raises StudyError unless the rung is done, or as much of it as the budget allows."""
     engine = database.engine
     counts = patiently(lambda: queries.counts(engine, study, rung))
-    left = counts["waiting"] + counts["leased"] + counts["paused"]
+    left = sum(counts[state] for state in OPEN)
     if not left:
         return
     now = patiently(lambda: study_control.standing(engine, study.id))
-    if now.state == STOPPED:
-        why = leases.find(engine, study.name).state_reason
+    if now.state == StudyState.STOPPED:
+        why = studies.find(engine, study.name).state_reason
         raise StudyError(
             f"study '{study.name}' must run to its end, but was stopped with {left} points left"
             f"{f' ({why})' if why else ''}; the same launch goes on with it."
         )
-    if now.left or rung != SEARCH:
+    if now.left or rung != Rung.SEARCH:
         raise StudyError(
             f"every point must be done before the next step, but the workers were stopped with"
             f" {left} left; the same command goes on."

@@ -19,9 +19,10 @@ from weightsearch.launch import session
 from weightsearch.launch.session import Request
 from weightsearch.nightly import verdict as nightly
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, nights
-from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger import nights
 from weightsearch.store.ledger.nights import Night
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import Rung
 from weightsearch.study import planning
 from weightsearch.study.spec import StudySpec
 
@@ -64,7 +65,7 @@ def run(database: Database, spec: StudySpec, asked: Asked) -> dict[str, Any]:
     cut: list[str] = []
     try:
         for study, title, request in parts:
-            session.work(database, study, leases.SEARCH, title, request)
+            session.work(database, study, Rung.SEARCH, title, request)
     except KeyboardInterrupt:
         cut.append("it was interrupted, and the same command goes on")
     except WeightsearchError as error:

@@ -15,9 +15,10 @@ from sqlalchemy import Engine
 
 from weightsearch.stats import comparison, drift
 from weightsearch.stats.drift import Row
-from weightsearch.store.ledger import leases, nights, queries
-from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger import nights, queries, studies
 from weightsearch.store.ledger.nights import Baseline, Night
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import PointState
 from weightsearch.study import planning, weight_presets
 from weightsearch.study.search_space import decimals
 from weightsearch.study.spec import SamplerSpec, StudySpec
@@ -66,7 +67,7 @@ class Found:
 
 def measure(engine: Engine, night: Night) -> Found:
     """Reads the night's studies. Raises StudyError where they were deleted."""
-    study = leases.find(engine, study_name(night, CANARIES))
+    study = studies.find(engine, study_name(night, CANARIES))
     spec = study.spec
     assert spec.nightly is not None
     kept = (spec.objective.metric, *spec.objective.guards)
@@ -111,10 +112,10 @@ def _circumstances(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _searched(engine: Engine, night: Night, lacking: list[str]) -> dict[str, Any]:
     """The best of the search, once that has come to its end; `lacking` gets what is not done."""
-    study = leases.find(engine, study_name(night, SEARCH))
+    study = studies.find(engine, study_name(night, SEARCH))
     counts = queries.counts(engine, study)
     leader = queries.leader(engine, study)
-    if counts["done"] + counts["failed"] < counts["total"] or leader is None:
+    if counts[PointState.DONE] + counts[PointState.FAILED] < counts["total"] or leader is None:
         lacking.append(f"the search has {counts['done']} of {counts['total']} points done")
         return {}
     point, value = leader

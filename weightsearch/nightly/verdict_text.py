@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weightsearch.commands.text.study_text import columns, console
+from weightsearch.runtime.console import columns, console
 from weightsearch.runtime.safe_text import presentable
 
 MARKS = {"ok": "No regression", "regression": "Regression", "not judged": "Not judged"}

@@ -43,9 +43,10 @@ from weightsearch.runtime import failpoints
 from weightsearch.store.administration import migration
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries
-from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Study
+from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points
+from weightsearch.store.tables.states import Outcome, Rung
 from weightsearch.study import search_space
 
 MIRROR_LOCK = 0x6D697272  # with the study's number, the advisory lock's key: "mirr"
@@ -69,7 +70,7 @@ class Mirror:
 
     def __init__(self, database: Database, study: Study) -> None:
         self.database, self.study = database, study
-        if leases.find(database.engine, study.name).id != study.id:
+        if studies.find(database.engine, study.name).id != study.id:
             raise StudyError(f"study '{study.name}' must be there, but was deleted meanwhile.")
         self.distributions = _distributions(study)
         migration.prepare_optuna(database)
@@ -212,7 +213,11 @@ class Mirror:
         return [row.trial_id or made[row.point_id, row.attempt] for row in rows]
 
     def _end(self, row: Row[Any]) -> tuple[TrialState, float | None]:
-        if row.outcome == "done" and row.attempt == row.last_attempt and row.result is not None:
+        if (
+            row.outcome == Outcome.DONE
+            and row.attempt == row.last_attempt
+            and row.result is not None
+        ):
             return TrialState.COMPLETE, row.result["metrics"][self.study.spec.objective.metric]
         return TrialState.FAIL, None
 
@@ -242,7 +247,7 @@ def _optuna_studies(database: Database, study: Study) -> dict[int, int]:
         skip_table_creation=True,
     )
     try:
-        names = {SEARCH: study.name, PROMOTION: f"{study.name}-promotion"}
+        names = {Rung.SEARCH: study.name, Rung.PROMOTION: f"{study.name}-promotion"}
         return {rung: _optuna_study(storage, study, name) for rung, name in names.items()}
     finally:
         storage.remove_session()
@@ -323,7 +328,7 @@ def _facts(row: Row[Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if row.outcome is not None:
         facts |= row.epochs[-1] if row.epochs else {}
-        facts |= row.result["metrics"] if row.outcome == "done" and row.result else {}
+        facts |= row.result["metrics"] if row.outcome == Outcome.DONE and row.result else {}
         facts |= {"outcome": row.outcome, "seconds": row.seconds}
         facts |= {"fail_reason": row.reason} if row.reason else {}
     return facts | {

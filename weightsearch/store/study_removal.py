@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Engine, delete, func, inspect, select
 
 from weightsearch.errors import StorageError, StudyError
 from weightsearch.store.connection import connecting
-from weightsearch.store.ledger.leases import Study
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.optuna_mirror import MIRROR_LOCK
 from weightsearch.store.tables.schema import points, studies
+from weightsearch.store.tables.states import PointState
 
 NOTED = ("goal", "objective", "loss", "train")
 """What the mirror notes of every study it makes: by all of them together it is known as ours."""
@@ -63,7 +64,7 @@ def delete_study(engine: Engine, study: Study, force: bool = False) -> Deleted:
         locked = connection.execute(select(points.c.id).where(of_it).with_for_update()).all()
         held = connection.execute(
             select(points.c.worker)
-            .where(of_it, points.c.state == "leased", points.c.lease_until > func.now())
+            .where(of_it, points.c.state == PointState.LEASED, points.c.lease_until > func.now())
             .order_by(points.c.worker)
         ).scalars()
         holders = list(held)

@@ -15,8 +15,9 @@ from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
 from weightsearch.store.connection.outage import patiently
 from weightsearch.store.ledger import leases, study_control
-from weightsearch.store.ledger.leases import Lease, Study
-from weightsearch.store.tables.schema import RUNNING
+from weightsearch.store.ledger.leases import Lease
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import StudyState
 from weightsearch.worker import failure_kinds
 
 MIRROR_S = 4.0  # between looks for what the Optuna study does not show yet
@@ -40,7 +41,7 @@ class Hold:
         """Takes in what the ledger answered: the study's state, or None where the claim is lost."""
         if state is None:
             self.lost.set()
-        elif state != RUNNING and self.halted_at is None:
+        elif state != StudyState.RUNNING and self.halted_at is None:
             self.halted_at = time.monotonic()
 
     def grace_s(self) -> float | None:

@@ -29,9 +29,10 @@ from weightsearch.store.connection.database import Database
 from weightsearch.store.connection.notifications import Listener
 from weightsearch.store.connection.outage import patiently
 from weightsearch.store.ledger import leases, queries, result_spool, study_control
-from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Lease, Study
+from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.ledger.references import checkpoint_folder
-from weightsearch.store.tables.schema import STOPPED
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import Outcome, PointState, Rung, StudyState
 from weightsearch.study import objective, planning, search_space
 from weightsearch.study.objective import Context, Objective, Summary
 from weightsearch.study.spec import StudySpec
@@ -97,7 +98,7 @@ def run(worker: Worker) -> int:
                         now = patiently(
                             lambda: study_control.standing(engine, study.id), stop.asked
                         )
-                        if now.state == STOPPED or not now.left:
+                        if now.state == StudyState.STOPPED or not now.left:
                             break
                 except DBAPIError:  # the database is away, and we were asked to stop
                     break
@@ -166,9 +167,9 @@ def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) ->
     limit_s = worker.study.spec.retry.epoch_limit_s
     with renewing(worker.database, lease, worker.lease_s, limit_s, hung) as hold:
         try:
-            result, outcome = _train(worker, trained, lease, hold), "done"
+            result, outcome = _train(worker, trained, lease, hold), Outcome.DONE
         except NonFiniteLoss as verdict:
-            result, outcome = {"metrics": {}, "reason": str(verdict)}, "diverged"
+            result, outcome = {"metrics": {}, "reason": str(verdict)}, Outcome.DIVERGED
         except Interrupted:
             why = "asked to stop" if worker.stop.asked() else "the study was paused or stopped"
             _give_back(worker, lease, hold, why, paused=True)
@@ -196,7 +197,7 @@ def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) ->
         with worker.stop.held_off():
             kept = _deliver(worker, results, lease, result, outcome)
             failpoints.reach("after-commit")
-    if kept and lease.rung == SEARCH:  # nobody goes on from there any more
+    if kept and lease.rung == Rung.SEARCH:  # nobody goes on from there any more
         shutil.rmtree(_folder(worker, lease) / objective.LAST, ignore_errors=True)
     log.info("point %d %s  %s  %.1f s", lease.number, outcome, _shown(lease), seconds)
     return kept
@@ -231,9 +232,13 @@ def _stop_a_broken_study(worker: Worker, reason: str) -> None:
     reasons = {
         failure["reason"] for failure in queries.failed(worker.database.engine, worker.study)
     }
-    if counts["done"] == 0 and counts["failed"] >= SAME_FAILURES and reasons == {reason}:
+    if (
+        counts[PointState.DONE] == 0
+        and counts[PointState.FAILED] >= SAME_FAILURES
+        and reasons == {reason}
+    ):
         said = f"the first {counts['failed']} points all failed: {reason}"
-        study_control.set_state(worker.database.engine, worker.study, STOPPED, said)
+        study_control.set_state(worker.database.engine, worker.study, StudyState.STOPPED, said)
         raise ObjectiveError(
             f"the first {counts['failed']} points must not all fail, but did: {reason}; mend the"
             f" objective, then `weightsearch retry {worker.study.name} --failed` and launch again."
@@ -335,7 +340,7 @@ def _folder(worker: Worker, lease: Lease) -> Path:
 
 def _context(worker: Worker, lease: Lease, hold: Hold) -> Context:
     spec = worker.study.spec
-    final = lease.rung == PROMOTION
+    final = lease.rung == Rung.PROMOTION
     full = spec.promote if final else None
 
     def grace_s() -> float | None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.report.evidence.ranking import measured, ranking
-from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger import queries, studies
 from weightsearch.study import known_names
 from weightsearch.study import spec as config
 from weightsearch.study.table import Value
@@ -90,7 +90,7 @@ def front(engine: Engine, study_name: str, how: How) -> dict[str, Any]:
     At the study's own size, unless `how.sizes` say otherwise (the front is that of the first).
     Raises StudyError for a study without networks of ours, or without a finished point.
     """
-    study = leases.find(engine, study_name)
+    study = studies.find(engine, study_name)
     spec = study.spec
     if spec.data is None or spec.model is None:
         raise StudyError(

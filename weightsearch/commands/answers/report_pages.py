@@ -23,7 +23,8 @@ from weightsearch.report.pages.html import Picture
 from weightsearch.runtime import devices
 from weightsearch.runtime.atomic_file import write_whole
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries
+from weightsearch.store.ledger import queries
+from weightsearch.store.ledger import studies as studies_module
 from weightsearch.study.spec import DEPTH_OBJECTIVE
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def show_pictures(database: Database, name: str, here: Here) -> int:
 
     They are a convenience: what goes wrong is logged, and nothing fails for it.
     """
-    study = leases.find(database.engine, name)
+    study = studies_module.find(database.engine, name)
     records = recorded.read(database.engine, name)
     if not study.promoted or study.spec.objective.run != DEPTH_OBJECTIVE:
         return 0

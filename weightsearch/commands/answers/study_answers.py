@@ -8,19 +8,20 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from weightsearch.commands.home import garbage
+from weightsearch.commands.home import disk_usage
 from weightsearch.report.evidence.ranking import measured, ranking
-from weightsearch.store.ledger import claim, leases, queries
-from weightsearch.store.ledger.leases import PROMOTION, Study
+from weightsearch.store.ledger import claim, queries, studies
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import PointState, Rung
 
 
 def status(engine: Engine, name: str | None, home: Path) -> dict[str, Any]:
     """Where a study stands, with its resolved settings, and what lies under `home`."""
-    study = leases.find(engine, name)
+    study = studies.find(engine, name)
     done = queries.done(engine, study)
     points, workers = queries.counts(engine, study), queries.present(engine, study)
     each = queries.point_seconds(engine, study)
-    left = points["total"] - points["done"] - points["failed"]
+    left = points["total"] - points[PointState.DONE] - points[PointState.FAILED]
     best = ranking(study.spec, done, first=1)
     return {
         "study": study.name,
@@ -30,8 +31,8 @@ def status(engine: Engine, name: str | None, home: Path) -> dict[str, Any]:
         "points": points,
         "coverage": queries.coverage(engine, study),
         "budget": budget(engine, study),
-        "disk": garbage.disk(home, engine),
-        "promotion": queries.counts(engine, study, PROMOTION),
+        "disk": disk_usage.disk(home, engine),
+        "promotion": queries.counts(engine, study, Rung.PROMOTION),
         "equivalent_left_out": study.equivalent_left_out,
         "workers": workers,
         "best": best[0] if best else None,
@@ -62,13 +63,13 @@ def budget(engine: Engine, study: Study) -> dict[str, Any] | None:
 
 def workers(engine: Engine, name: str | None) -> dict[str, Any]:
     """Who is at it."""
-    study = leases.find(engine, name)
+    study = studies.find(engine, name)
     return {"study": study.name, "workers": queries.present(engine, study)}
 
 
 def failures(engine: Engine, name: str | None) -> dict[str, Any]:
     """Points that were given up, and every attempt that brought no result, with the reasons."""
-    study = leases.find(engine, name)
+    study = studies.find(engine, name)
     return {
         "study": study.name,
         "failed": queries.failed(engine, study),
@@ -78,12 +79,12 @@ def failures(engine: Engine, name: str | None) -> dict[str, Any]:
 
 def verify(engine: Engine, name: str | None) -> dict[str, Any]:
     """Whether each planned point is done exactly once."""
-    return queries.verify(engine, leases.find(engine, name))
+    return queries.verify(engine, studies.find(engine, name))
 
 
 def best(engine: Engine, name: str | None) -> dict[str, Any]:
     """The ranking, and by which protocol and on which split it was measured."""
-    study = leases.find(engine, name)
+    study = studies.find(engine, name)
     return {
         "study": study.name,
         **measured(study.spec),

@@ -15,11 +15,8 @@ wanted again.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -27,16 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, select
-
+from weightsearch.commands.home.disk_usage import KINDS, _entries, _size
+from weightsearch.commands.home.study_files import GONE, PARTIAL, _lease, _locked, _set_aside
 from weightsearch.errors import DataError
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import queries
-from weightsearch.store.ledger.leases import Study
 from weightsearch.store.ledger.references import Referred, referred
-from weightsearch.store.tables.schema import meta
-
-KINDS = ("packs", "checkpoints", "artifacts", "logs", "spool")
 
 UNUSED_S = 3600.0  # what was written or used since then may belong to a launch that is starting
 LOGS_KEPT_S = 30 * 86400.0
@@ -44,67 +36,7 @@ LOGS_KEPT_S = 30 * 86400.0
 POINT = re.compile(r"[0-9a-f]+-s-?\d+(-full)?")
 PACK = re.compile(r"\w+-[0-9a-f]{12}(-\d+x\d+)?\.h5")
 ARTIFACT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a UUID, as Optuna names them
-GONE, PARTIAL = ".gone", ".partial"
 LEFTOVER = re.compile(r"\..+\.(tmp|gone)|.+\.partial")
-
-
-def disk(home: Path, engine: Engine) -> dict[str, int]:
-    """Bytes of the database, of each folder of `home`, and what is free on its disk."""
-    with engine.connect() as connection:
-        database = connection.execute(
-            select(func.pg_database_size(func.current_database()))
-        ).scalar_one()
-    there = next(place for place in (home, *home.parents) if place.exists())
-    sizes = {kind: _size(home / kind) for kind in KINDS}
-    return {"database": database, **sizes, "free": shutil.disk_usage(there).free}
-
-
-def going(home: Path, database: Database, study: Study) -> dict[str, Any]:
-    """What deleting a study would remove. Raises StorageError where this role may not delete."""
-    from weightsearch.store import study_removal  # imports optuna: half a second
-
-    study_removal.check_right(database.engine)
-    counts = queries.counts(database.engine, study)
-    promoted = study.promoted["checkpoint"] if study.promoted else None
-    files = _files_of(home, database.engine, study)
-    return {
-        "study": study.name,
-        "points": counts,
-        "promoted_checkpoint": promoted,
-        "undelivered": sum(path.suffix == ".json" for path in files),
-        "bytes": sum(map(_size, files)),
-        "files": [str(path) for path in files],
-    }
-
-
-def delete(home: Path, database: Database, study: Study, force: bool) -> dict[str, Any]:
-    """Removes a study from the database, then its files of this home; what went.
-
-    Where it dies in between, `gc` removes the files. Raises StudyError where the study is at work.
-    """
-    from weightsearch.store import study_removal
-
-    answer = going(home, database, study)
-    went = study_removal.delete_study(database.engine, study, force)
-    files = _files_of(home, database.engine, study)
-    answer |= {"bytes": sum(map(_size, files)), "files": [str(path) for path in files]}
-    aside = [folder for path in files for folder in _set_aside(home, path)]
-    for path in aside:
-        shutil.rmtree(path, ignore_errors=True)
-    return answer | {"trials": went.trials}
-
-
-def _files_of(home: Path, engine: Engine, study: Study) -> list[Path]:
-    plain = Path(study.name).name == study.name != ".."  # it comes from the database
-    folders = [home / kind / study.name for kind in ("checkpoints", "logs")] if plain else []
-    with engine.connect() as connection:
-        identity = connection.execute(select(meta.c.identity)).scalar_one()
-    spooled = [
-        path
-        for path in _entries(home / "spool" / identity)
-        if (lease := _lease(path)) is not None and lease["study_id"] == study.id
-    ]
-    return [*(path for path in folders if path.is_dir() and not path.is_symlink()), *spooled]
 
 
 @dataclass(frozen=True)
@@ -273,34 +205,6 @@ def _logs(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
                 yield Item(path, f"study '{study.name}' does not exist")
 
 
-def _lease(path: Path) -> dict[str, Any] | None:
-    """The claim that a spooled result belongs to; None where none can be read."""
-    try:
-        lease = json.loads(path.read_text())["lease"]
-        return lease if isinstance(lease["point_id"], int) and "study_id" in lease else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder that need not be there; links lead elsewhere, and are not ours."""
-    try:
-        return sorted(path for path in folder.iterdir() if not path.is_symlink())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; of what is gone meanwhile, nothing."""
-    inside = (Path(at, name) for at, _, names in os.walk(path) for name in names)
-    files = inside if path.is_dir() else [path]
-    found = 0
-    for file in files:
-        with contextlib.suppress(FileNotFoundError):
-            found += file.lstat().st_size
-    return found
-
-
 def _unused(path: Path, seconds: float) -> bool:
     """Whether nothing in it was written for so long; a pack's time is that of its last use."""
     inside = (Path(at, name) for at, fs, files in os.walk(path) for name in (*fs, *files))
@@ -317,36 +221,6 @@ def _is_being_packed(path: Path) -> bool:
         return False
     with _locked(path) as free:
         return not free
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Whether nobody else holds the lock of a file, which then is held until the block ends."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield True
-    except (FileNotFoundError, BlockingIOError):
-        yield False
-
-
-def _set_aside(home: Path, path: Path) -> list[Path]:
-    """Takes a file away, or a folder out of use; the folder that is still to be emptied."""
-    if path.suffix == PARTIAL:
-        with _locked(path) as free:
-            if free:
-                path.unlink()
-    elif not path.is_dir():
-        path.unlink(missing_ok=True)
-    elif path.name.endswith(GONE):
-        return [path]
-    else:
-        top = home / path.relative_to(home).parts[0]
-        aside = top / f".{path.name}.{secrets.token_hex(4)}{GONE}"
-        with contextlib.suppress(FileNotFoundError):  # another `gc`, or `delete`, was faster
-            path.rename(aside)
-            return [aside]
-    return []
 
 
 def _remove_empty(home: Path, known: Referred, folders: set[Path]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weightsearch.commands.text.study_text import columns, console
+from rich.table import Table
+
+from weightsearch.runtime.console import columns, console
 
 
 def predictions(answer: Mapping[str, Any]) -> None:
@@ -120,3 +122,55 @@ def _front(answer: Mapping[str, Any]) -> None:
 
 def _size(size: Sequence[int]) -> str:
     return "x".join(map(str, size))
+
+
+def evaluations(answer: Mapping[str, Any]) -> None:
+    for one in answer.get("evaluations", [answer]):
+        _evaluation(one)
+
+
+def _evaluation(answer: Mapping[str, Any]) -> None:
+    aligned = "" if answer["alignment"] == "none" else f", scale aligned by {answer['alignment']}"
+    console.print(
+        f"{answer['data']}: protocol {answer['protocol']}{aligned}, {answer['split']} split,"
+        f" {answer['images']} images of {answer['groups']} scenes or blocks, ground truth"
+        f" {answer['ground_truth']}"
+    )
+    for name, value in answer["metrics"].items():
+        bounds = answer["intervals"].get(name)
+        within = f"  95 %: {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
+        console.print(f"  {name:<21} {value:.4f}{within}")
+    if details := answer.get("details"):
+        for name, value in details["edges"].items():
+            console.print(f"  {name:<21} {_or_dash(value)}")
+        for key, unit in (("by_depth_m", "depth"), ("by_edge_px", "from edge")):
+            _bins(details[key], unit, "m" if key == "by_depth_m" else "px")
+    for note in answer["notes"]:
+        console.print(f"note: {note}")
+
+
+def _bins(rows: Sequence[Mapping[str, Any]], what: str, unit: str) -> None:
+    table = Table(what, "pixels", "rmse m", "rel", "bias m", box=None)
+    for row in rows:
+        end = "" if row["to"] is None else f"{row['to']:g}"
+        numbers = (_or_dash(row[name]) for name in ("rmse", "abs_rel", "bias"))
+        table.add_row(f"{row['from']:g}..{end} {unit}", str(row["pixels"]), *numbers)
+    console.print(table)
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def dispute(answer: Mapping[str, Any]) -> None:
+    table = Table("frame", "off by", "disputed", "prediction", "ground truth", box=None)
+    for one in answer["frames"]:
+        fits = (_or_dash(one[name]) for name in ("prediction", "ground_truth"))
+        table.add_row(one["name"], f"{one['disagreement']:.3f}", f"{one['disputed']:.0%}", *fits)
+    console.print(table)
+    console.print(
+        f"edges on the picture's edges, as a multiple of chance; over {answer['compared']} frames"
+        f" the better fit: {answer['fits_better']} ({answer['ground_truth']} ground truth)"
+    )
+    for one in answer["frames"]:
+        console.print(one["picture"])

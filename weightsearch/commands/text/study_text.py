@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.control import Control
-from rich.table import Table
-from rich.text import Text
-
-from weightsearch.launch.display.progress import duration
-from weightsearch.runtime.safe_text import presentable, size
+from weightsearch.runtime.console import columns, console, duration
+from weightsearch.runtime.safe_text import size
+from weightsearch.store.tables.states import StudyState
 from weightsearch.study.objective import Summary
 from weightsearch.study.single_run import protocol
 from weightsearch.study.spec import StudySpec
 
 ROWS = 20
 """So many rows of a ranking are printed; --json has all."""
-
-
-class Plain(Console):
-    """Shows text as it is; what it cannot show, or must not, as `presentable` has it."""
-
-    def render_str(self, text: str, **how: Any) -> Text:
-        # Everything goes through here: what is printed, each cell, each title.
-        return super().render_str(presentable(text, lines=True), **how)
-
-
-# Whole lines, however long: a path that is broken in two can be neither copied nor searched for.
-# Where nobody looks at a screen, tables are as wide as they want.
-console = Plain(
-    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000
-)
 
 
 def launched(answer: Mapping[str, Any]) -> None:
@@ -62,7 +42,7 @@ def status(answer: Mapping[str, Any], drawn: Sequence[str] = ()) -> None:
     points = answer["points"]
     states = "  ".join(f"{n} {state}" for state, n in points.items() if state != "total")
     console.print(f"study {answer['study']}: {answer['goal']}", soft_wrap=False)  # prose
-    if answer["state"] != "running":
+    if answer["state"] != StudyState.RUNNING:
         why = f" ({answer['state_reason']})" if answer["state_reason"] else ""
         console.print(f"{answer['state']}{why}; `weightsearch resume {answer['study']}` goes on")
     console.print(f"{points['total']} points: {states}")
@@ -184,14 +164,6 @@ def _ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     console.print("; ".join(notes))
 
 
-def columns(title: str, headings: Sequence[str]) -> Table:
-    """A table that fits 80 columns in the usual case."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
-    return table
-
-
 def _weights(row: Mapping[str, Any]) -> str:
     return " ".join(f"{weight:.2f}" for weight in row["weights"].values())
 
@@ -253,124 +225,3 @@ def epoch(kind: str, summary: Summary, spec: StudySpec) -> str:
 
 def trained(answer: Mapping[str, Any]) -> None:
     console.print(f"checkpoints and metrics.json lie in {answer['out']}")
-
-
-def evaluations(answer: Mapping[str, Any]) -> None:
-    for one in answer.get("evaluations", [answer]):
-        _evaluation(one)
-
-
-def _evaluation(answer: Mapping[str, Any]) -> None:
-    aligned = "" if answer["alignment"] == "none" else f", scale aligned by {answer['alignment']}"
-    console.print(
-        f"{answer['data']}: protocol {answer['protocol']}{aligned}, {answer['split']} split,"
-        f" {answer['images']} images of {answer['groups']} scenes or blocks, ground truth"
-        f" {answer['ground_truth']}"
-    )
-    for name, value in answer["metrics"].items():
-        bounds = answer["intervals"].get(name)
-        within = f"  95 %: {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
-        console.print(f"  {name:<21} {value:.4f}{within}")
-    if details := answer.get("details"):
-        for name, value in details["edges"].items():
-            console.print(f"  {name:<21} {_or_dash(value)}")
-        for key, unit in (("by_depth_m", "depth"), ("by_edge_px", "from edge")):
-            _bins(details[key], unit, "m" if key == "by_depth_m" else "px")
-    for note in answer["notes"]:
-        console.print(f"note: {note}")
-
-
-def _bins(rows: Sequence[Mapping[str, Any]], what: str, unit: str) -> None:
-    table = Table(what, "pixels", "rmse m", "rel", "bias m", box=None)
-    for row in rows:
-        end = "" if row["to"] is None else f"{row['to']:g}"
-        numbers = (_or_dash(row[name]) for name in ("rmse", "abs_rel", "bias"))
-        table.add_row(f"{row['from']:g}..{end} {unit}", str(row["pixels"]), *numbers)
-    console.print(table)
-
-
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def dispute(answer: Mapping[str, Any]) -> None:
-    table = Table("frame", "off by", "disputed", "prediction", "ground truth", box=None)
-    for one in answer["frames"]:
-        fits = (_or_dash(one[name]) for name in ("prediction", "ground_truth"))
-        table.add_row(one["name"], f"{one['disagreement']:.3f}", f"{one['disputed']:.0%}", *fits)
-    console.print(table)
-    console.print(
-        f"edges on the picture's edges, as a multiple of chance; over {answer['compared']} frames"
-        f" the better fit: {answer['fits_better']} ({answer['ground_truth']} ground truth)"
-    )
-    for one in answer["frames"]:
-        console.print(one["picture"])
-
-
-def inspected(answer: Mapping[str, Any]) -> None:
-    options = ", ".join(f"{name} = {value!r}" for name, value in answer["options"].items())
-    console.print(f"reader {answer['reader']} ({options})")
-    for split, listed in answer["splits"].items():
-        console.print(
-            f"{split}: {len(listed)} frames, {answer['groups'][split]} scenes or blocks\n"
-            f"  {listed[0]} .. {listed[-1]}"
-        )
-    depth = answer["depth_m"]
-    console.print(
-        f"ground truth {answer['ground_truth']}, promised up to {answer['max_depth_m']:g} m\nof"
-        f" {answer['sampled']} frames looked at: {100 * answer['valid_share']:.3g} % of the pixels"
-        " valid"
-        + (
-            f", {depth['min']:.2f} to {depth['max']:.2f} m deep, median {depth['median']:.2f} m"
-            if depth
-            else ""
-        )
-    )
-    for kind in answer["sizes"]:
-        rgb, deep = ("x".join(map(str, kind[part])) for part in ("rgb", "depth"))
-        also = "" if rgb == deep else f", depth {deep}"
-        console.print(f"  {kind['frames']} frames of {rgb} (height x width){also}")
-    for part in answer["histogram"] if depth else ():
-        bar = "#" * round(50 * part["share"])
-        console.print(
-            f"  {part['from']:5.3g} to {part['to']:<4.3g} m {100 * part['share']:5.1f} % {bar}"
-        )
-    for name, side in answer["validation"]["sides"].items():
-        console.print(
-            f"{name}: {side['frames']} frames, {side['groups']} groups, names"
-            f" {side['digest'][:12]}"
-            + (f" ({answer['validation']['val']})" if name == "validation" else "")
-        )
-    if shift := answer["shift"]:
-        console.print(
-            f"edges of RGB and depth agree best at a shift of {shift['dx']}, {shift['dy']} pixels"
-        )
-    for line in answer["notes"]:
-        console.print(f"note: {line}")
-    for line in answer["warnings"]:
-        console.print(f"warning: {line}")
-
-
-def packed(answer: Mapping[str, Any]) -> None:
-    console.print(f"{answer['pack']}: {answer['frames']} frames, digest {answer['digest'][:12]}")
-    if answer["skipped"]:
-        console.print(
-            f"skipped, having no valid depth: {len(answer['skipped'])} frames, first"
-            f" {answer['skipped'][0]}"
-        )
-
-
-@contextlib.contextmanager
-def fresh_page() -> Iterator[None]:
-    """What is printed in the block replaces what a terminal shows; elsewhere it follows it."""
-    if console.is_terminal:
-        with console.capture() as page:
-            yield
-        console.control(Control.home())
-        # Line by line, each cleared to its end: a cleared screen would flicker.
-        lines = page.get().splitlines()[: console.height - 1]
-        sys.stdout.write("".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
-        sys.stdout.flush()
-    else:
-        yield
-        console.print()

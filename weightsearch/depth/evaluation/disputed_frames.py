@@ -23,8 +23,8 @@ from torch.nn.functional import interpolate
 from weightsearch.data.frames.source import Frame
 from weightsearch.data.packs.building import Pack
 from weightsearch.depth.evaluation.edge_metrics import Edges, canny_edges, distance
+from weightsearch.depth.files.depth_colours import colour_map
 from weightsearch.depth.files.depth_maps import Depth, write_picture
-from weightsearch.depth.inference.predict import colour_map
 from weightsearch.depth.network.prediction import Predict, network_input
 from weightsearch.errors import DataError
 from weightsearch.stats import comparison

@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 
 from weightsearch.data.frames.source import Frame
 from weightsearch.data.packs.building import Pack, ensure
+from weightsearch.data.packs.validation_split import split_frames
 from weightsearch.depth.evaluation.disputed_frames import panel
 from weightsearch.depth.evaluation.protocols import PROTOCOLS
 from weightsearch.depth.evaluation.scoring import BATCH, score
@@ -26,7 +27,6 @@ from weightsearch.depth.files.depth_maps import Depth
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.prediction import network_input
-from weightsearch.depth.objective import split_frames
 from weightsearch.errors import DataError
 from weightsearch.study.spec import StudySpec
 

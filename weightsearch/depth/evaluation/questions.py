@@ -12,7 +12,7 @@ from typing import Any
 from weightsearch.data.frames.source import GroundTruth
 from weightsearch.data.packs import building
 from weightsearch.data.readers import registry
-from weightsearch.depth.evaluation import scoring
+from weightsearch.depth.evaluation import prediction_files, scoring
 from weightsearch.depth.evaluation.protocols import PROTOCOLS
 from weightsearch.depth.evaluation.scoring import Scores
 from weightsearch.depth.network import checkpoint as saved
@@ -145,7 +145,7 @@ def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
             )
         else:
             assert asked.predictions is not None
-            scores = scoring.evaluate_predictions(
+            scores = prediction_files.evaluate_predictions(
                 asked.predictions,
                 opened,
                 protocol,

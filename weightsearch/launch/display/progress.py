@@ -17,8 +17,10 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from weightsearch.launch.display.weight_triangle import CORNERS, triangle
+from weightsearch.runtime.console import duration
 from weightsearch.store.ledger import queries
-from weightsearch.store.ledger.leases import SEARCH, Study
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import PointState, Rung
 from weightsearch.study import search_space
 
 PLAIN_EVERY_S = 10.0  # between lines where stderr is no terminal
@@ -58,22 +60,22 @@ def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
     """Where a rung of a study stands now."""
     counts = queries.counts(engine, study, rung)
     each = queries.point_seconds(engine, study, rung)
-    remaining = counts["total"] - counts["done"] - counts["failed"]
+    remaining = counts["total"] - counts[PointState.DONE] - counts[PointState.FAILED]
     leader = queries.leader(engine, study, rung)
     best = ""
     if leader is not None:
         point, value = leader
         best = f"{study.spec.objective.metric} {value:.4f} ({described(point)})"
     return Standing(
-        finished=counts["done"],
+        finished=counts[PointState.DONE],
         total=counts["total"],
-        failed=counts["failed"],
+        failed=counts[PointState.FAILED],
         best=best,
         seconds_a_point=each,
         seconds_left=None if each is None else each * remaining / max(1, workers),
         images_per_second=queries.images_per_second(engine, study),
         picture=_picture(engine, study, leader, counts["total"])
-        if rung == SEARCH and sys.stderr.isatty()
+        if rung == Rung.SEARCH and sys.stderr.isatty()
         else (),
     )
 
@@ -103,18 +105,6 @@ def described(point: search_space.Point) -> str:
         f"{term}={weight:g}" for term, weight in search_space.decimals(point.weights).items()
     ]
     return " ".join([*weights, *filter(None, [str(point.params.get("encoder", ""))])])
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `45 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 @dataclass

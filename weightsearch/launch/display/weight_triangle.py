@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from weightsearch.store.tables.states import PointState
+
 CORNERS = 3
 ROWS = 9
-MARKS = {"waiting": ".", "paused": ".", "leased": "+", "failed": "x", "done": "o", "best": "@"}
+MARKS = {
+    PointState.WAITING: ".",
+    PointState.PAUSED: ".",
+    PointState.LEASED: "+",
+    PointState.FAILED: "x",
+    PointState.DONE: "o",
+    "best": "@",
+}
 """A later one covers an earlier one at the same place."""
 
 Place = tuple[Mapping[str, float], str]

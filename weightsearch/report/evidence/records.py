@@ -13,10 +13,10 @@ from sqlalchemy import Engine, func, select
 
 from weightsearch.report.evidence.ranking import measured, ranking
 from weightsearch.stats import comparison
-from weightsearch.store.ledger import leases, queries
-from weightsearch.store.ledger.leases import PROMOTION, SEARCH
+from weightsearch.store.ledger import queries, studies
 from weightsearch.store.ledger.queries import Done
 from weightsearch.store.tables.schema import attempts, points
+from weightsearch.store.tables.states import Rung
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
@@ -164,13 +164,13 @@ def directions(point: Point) -> tuple[Fraction, ...]:
 
 def read(engine: Engine, name: str | None) -> Records:
     """The study's records as they are now; raises StudyError where there is none."""
-    study = leases.find(engine, name)
+    study = studies.find(engine, name)
     return Records(
         study=study.name,
         spec=study.spec,
         attempts=_attempts(engine, study.id),
-        done=queries.done(engine, study, SEARCH),
-        full=queries.done(engine, study, PROMOTION),
+        done=queries.done(engine, study, Rung.SEARCH),
+        full=queries.done(engine, study, Rung.PROMOTION),
         counts=queries.counts(engine, study),
         promoted=study.promoted,
         data_digest=study.data_digest,

@@ -23,14 +23,14 @@ from weightsearch.report.figures.style import (
     short,
     text,
 )
-from weightsearch.store.ledger.leases import SEARCH
+from weightsearch.store.tables.states import Outcome, Rung
 
 OUTCOMES = {
-    "done": GREEN,
-    "diverged": PINK,
-    "failed": RED,
-    "lost": ORANGE,
-    "given back": SKY,
+    Outcome.DONE: GREEN,
+    Outcome.DIVERGED: PINK,
+    Outcome.FAILED: RED,
+    Outcome.LOST: ORANGE,
+    Outcome.GIVEN_BACK: SKY,
     "running": BLUE,
 }
 MOST_CURVES = 200
@@ -40,7 +40,7 @@ MOST_WORKERS = 40
 def best_so_far(records: Records) -> go.Figure:
     """The best metric against the device-seconds spent until then, failures and losses included."""
     title = f"Best {text(records.label())} so far, by device time"
-    mine = [a for a in records.attempts if a.rung == SEARCH and a.outcome is not None]
+    mine = [a for a in records.attempts if a.rung == Rung.SEARCH and a.outcome is not None]
     values = {d.number: d for d in records.done if not d.diverged()}
     spent, best = 0.0, None
     x: list[float] = []
@@ -49,7 +49,7 @@ def best_so_far(records: Records) -> go.Figure:
     each: list[tuple[float, float]] = []
     for attempt in sorted(mine, key=lambda a: a.ended_s):
         spent += attempt.seconds()
-        done = values.get(attempt.number) if attempt.outcome == "done" else None
+        done = values.get(attempt.number) if attempt.outcome == Outcome.DONE else None
         if done is None:
             continue
         value = float(done.result["metrics"][records.metric])
@@ -101,9 +101,9 @@ def learning_curves(records: Records) -> go.Figure:
     ended = sorted(found, key=lambda a: _last(a, metric), reverse=not records.smaller)
     shown, colour = ended[:MOST_CURVES], colours(records.encoders)
     traces = []
-    for rung, dash, what in ((SEARCH, "solid", ""), (1, "dash", ", full run")):
+    for rung, dash, what in ((Rung.SEARCH, "solid", ""), (Rung.PROMOTION, "dash", ", full run")):
         for name in records.encoders:
-            mine = [a for a in shown if encoder(a.point) == name and (a.rung != SEARCH) == rung]
+            mine = [a for a in shown if encoder(a.point) == name and a.rung == rung]
             if not mine:
                 continue
             x: list[float | None] = []
@@ -153,7 +153,7 @@ def loss_shares(records: Records) -> go.Figure:
     found = [
         a
         for a in records.attempts
-        if a.rung == SEARCH and a.number == best and a.outcome == "done" and a.epochs
+        if a.rung == Rung.SEARCH and a.number == best and a.outcome == Outcome.DONE and a.epochs
     ]
     if not found:
         return nothing(title, EMPTY if best is None else "The best point's epochs are not there.")
@@ -255,7 +255,7 @@ def _told(records: Records, workers: Sequence[str]) -> str:
 
 def _said(attempt: Attempt) -> str:
     reason = f" ({attempt.reason[:120]})" if attempt.reason else ""
-    kind = "" if attempt.rung == SEARCH else "full run, "
+    kind = "" if attempt.rung == Rung.SEARCH else "full run, "
     return (
         f"{kind}point {attempt.number}, attempt {attempt.attempt}:"
         f" {attempt.outcome or 'running'}{reason}"

@@ -12,6 +12,7 @@ from weightsearch.report.figures.registry import FIGURES, ternary
 from weightsearch.report.figures.style import is_nothing
 from weightsearch.report.pages.html import Picture, Section, lines, page
 from weightsearch.stats import comparison
+from weightsearch.store.tables.states import Outcome, PointState
 
 MOST_ROWS = 50
 """Of a table that people read; the figures and `best --json` have all."""
@@ -73,7 +74,7 @@ def _won(records: Records) -> str:
     if promoted:
         return _promoted(records, promoted)
     if not rows:
-        failed = records.counts.get("failed", 0)
+        failed = records.counts.get(PointState.FAILED, 0)
         why = f": {failed} points failed" if failed else " yet"
         return f"Nothing has won{why}."
     best, metric = rows[0], records.metric
@@ -130,8 +131,8 @@ def _promoted(records: Records, promoted: Mapping[str, Any]) -> str:
 
 
 def _costs(records: Records) -> str:
-    total, done = records.counts.get("total", 0), records.counts.get("done", 0)
-    lost = sum(a.outcome in ("lost", "failed") for a in records.attempts)
+    total, done = records.counts.get("total", 0), records.counts.get(PointState.DONE, 0)
+    lost = sum(a.outcome in (Outcome.LOST, Outcome.FAILED) for a in records.attempts)
     spent = hours(records.device_seconds)
     more = f", {lost} of them lost or failed" if lost else ""
     return (
@@ -253,14 +254,14 @@ def _test(test: Mapping[str, Any]) -> str:
 
 
 def _troubles_text(records: Records) -> str:
-    count = sum(a.outcome not in (None, "done") for a in records.attempts)
+    count = sum(a.outcome not in (None, Outcome.DONE) for a in records.attempts)
     more = f"; the first {MOST_ROWS} of them" if count > MOST_ROWS else ""
     return f"{count} attempts{more}. A point that was lost is tried again in its place."
 
 
 def troubles_table(records: Records) -> tuple[list[str], list[list[str]]] | None:
     """Attempts that brought no result."""
-    found = [a for a in records.attempts if a.outcome not in (None, "done")]
+    found = [a for a in records.attempts if a.outcome not in (None, Outcome.DONE)]
     rows = [
         [
             str(a.number),

@@ -24,6 +24,7 @@ from weightsearch.store.connection.database import Database
 from weightsearch.store.embedded import postgres_programs
 from weightsearch.store.tables import schema
 from weightsearch.store.tables.schema import points, studies
+from weightsearch.store.tables.states import PointState
 
 SECRET = ("password", "sslpassword")
 
@@ -148,7 +149,7 @@ def _contents(engine: Engine) -> dict[str, int]:
             for table in (studies, points)
         ]
         done = connection.execute(
-            select(func.count()).select_from(points).where(points.c.state == "done")
+            select(func.count()).select_from(points).where(points.c.state == PointState.DONE)
         ).scalar_one()
     return {"studies": count[0], "points": count[1], "done": done}
 

@@ -11,7 +11,9 @@ from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, literal
 from sqlalchemy.dialects.postgresql import JSONB
 
 from weightsearch.store.ledger import claim
+from weightsearch.store.tables import statements
 from weightsearch.store.tables.schema import attempts, points
+from weightsearch.store.tables.states import PointState
 
 
 def _ending(last_one_wakes: bool = False, **values: Any) -> Any:
@@ -24,13 +26,13 @@ def _ending(last_one_wakes: bool = False, **values: Any) -> Any:
         points.c.id == point,
         points.c.attempt == attempt,
         points.c.worker == bindparam("by_worker"),
-        points.c.state == "leased",
+        points.c.state == PointState.LEASED,
     )
     ended = update(points).where(held).values(**values).returning(points.c.id).cte("ended")
     closed = (
         update(attempts)
         .where(attempts.c.point_id == ended.c.id, attempts.c.attempt == attempt)
-        .values(outcome=bindparam("the_outcome"), reason=bindparam("why"), **claim.ended_now())
+        .values(outcome=bindparam("the_outcome"), reason=bindparam("why"), **statements.ended_now())
         .returning(attempts.c.point_id)
         .cte("closed")
     )
@@ -45,15 +47,15 @@ _WHY: Any = bindparam("why", type_=Text)
 _HOPELESS = points.c.spent + 1 >= bindparam("at_most")
 FINISH = _ending(
     last_one_wakes=True,
-    state="done",
+    state=PointState.DONE,
     result=bindparam("its_result", type_=JSONB),
     lease_until=None,
     reason=None,
 )
-FAIL = _ending(state="failed", reason=_WHY)
+FAIL = _ending(state=PointState.FAILED, reason=_WHY)
 GIVE_BACK = _ending(state=bindparam("new_state", type_=Text), worker=None, lease_until=None)
 RETRY = _ending(
-    state=case((_HOPELESS, "failed"), else_="paused"),
+    state=case((_HOPELESS, PointState.FAILED), else_=PointState.PAUSED),
     reason=case((_HOPELESS, bindparam("tried", type_=Text)), else_=None),
     worker=None,
     lease_until=None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,32 +22,12 @@ from sqlalchemy import (
     update,
 )
 
-from weightsearch.store.tables.schema import RUNNING, attempts, points, studies
-
-OPEN = ("waiting", "paused", "leased")
+from weightsearch.store.tables.schema import attempts, points, studies
+from weightsearch.store.tables.statements import _seconds, at_once, ended_now, from_now
+from weightsearch.store.tables.states import FINISHED, OPEN, Outcome, PointState, StudyState
 
 Allowed = Literal["all", "started", "none"]
 """Which of the search's points may be claimed: all, those that were begun before, or none."""
-
-
-@contextlib.contextmanager
-def at_once(engine: Engine) -> Iterator[Connection]:
-    """A connection where each statement is its own transaction: one round trip instead of three."""
-    with engine.connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
-
-
-def from_now(seconds: Any) -> Any:
-    return func.now() + _seconds(seconds)
-
-
-def _seconds(number: Any) -> Any:
-    return func.make_interval(0, 0, 0, 0, 0, 0, number)
-
-
-def ended_now() -> dict[str, Any]:
-    elapsed = func.extract("epoch", func.now() - attempts.c.started_at)
-    return {"ended_at": func.now(), "seconds": elapsed}
 
 
 def open_points(study_id: Any) -> Select[Any]:
@@ -96,13 +74,15 @@ def _claim() -> Any:
     worker: Any = bindparam("by_worker")
     mine = points.c.study_id == study
     expired = and_(
-        points.c.state == "leased",
+        points.c.state == PointState.LEASED,
         points.c.lease_until < func.now(),
         # While the server was away nobody could renew: its return gives everybody one lease more.
         func.pg_postmaster_start_time() + _seconds(bindparam("lease_s")) < func.now(),
     )
     hopeless = points.c.spent + 1 >= bindparam("at_most")
-    held = select(points.c.id).where(mine, points.c.state == "leased", points.c.worker == worker)
+    held = select(points.c.id).where(
+        mine, points.c.state == PointState.LEASED, points.c.worker == worker
+    )
     held_already = held.limit(1).cte("held")
     dying = (
         select(points.c.id)
@@ -114,7 +94,7 @@ def _claim() -> Any:
         update(points)
         .where(points.c.id == dying.c.id)
         .values(
-            state="failed",
+            state=PointState.FAILED,
             spent=points.c.spent + 1,
             reason=func.format("its worker was lost (tried %s times)", points.c.spent + 1),
         )
@@ -123,7 +103,7 @@ def _claim() -> Any:
     )
     runs = exists().where(
         studies.c.id == study,
-        studies.c.state == RUNNING,
+        studies.c.state == StudyState.RUNNING,
         or_(bindparam("budgeted"), ~_budgeted()),
     )
     within = or_(
@@ -131,7 +111,9 @@ def _claim() -> Any:
         bindparam("allowed") == "all",
         and_(bindparam("allowed") == "started", points.c.attempt > 0),
     )
-    free = or_(points.c.state.in_(("waiting", "paused")), and_(expired, ~hopeless))
+    free = or_(
+        points.c.state.in_((PointState.WAITING, PointState.PAUSED)), and_(expired, ~hopeless)
+    )
     chosen = (
         select(points.c.id)
         .where(mine, runs, ~exists(select(held_already.c.id)), within, free)
@@ -145,10 +127,10 @@ def _claim() -> Any:
         update(points)
         .where(points.c.id == chosen.c.id)
         .values(
-            state="leased",
+            state=PointState.LEASED,
             worker=worker,
             attempt=points.c.attempt + 1,
-            spent=points.c.spent + case((points.c.state == "leased", 1), else_=0),
+            spent=points.c.spent + case((points.c.state == PointState.LEASED, 1), else_=0),
             lease_until=from_now(bindparam("lease_s")),
         )
         .returning(*_columns(points.c))
@@ -160,7 +142,7 @@ def _claim() -> Any:
             attempts.c.point_id.in_(union_all(select(given_up.c.id), select(claimed.c.id))),
             attempts.c.outcome.is_(None),
         )
-        .values(outcome="lost", reason="its lease ran out", **ended_now())
+        .values(outcome=Outcome.LOST, reason="its lease ran out", **ended_now())
         .returning(attempts.c.point_id)
         .cte("lost")
     )
@@ -217,7 +199,7 @@ def spending(connection: Connection, study_id: int) -> Spending:
     """What the search has cost so far."""
     elapsed = func.extract("epoch", func.now() - attempts.c.started_at)
     seconds = func.coalesce(attempts.c.seconds, elapsed)
-    finished = attempts.c.outcome.in_(("done", "diverged"))
+    finished = attempts.c.outcome.in_(FINISHED)
     mine = and_(points.c.study_id == study_id, points.c.rung == 0)
     joined = points.outerjoin(attempts, attempts.c.point_id == points.c.id)
     mean = connection.execute(

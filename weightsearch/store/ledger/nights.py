@@ -15,7 +15,7 @@ from sqlalchemy import Engine, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.errors import StudyError, did_you_mean
-from weightsearch.store.ledger import claim
+from weightsearch.store.tables import statements
 from weightsearch.store.tables.schema import baselines, nights
 
 CONTINUED_S = 12 * 3600.0
@@ -70,7 +70,7 @@ def begin(engine: Engine, sweep: str, date: str | None, commit: str, digest: str
         if name is None:
             name = connection.execute(
                 select(nights.c.night)
-                .where(mine, ~nights.c.final, nights.c.began_at > claim.from_now(-CONTINUED_S))
+                .where(mine, ~nights.c.final, nights.c.began_at > statements.from_now(-CONTINUED_S))
                 .order_by(nights.c.id.desc())
                 .limit(1)
             ).scalar()

@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Float, Select, Table, column, func, or_, select, table
 
-from weightsearch.store.ledger.leases import PROMOTION, SEARCH, Study
-from weightsearch.store.tables.schema import STATES, attempts, points, studies, workers
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.schema import attempts, points, studies, workers
+from weightsearch.store.tables.states import FINISHED, Outcome, PointState, Rung
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Direction, Point
 
@@ -30,10 +31,10 @@ class Done:
     result: Mapping[str, Any]
 
     def diverged(self) -> bool:
-        return bool(self.result["outcome"] == "diverged")
+        return bool(self.result["outcome"] == Outcome.DIVERGED)
 
 
-def counts(engine: Engine, study: Study, rung: int = SEARCH) -> dict[str, int]:
+def counts(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> dict[str, int]:
     """Points by state, and `total`; the states add up to it."""
     with engine.connect() as connection:
         rows = connection.execute(
@@ -42,13 +43,13 @@ def counts(engine: Engine, study: Study, rung: int = SEARCH) -> dict[str, int]:
             .group_by(points.c.state)
         ).all()
     found: dict[str, int] = {row[0]: row[1] for row in rows}
-    return {"total": sum(found.values())} | {state: found.get(state, 0) for state in STATES}
+    return {"total": sum(found.values())} | {state: found.get(state, 0) for state in PointState}
 
 
 def coverage(engine: Engine, study: Study) -> float:
     """The share of the search's points that are done; below 1 where a budget ran out."""
     found = counts(engine, study)
-    return found["done"] / found["total"] if found["total"] else 1.0
+    return found[PointState.DONE] / found["total"] if found["total"] else 1.0
 
 
 def troubles(engine: Engine, study: Study) -> list[dict[str, Any]]:
@@ -70,19 +71,23 @@ def troubles(engine: Engine, study: Study) -> list[dict[str, Any]]:
             .where(
                 points.c.study_id == study.id,
                 attempts.c.outcome.is_not(None),
-                attempts.c.outcome != "done",
+                attempts.c.outcome != Outcome.DONE,
             )
             .order_by(attempts.c.ended_at, points.c.number, attempts.c.attempt)
         ).all()
     return [dict(row._mapping) for row in rows]
 
 
-def done(engine: Engine, study: Study, rung: int = SEARCH) -> list[Done]:
+def done(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> list[Done]:
     """Every finished point, in the plan's order."""
     with engine.connect() as connection:
         rows = connection.execute(
             select(points)
-            .where(points.c.study_id == study.id, points.c.rung == rung, points.c.state == "done")
+            .where(
+                points.c.study_id == study.id,
+                points.c.rung == rung,
+                points.c.state == PointState.DONE,
+            )
             .order_by(points.c.number)
         ).all()
     return [
@@ -91,7 +96,7 @@ def done(engine: Engine, study: Study, rung: int = SEARCH) -> list[Done]:
     ]
 
 
-def leader(engine: Engine, study: Study, rung: int = SEARCH) -> tuple[Point, float] | None:
+def leader(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> tuple[Point, float] | None:
     """The best point so far and its metric, found by the database: cheap enough to ask often."""
     metric = points.c.result["metrics"][study.spec.objective.metric].as_float()
     order = metric.asc() if study.spec.objective.direction == "minimize" else metric.desc()
@@ -101,7 +106,7 @@ def leader(engine: Engine, study: Study, rung: int = SEARCH) -> tuple[Point, flo
             .where(
                 points.c.study_id == study.id,
                 points.c.rung == rung,
-                points.c.state == "done",
+                points.c.state == PointState.DONE,
                 metric.is_not(None),
             )
             .order_by(order, points.c.number)
@@ -116,7 +121,7 @@ def places(engine: Engine, study: Study) -> list[tuple[Direction, str]]:
         rows = connection.execute(
             select(points.c.weights, points.c.state).where(
                 points.c.study_id == study.id,
-                points.c.rung == SEARCH,
+                points.c.rung == Rung.SEARCH,
                 points.c.weights.is_not(None),
             )
         ).all()
@@ -133,14 +138,14 @@ def images_per_second(engine: Engine, study: Study) -> float | None:
             .join(points, points.c.id == attempts.c.point_id)
             .where(
                 points.c.study_id == study.id,
-                points.c.state == "leased",
+                points.c.state == PointState.LEASED,
                 attempts.c.outcome.is_(None),
             )
         ).scalar()
     return None if found is None else float(found)
 
 
-def planned(engine: Engine, study: Study, rung: int = SEARCH) -> list[Point]:
+def planned(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> list[Point]:
     """The configurations of a rung in order, each once whatever the number of its seeds."""
     with engine.connect() as connection:
         rows = connection.execute(
@@ -161,7 +166,7 @@ def failed(engine: Engine, study: Study) -> list[dict[str, Any]]:
     with engine.connect() as connection:
         rows = connection.execute(
             select(points.c.number, points.c.rung, points.c.key, points.c.reason)
-            .where(points.c.study_id == study.id, points.c.state == "failed")
+            .where(points.c.study_id == study.id, points.c.state == PointState.FAILED)
             .order_by(points.c.rung, points.c.number)
         ).all()
     return [dict(row._mapping) for row in rows]
@@ -179,7 +184,9 @@ def present(engine: Engine, study: Study) -> list[dict[str, Any]]:
                 points.c.number.label("point"),
                 func.extract("epoch", func.now() - workers.c.seen_at).cast(Float).label("seen_s"),
             )
-            .outerjoin(points, (points.c.worker == workers.c.id) & (points.c.state == "leased"))
+            .outerjoin(
+                points, (points.c.worker == workers.c.id) & (points.c.state == PointState.LEASED)
+            )
             .where(
                 workers.c.study_id == study.id,
                 workers.c.stopped_at.is_(None),
@@ -190,7 +197,7 @@ def present(engine: Engine, study: Study) -> list[dict[str, Any]]:
     return [dict(row._mapping) for row in rows]
 
 
-def point_seconds(engine: Engine, study: Study, rung: int = SEARCH) -> float | None:
+def point_seconds(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> float | None:
     """How long a finished point took on average; None before the first."""
     with engine.connect() as connection:
         found = connection.execute(
@@ -199,7 +206,7 @@ def point_seconds(engine: Engine, study: Study, rung: int = SEARCH) -> float | N
             .where(
                 points.c.study_id == study.id,
                 points.c.rung == rung,
-                attempts.c.outcome.in_(("done", "diverged")),
+                attempts.c.outcome.in_(FINISHED),
             )
         ).scalar()
     return None if found is None else float(found)
@@ -213,9 +220,9 @@ def trial(engine: Engine, study: Study, promoted: Mapping[str, Any]) -> int | No
             .join(points, points.c.id == attempts.c.point_id)
             .where(
                 points.c.study_id == study.id,
-                points.c.rung == PROMOTION,
+                points.c.rung == Rung.PROMOTION,
                 points.c.seed == promoted["seed"],
-                attempts.c.outcome == "done",
+                attempts.c.outcome == Outcome.DONE,
             )
         ).all()
     return next(
@@ -231,9 +238,9 @@ def listed(engine: Engine) -> list[dict[str, Any]]:
         select(
             points.c.study_id,
             func.count().label("points"),
-            func.count().filter(points.c.state == "done").label("done"),
+            func.count().filter(points.c.state == PointState.DONE).label("done"),
         )
-        .where(points.c.rung == SEARCH)
+        .where(points.c.rung == Rung.SEARCH)
         .group_by(points.c.study_id)
         .subquery()
     )
@@ -286,11 +293,11 @@ def verify(engine: Engine, study: Study) -> dict[str, Any]:
     """
     committed = (
         select(attempts.c.point_id, func.count().label("times"))
-        .where(attempts.c.outcome.in_(("done", "diverged")))
+        .where(attempts.c.outcome.in_(FINISHED))
         .group_by(attempts.c.point_id)
         .subquery()
     )
-    mine = (points.c.study_id == study.id) & (points.c.rung == SEARCH)
+    mine = (points.c.study_id == study.id) & (points.c.rung == Rung.SEARCH)
     with engine.connect() as connection:
         rows = connection.execute(
             select(points.c.number, points.c.state, func.coalesce(committed.c.times, 0))
@@ -305,16 +312,16 @@ def verify(engine: Engine, study: Study) -> dict[str, Any]:
             .group_by(attempts.c.outcome)
         ).all()
     outcomes: dict[str | None, int] = {row[0]: row[1] for row in ended}
-    missing = [n for n, state, times in rows if state != "done" or times == 0]
+    missing = [n for n, state, times in rows if state != PointState.DONE or times == 0]
     duplicated = [n for n, _, times in rows if times > 1]
     return {
         "study": study.name,
         "ok": not missing and not duplicated,
         "points": len(rows),
-        "done_once": sum(state == "done" and times == 1 for _, state, times in rows),
+        "done_once": sum(state == PointState.DONE and times == 1 for _, state, times in rows),
         "missing": missing,
         "duplicated": duplicated,
         "starts": sum(outcomes.values()),
-        "lost": outcomes.get("lost", 0),
-        "given_back": outcomes.get("given back", 0),
+        Outcome.LOST: outcomes.get(Outcome.LOST, 0),
+        "given_back": outcomes.get(Outcome.GIVEN_BACK, 0),
     }

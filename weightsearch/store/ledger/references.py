@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, inspect, select, text
 
 from weightsearch.store.connection import connecting
-from weightsearch.store.ledger import leases, queries
-from weightsearch.store.ledger.leases import PROMOTION
+from weightsearch.store.ledger import queries
+from weightsearch.store.ledger import studies as studies_module
 from weightsearch.store.tables.schema import meta, points, studies
+from weightsearch.store.tables.states import PointState, Rung
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Point
 
@@ -36,7 +37,7 @@ class Referred:
 
 def checkpoint_folder(point: Point, seed: int, rung: int) -> str:
     """The name of a point's folder below its study's."""
-    return f"{point.id()}-s{seed}" + ("-full" if rung == PROMOTION else "")
+    return f"{point.id()}-s{seed}" + ("-full" if rung == Rung.PROMOTION else "")
 
 
 @contextlib.contextmanager
@@ -53,9 +54,11 @@ def _referred(engine: Engine) -> Referred:
     with engine.connect() as connection:
         identity = connection.execute(select(meta.c.identity)).scalar_one()
         names = connection.execute(select(studies.c.name)).scalars().all()
-        undone = connection.execute(select(points.c.id).where(points.c.state != "done")).scalars()
+        undone = connection.execute(
+            select(points.c.id).where(points.c.state != PointState.DONE)
+        ).scalars()
         undone_points = frozenset(undone)
-    known = [leases.find(engine, name) for name in names]
+    known = [studies_module.find(engine, name) for name in names]
     sources = [(study.spec.data, study.data_digest) for study in known if study.spec.data]
     return Referred(
         identity=identity,
@@ -86,7 +89,7 @@ def _artifacts(engine: Engine) -> frozenset[str]:
         return frozenset(key.rpartition(":")[2] for key in keys)
 
 
-def _checkpoints(engine: Engine, study: leases.Study) -> frozenset[str]:
+def _checkpoints(engine: Engine, study: studies_module.Study) -> frozenset[str]:
     """Folders of what is still to be done, of every finalist, and of the best of the search.
 
     A promotion trains from the start, so it reads no checkpoint of the search; the best one's stays
@@ -97,7 +100,7 @@ def _checkpoints(engine: Engine, study: leases.Study) -> frozenset[str]:
             select(points.c.weights, points.c.params, points.c.seed, points.c.rung).where(
                 points.c.study_id == study.id,
                 points.c.weights.is_not(None),
-                (points.c.state != "done") | (points.c.rung == PROMOTION),
+                (points.c.state != PointState.DONE) | (points.c.rung == Rung.PROMOTION),
             )
         ).all()
     kept = {
@@ -106,5 +109,5 @@ def _checkpoints(engine: Engine, study: leases.Study) -> frozenset[str]:
     }
     best = queries.leader(engine, study)
     if best is not None:
-        kept.add(checkpoint_folder(best[0], study.spec.train.seed, leases.SEARCH))
+        kept.add(checkpoint_folder(best[0], study.spec.train.seed, Rung.SEARCH))
     return frozenset(kept)

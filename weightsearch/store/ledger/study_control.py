@@ -8,8 +8,10 @@ from sqlalchemy import Engine, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.store.ledger import claim, queries
-from weightsearch.store.ledger.leases import Study
-from weightsearch.store.tables.schema import STOPPED, attempts, channel, points, studies, workers
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables import statements
+from weightsearch.store.tables.schema import attempts, channel, points, studies, workers
+from weightsearch.store.tables.states import Outcome, PointState, StudyState
 from weightsearch.study.budget import Budget
 
 
@@ -26,7 +28,7 @@ def set_budget(engine: Engine, study: Study, budget: Budget | None) -> None:
     """Limits what the search may cost from now on; the wall-clock starts now."""
     plain = budget.plain() if budget is not None else {}
     seconds = plain.pop("seconds", None)
-    deadline = None if seconds is None else claim.from_now(seconds)
+    deadline = None if seconds is None else statements.from_now(seconds)
     with engine.begin() as connection:
         connection.execute(
             update(studies)
@@ -41,8 +43,8 @@ def retry_failed(engine: Engine, study: Study) -> int:
     with engine.begin() as connection:
         again = connection.execute(
             update(points)
-            .where(points.c.study_id == study.id, points.c.state == "failed")
-            .values(state="waiting", spent=0, reason=None, worker=None)
+            .where(points.c.study_id == study.id, points.c.state == PointState.FAILED)
+            .values(state=PointState.WAITING, spent=0, reason=None, worker=None)
         )
         connection.execute(select(func.pg_notify(channel(study.id), "")))
     return again.rowcount
@@ -61,10 +63,10 @@ class Standing:
 
 def standing(engine: Engine, study_id: int) -> Standing:
     """Whether to wait for a point, and for how long at most."""
-    leased = and_(points.c.study_id == study_id, points.c.state == "leased")
+    leased = and_(points.c.study_id == study_id, points.c.state == PointState.LEASED)
     remaining = func.extract("epoch", func.min(points.c.lease_until) - func.now())
     left = claim.open_points(study_id)
-    with claim.at_once(engine) as connection:
+    with statements.at_once(engine) as connection:
         study = connection.execute(
             select(
                 studies.c.state,
@@ -74,13 +76,13 @@ def standing(engine: Engine, study_id: int) -> Standing:
             ).filter_by(id=study_id)
         ).one_or_none()
         if study is None:  # it was deleted under us
-            return Standing(STOPPED, False, None)
+            return Standing(StudyState.STOPPED, False, None)
         found = study.left
         if study.budgeted:
             within = {
                 "all": points.c.rung >= 0,
                 "started": or_(points.c.rung > 0, points.c.attempt > 0),
-                "none": or_(points.c.rung > 0, points.c.state == "leased"),
+                "none": or_(points.c.rung > 0, points.c.state == PointState.LEASED),
             }
             left = left.where(within[claim.allowed(connection, study_id)])
             found = connection.execute(left.limit(1)).first() is not None
@@ -90,7 +92,7 @@ def standing(engine: Engine, study_id: int) -> Standing:
 
 def sign_on(engine: Engine, study: Study, worker: str, host: str, pid: int, device: str) -> None:
     """Lists a worker, for those who ask who is there."""
-    with claim.at_once(engine) as connection:
+    with statements.at_once(engine) as connection:
         connection.execute(
             upsert(workers)
             .values(id=worker, study_id=study.id, host=host, pid=pid, device=device)
@@ -101,7 +103,7 @@ def sign_on(engine: Engine, study: Study, worker: str, host: str, pid: int, devi
 def seen_alive(engine: Engine, study: Study, worker: str) -> bool:
     """Notes that a worker lives; whether the Optuna study is behind."""
     behind = queries.unshown(study.id, attempts.c.point_id).exists()
-    with claim.at_once(engine) as connection:
+    with statements.at_once(engine) as connection:
         noted = connection.execute(
             update(workers)
             .where(workers.c.id == worker)
@@ -125,7 +127,7 @@ def sign_off(engine: Engine, worker: str, reason: str | None = None) -> int:
         )
         held = connection.execute(
             update(points)
-            .where(points.c.worker == worker, points.c.state == "leased")
+            .where(points.c.worker == worker, points.c.state == PointState.LEASED)
             # Expired, not waiting: the claim that takes it over counts the lost attempt.
             .values(lease_until=func.now() - func.make_interval(0, 0, 0, 0, 0, 0, 1))
             .returning(points.c.id, points.c.study_id)
@@ -136,7 +138,7 @@ def sign_off(engine: Engine, worker: str, reason: str | None = None) -> int:
                 .where(
                     attempts.c.point_id.in_([row.id for row in held]), attempts.c.outcome.is_(None)
                 )
-                .values(outcome="lost", reason=reason, **claim.ended_now())
+                .values(outcome=Outcome.LOST, reason=reason, **statements.ended_now())
             )
         for study_id in {row.study_id for row in held}:
             connection.execute(select(func.pg_notify(channel(study_id), "")))

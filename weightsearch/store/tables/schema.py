@@ -35,13 +35,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from weightsearch.errors import StorageError
+from weightsearch.store.tables.states import PointState, StudyState
 
 VERSION = 3
 OLDEST_SERVER = 14  # major version of PostgreSQL
 MIGRATION_LOCK = 0x77656967  # an advisory lock's key: "weig"
-
-RUNNING, PAUSED, STOPPED = "running", "paused", "stopped"  # of a study
-STATES = ("waiting", "leased", "paused", "done", "failed")
 
 metadata = MetaData()
 
@@ -64,7 +62,7 @@ studies = Table(
     Column("equivalent_left_out", Integer, nullable=False),
     Column("promoted", JSONB),  # the verdict of the promotion, with its lineage
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("state", Text, nullable=False, server_default=RUNNING),
+    Column("state", Text, nullable=False, server_default=StudyState.RUNNING),
     Column("state_reason", Text),
     Column("budget", JSONB(none_as_null=True)),  # {"points": .., "device_seconds": ..}
     Column("deadline", DateTime(timezone=True)),  # the wall-clock part of the budget
@@ -82,7 +80,7 @@ points = Table(
     Column("params", JSONB(none_as_null=True)),
     Column("seed", BigInteger, nullable=False),
     Column("rung", Integer, nullable=False, server_default="0"),  # 0: the search; 1: promotion
-    Column("state", Text, nullable=False, server_default="waiting"),
+    Column("state", Text, nullable=False, server_default=PointState.WAITING),
     Column("attempt", Integer, nullable=False, server_default="0"),  # the fence
     Column("spent", Integer, nullable=False, server_default="0"),  # attempts that were lost
     Column("shrink", Integer, nullable=False, server_default="0"),  # times it ran out of memory
@@ -92,7 +90,7 @@ points = Table(
     Column("reason", Text),
     UniqueConstraint("study_id", "key", "seed", "rung", name="ws_point_once"),
     UniqueConstraint("study_id", "number", "rung", name="ws_point_place"),
-    CheckConstraint(f"state IN {STATES}", name="ws_point_state"),
+    CheckConstraint(f"state IN {tuple(s.value for s in PointState)}", name="ws_point_state"),
     # A point is done exactly when it has a result: no code path can break it.
     CheckConstraint("(state = 'done') = (result IS NOT NULL)", name="ws_point_done"),
     Index(
