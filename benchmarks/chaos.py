@@ -32,8 +32,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from fault_factory import OwnServer, own_server  # noqa: E402
 from sqlalchemy import Connection, func, select, text  # noqa: E402
+from support.faulty_servers import OwnServer, own_server  # noqa: E402
 
 from weightsearch.store.connection.database import open_database  # noqa: E402
 from weightsearch.store.connection.outage import patiently  # noqa: E402

@@ -30,7 +30,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from fault_factory import OwnServer, own_server  # noqa: E402
+from support.faulty_servers import OwnServer, own_server  # noqa: E402
 
 from weightsearch.store.connection import database  # noqa: E402
 from weightsearch.store.ledger import (  # noqa: E402

@@ -29,8 +29,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 import psutil  # noqa: E402
-from fault_factory import OwnServer, Worker, own_server  # noqa: E402
 from sqlalchemy import text  # noqa: E402
+from support.faulty_servers import OwnServer, Worker, own_server  # noqa: E402
 
 from weightsearch.store.connection.database import Database, open_database  # noqa: E402
 from weightsearch.store.ledger import (  # noqa: E402

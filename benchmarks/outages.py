@@ -29,8 +29,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from fault_factory import OwnServer, Proxy, Worker, own_server, workers  # noqa: E402
 from sqlalchemy import text  # noqa: E402
+from support.faulty_servers import OwnServer, Proxy, Worker, own_server, workers  # noqa: E402
 
 from weightsearch.store.connection.database import Database, open_database  # noqa: E402
 from weightsearch.store.connection.outage import patiently  # noqa: E402

@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import optuna
-from report_factory import make_records
+from support.records import make_records
 
 from weightsearch.report.evidence.records import Records
 from weightsearch.report.figures.registry import FIGURES

@@ -8,29 +8,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-import sentinel
-from sentinel import (  # noqa: F401  (pytest finds its hooks here)
-    pytest_configure,
-    pytest_runtest_logreport,
-    pytest_sessionfinish,
-    pytest_terminal_summary,
-    pytest_testnodedown,
-)
 
 from weightsearch.store.connection import database
 from weightsearch.store.connection.database import Database
 from weightsearch.store.embedded import client
-from weightsearch.study import loading
-from weightsearch.study.spec import StudySpec
 
-ROOT = Path(__file__).parent.parent
-SHARED_DATA = ROOT.parent / "shared" / "data"
+pytest.register_assert_rewrite("support")
+pytest_plugins = ("support.password_watch",)
+
+from support import password_watch  # noqa: E402
+from support.processes import Cli  # noqa: E402
 
 # Two test processes on two cores: torch's own threads would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -59,7 +52,7 @@ def cluster() -> Iterator[client.Server]:
     client.release(home)
     with (home / "postgres" / "supervisor.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until the server has ended
-    sentinel.look_through(home)
+    password_watch.look_through(home)
     shutil.rmtree(home)
 
 
@@ -95,21 +88,6 @@ def _admin(found: client.Server) -> psycopg.Connection[Any]:
 
 def _url(found: client.Server, name: str) -> str:
     return f"postgresql://{found.user}:{found.password}@/{name}?host={found.host}&port={found.port}"
-
-
-def make_spec(**tables: Any) -> StudySpec:
-    """A study of the trivial objective; keyword arguments replace whole tables."""
-    plain: dict[str, Any] = {
-        "goal": "test",
-        "objective": {"run": "weightsearch.study.trivial_objective:run"},
-        "loss": {"weights": {"grid": "simplex", "steps": 3}},
-        "train": {"epochs": 2},
-        "promote": {"top": 2, "seeds": [1, 2], "epochs": 3},
-    }
-    return loading.parse(plain | tables, "test")
-
-
-Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Cli
+from support.paths import ROOT
+from support.processes import Cli
 from typer.main import get_command
 
 from weightsearch.commands.main import app

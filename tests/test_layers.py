@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from support.paths import ROOT
 
 PACKAGE = ROOT / "weightsearch"
 HEAVY = {"torch", "timm", "optuna", "sqlalchemy", "ray", "submitit"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -16,9 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cli_factory import Run, run_all
-from conftest import ROOT
-from fault_factory import OwnServer, own_server
+from support.command_runs import Run, run_all
+from support.faulty_servers import OwnServer, own_server
+from support.paths import ROOT
 
 from weightsearch.runtime import safe_text as module
 from weightsearch.runtime.safe_text import Presentable, hide, presentable
@@ -84,7 +83,7 @@ def test_what_is_logged_is_presentable(caplog: pytest.LogCaptureFixture) -> None
 
 CRASHES = """
 import logging, sys, threading
-from weightsearch.presentable import guard, hide
+from weightsearch.runtime.safe_text import guard, hide
 
 logging.basicConfig()
 guard()
@@ -300,8 +299,8 @@ def planted(
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """A run of a suite that is watched, in which one test leaks; and what must not be shown."""
     secret = secrets.token_hex(12)
-    conftest = (ROOT / "tests" / "conftest.py").read_text()
-    (hooks,) = re.findall(r"^from sentinel import \(.*?^\)\n", conftest, re.DOTALL | re.MULTILINE)
+    hooks = 'pytest_plugins = ("support.password_watch",)\n'
+    assert hooks in (ROOT / "tests" / "conftest.py").read_text()
     (folder / "conftest.py").write_text(hooks)
     code = PLANTED.format(secret="{secret}", leak=leak, mode=mode).replace("{secret}", secret)
     (folder / "test_planted.py").write_text(code)

@@ -1,0 +1,110 @@
+"""What people read: whole lines, every number with its protocol."""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from support.specs import make_spec
+
+from weightsearch.commands.text import data_text, study_text
+from weightsearch.launch.display.progress import Standing, _panel
+from weightsearch.study import loading
+from weightsearch.study.objective import Summary
+
+LONG = "efficientnet_with_a_name_that_is_longer_than_any_other_one_in_timm.pretrained_in1k"
+
+
+def answer(**facts: Any) -> dict[str, Any]:
+    """That of `best`, with one row."""
+    row = {
+        "rank": 1, "number": 7, "params": {"encoder": LONG}, "weights": {"mae": 0.25, "edge": 0.75},
+        "rmse": 0.5, "rel": 0.1, "interval": [0.4, 0.6], "against_best": None, "images": 12,
+    }  # fmt: skip
+    other = row | {"rank": 2, "params": {"encoder": "x"}}
+    plain = {
+        "study": "toy-grid", "metric": "rmse", "protocol": "full", "split": "val",
+        "ranking": [row, other], "promoted": None, "home": "/h",
+    }  # fmt: skip
+    return plain | facts
+
+
+def test_a_ranking_names_its_protocol_and_split(capsys: pytest.CaptureFixture[str]) -> None:
+    study_text.ranking(answer())
+    assert "study toy-grid: rmse by protocol full, val split" in capsys.readouterr().out
+    study_text.ranking(answer(protocol=None))  # an objective of one's own has none
+    assert capsys.readouterr().out.startswith("study toy-grid: rmse\n")
+
+
+def test_the_end_of_a_launch_is_a_ranking_and_commands_that_can_be_typed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "argv", ["/x/weightsearch/__main__.py", "launch"])
+    study_text.launched(answer())
+    said = capsys.readouterr().out
+    assert "by protocol full, val split" in said
+    assert f"  {sys.executable} -m weightsearch best toy-grid\n" in said
+    monkeypatch.setattr(sys, "argv", ["/x/.venv/bin/weightsearch", "launch"])
+    study_text.launched(answer())
+    assert "  /x/.venv/bin/weightsearch best toy-grid\n" in capsys.readouterr().out
+
+
+def test_nothing_is_cut_or_broken_in_two(capsys: pytest.CaptureFixture[str]) -> None:
+    study_text.ranking(answer())
+    assert LONG in capsys.readouterr().out
+    folder = Path("/home") / ("deep/" * 40)
+    study_text.trained({"out": str(folder)})
+    assert capsys.readouterr().out == f"checkpoints and metrics.json lie in {folder}\n"
+
+
+def test_frames_without_depth_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"pack": "/p.h5", "frames": 2, "digest": "0" * 64}
+    data_text.packed(facts | {"skipped": ["a/1", "a/2"]})
+    assert "skipped, having no valid depth: 2 frames, first a/1" in capsys.readouterr().out
+    data_text.packed(facts | {"skipped": []})
+    assert "skipped" not in capsys.readouterr().out
+
+
+def test_a_line_about_a_run_names_the_protocol() -> None:
+    summary = Summary({"rmse": 0.5}, {}, [], 3)
+    spec = loading.load(loading.study_file("paper-grid"))
+    assert study_text.epoch("epoch", summary, spec) == "epoch  rmse 0.5000  protocol full"
+    assert study_text.epoch("test", summary, spec) == "test  rmse 0.5000  protocol bts"
+    assert study_text.epoch("epoch", summary, make_spec()) == "epoch  rmse 0.5000"
+
+
+def test_a_verdict_speaks_of_a_test_split_only_where_there_is_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    finalist = {"params": {}, "weights": {"fit": 1.0}, "validation": {"rmse": 0.5}, "seeds": 2}
+    verdict = {
+        "metric": "rmse", "finalists": [finalist], "protocol": None, "comparisons": [],
+        "point": "abc", "verdict": "winner", "checkpoint": "/c",
+    }  # fmt: skip
+    study_text.promoted(verdict)
+    said = capsys.readouterr().out
+    assert "rmse, means over 2 fresh seeds\n" in said
+    assert "test" not in said
+    tested = finalist | {"test": {"rmse": 0.6}, "test_images": 9, "test_interval": [0.5, 0.7]}
+    study_text.promoted(verdict | {"finalists": [tested], "protocol": "bts"})
+    said = capsys.readouterr().out
+    assert "fresh seeds; test split of 9 images; protocol bts\n" in said
+    assert "0.500..0.700" in said
+
+
+def test_nothing_is_left_of_what_is_done() -> None:
+    now = Standing(
+        finished=3, total=3, failed=0, best="rmse 0.5", seconds_a_point=2.0, seconds_left=0.0
+    )
+    for standing, left in ((now, False), (replace(now, finished=1, seconds_left=4.0), True)):
+        shown = Console(file=io.StringIO(), width=80)
+        shown.print(_panel("search", standing))
+        text = shown.file.getvalue()  # type: ignore[attr-defined]
+        assert ("left" in text) == left
+        assert "best rmse 0.5" in text

@@ -1,0 +1,292 @@
+"""A launch as a process: to its end, interrupted and continued, refused; and who it leaves."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.processes import Cli
+
+from weightsearch.errors import DeviceError
+from weightsearch.runtime import devices
+from weightsearch.store.connection import database
+from weightsearch.store.connection.database import Database
+from weightsearch.store.embedded import client, server_folders
+from weightsearch.store.ledger import queries, studies
+from weightsearch.store.tables.states import Rung
+
+STUDY = """
+goal = "test"
+[objective]
+run = "weightsearch.study.trivial_objective:run"
+[loss]
+weights = { grid = "simplex", steps = 3 }
+[params]
+epoch_s = EPOCH_S
+[train]
+epochs = 2
+[promote]
+top = 2
+seeds = [1, 2]
+epochs = 3
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    file = tmp_path / "toy.toml"
+    file.write_text(STUDY.replace("EPOCH_S", "0.0"))
+    return file
+
+
+def test_a_launch_plans_runs_ranks_and_promotes(
+    cli: Cli, study: Path, storage: str, opened: Database
+) -> None:
+    ran = cli(
+        "launch", study, "--workers", 2, "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage
+    )
+    assert ran.returncode == 0, ran.stderr
+    answer = json.loads(ran.stdout)
+    assert answer["points"]["done"] == 10
+    assert [row["rank"] for row in answer["ranking"]] == list(range(1, 11))
+    assert answer["promoted"]["verdict"] in ("winner", "no difference shown")
+    assert answer["promoted"]["lineage"]["seeds"] == [1, 2]
+    assert "search: 10/10 points" in ran.stderr
+    found = studies.find(opened.engine, "toy-grid")
+    assert found.promoted is not None
+    assert queries.counts(opened.engine, found, Rung.PROMOTION)["done"] == 4
+
+    again = cli("launch", study, "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage)
+    assert again.returncode == 0, again.stderr
+    assert queries.verify(opened.engine, found)["starts"] == 10
+
+    status = json.loads(cli("status", "--json", WEIGHTSEARCH_STORAGE=storage).stdout)
+    assert status["study"] == "toy-grid"
+    assert status["points"]["total"] == sum(
+        status["points"][s] for s in ("waiting", "leased", "paused", "done", "failed")
+    )
+    assert {"equivalent_left_out", "workers", "best"} <= set(status)
+    best = json.loads(cli("best", "--json", WEIGHTSEARCH_STORAGE=storage).stdout)
+    row = best["ranking"][0]
+    assert {"point", "weights", "rmse", "rel", "log10", "images"} <= set(row)
+    assert set(row["weights"]) == {"mae", "edge", "ssim"}
+    assert sum(row["weights"].values()) == pytest.approx(1)
+    assert (best["protocol"], best["split"]) == (None, "val")  # no [data], no protocol
+    verified = json.loads(cli("verify", "--json", WEIGHTSEARCH_STORAGE=storage).stdout)
+    assert verified["ok"]
+    assert {"points", "done_once", "missing", "duplicated"} <= set(verified)
+    for command in ("status", "best", "verify"):
+        plain = cli(command, "toy-grid", WEIGHTSEARCH_STORAGE=storage)
+        assert plain.returncode == 0
+        assert "toy-grid" in plain.stdout or "10 of 10" in plain.stdout
+
+
+def test_a_sampler_and_its_size_can_be_chosen_on_the_command_line(
+    cli: Cli, study: Path, storage: str
+) -> None:
+    for kind in ("random", "qmc", "tpe"):
+        ran = cli(
+            "launch", study, "--sampler", kind, "--trials", 4, "--seed", 3, "--device", "cpu",
+            "--no-promote", "--json", WEIGHTSEARCH_STORAGE=storage,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        answer = json.loads(ran.stdout)
+        assert answer["study"] == f"toy-{kind}"
+        assert answer["points"]["done"] == 4
+        assert answer["promoted"] is None
+
+
+CPU = ("--device", "cpu")
+
+
+@pytest.fixture
+def running(tmp_path: Path, storage: str) -> Iterator[subprocess.Popen[str]]:
+    """A launch with one worker in the middle of its first point."""
+    file = tmp_path / "toy.toml"
+    file.write_text(STUDY.replace("EPOCH_S", "0.4"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "weightsearch", "launch", "toy.toml", *CPU, "--no-promote"],
+        env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    for child in psutil.Process(process.pid).children() if process.poll() is None else []:
+        child.kill()
+    process.kill()
+    process.communicate()
+
+
+def wait_for_done(opened: Database, at_least: int) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            study = studies.find(opened.engine, "toy-grid")
+        except Exception:
+            time.sleep(0.05)
+            continue
+        if queries.counts(opened.engine, study)["done"] >= at_least:
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited too long")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_launch_says_how_to_go_on_and_going_on_loses_nothing(
+    running: subprocess.Popen[str],
+    opened: Database,
+    storage: str,
+    cli: Cli,
+    tmp_path: Path,
+    number: int,
+) -> None:
+    wait_for_done(opened, 1)
+    workers = psutil.Process(running.pid).children()
+    running.send_signal(number)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "interrupted: study toy-grid is saved; the same command goes on with it." in said
+    assert not any(worker.is_running() for worker in workers)
+    study = studies.find(opened.engine, "toy-grid")
+    counts = queries.counts(opened.engine, study)
+    assert counts["leased"] == 0
+    assert counts["done"] < 10
+    again = ("launch", tmp_path / "toy.toml", "--device", "cpu", "--no-promote")
+    ran = cli(*again, WEIGHTSEARCH_STORAGE=storage)
+    assert ran.returncode == 0, ran.stderr
+    found = queries.verify(opened.engine, study)
+    assert found["ok"]
+    assert found["starts"] == 10 + found["given_back"]
+
+
+def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Database) -> None:
+    wait_for_done(opened, 1)
+    study = studies.find(opened.engine, "toy-grid")
+    wait_for_done(opened, 3)
+    psutil.Process(running.pid).children()[0].kill()
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 0, said
+    assert "ended with code -9; starting another" in said
+    # The lease is a minute; who replaces a dead worker need not wait for it.
+    (lost,) = [row for row in queries.troubles(opened.engine, study) if row["outcome"] == "lost"]
+    assert lost["reason"] == "its process died"
+    found = queries.verify(opened.engine, study)
+    assert found["ok"]
+    assert found["starts"] == 10 + 1
+
+
+def test_a_launch_carries_on_when_the_embedded_server_is_killed(tmp_path: Path, cli: Cli) -> None:
+    """Its owner is killed with it; the next to connect starts another."""
+    (tmp_path / "toy.toml").write_text(STUDY.replace("EPOCH_S", "0.2"))
+    home = tmp_path / "home"
+    try:
+        launch = subprocess.Popen(
+            [sys.executable, "-m", "weightsearch", "launch", "toy.toml", *CPU, "--json"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        opened = database.open_database(None, home)
+        wait_for_done(opened, 1)
+        folder = server_folders.server_folder(home)
+        supervisor = json.loads((folder / "supervisor.lock").read_text())["pid"]
+        os.kill(supervisor, signal.SIGKILL)
+        answer = json.loads(launch.communicate(timeout=120)[0])
+        assert launch.returncode == 0
+        assert answer["points"]["done"] == 10
+        assert json.loads(cli("verify", "toy-grid", "--json").stdout)["ok"]
+        opened.engine.dispose()
+    finally:
+        launch.kill()
+        client.release(home)
+        with (folder / "supervisor.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until the server has ended
+        if folder.parent == server_folders.SHARED:
+            shutil.rmtree(folder)
+
+
+def test_workers_stop_when_their_launcher_is_killed(
+    running: subprocess.Popen[str], opened: Database
+) -> None:
+    wait_for_done(opened, 1)
+    workers = psutil.Process(running.pid).children()
+    running.kill()
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
+    study = studies.find(opened.engine, "toy-grid")
+    assert queries.counts(opened.engine, study)["leased"] == 0
+
+
+def test_a_changed_study_under_its_old_name_is_refused(cli: Cli, study: Path, storage: str) -> None:
+    arguments = ("launch", study, "--device", "cpu", "--no-promote")
+    where = {"WEIGHTSEARCH_STORAGE": storage}
+    assert cli(*arguments, **where).returncode == 0
+    study.write_text(study.read_text().replace("epochs = 2", "epochs = 3"))
+    refused = cli(*arguments, **where)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith(
+        "error: study 'toy-grid' was planned from other settings"
+    )
+    assert cli(*arguments, "--name", "other", **where).returncode == 0
+
+
+def test_what_is_wrong_with_an_objective_is_said_before_anything_is_planned(
+    cli: Cli, study: Path, storage: str, opened: Database
+) -> None:
+    study.write_text(
+        study.read_text().replace("weightsearch.study.trivial_objective:run", "nowhere:run")
+    )
+    refused = cli("launch", study, "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith("error: objective 'nowhere:run' must be")
+    with opened.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM ws_studies").scalar() == 0
+
+
+def test_a_users_own_objective_beside_its_study_file_is_found(
+    cli: Cli, study: Path, storage: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "network.py").write_text(
+        "def run(weights, params, context):\n    yield {'rmse': weights['ssim']}\n"
+    )
+    text = study.read_text().replace("weightsearch.study.trivial_objective:run", "network:run")
+    (folder / "study.toml").write_text(text.replace("epoch_s = 0.0", ""))
+    ran = cli(
+        "launch", folder / "study.toml", "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage
+    )
+    assert ran.returncode == 0, ran.stderr
+    answer = json.loads(ran.stdout)
+    assert answer["ranking"][0]["rmse"] == 0.0
+    assert answer["ranking"][0]["interval"] is None  # one number, nothing to resample
+
+
+def test_no_gpu_where_one_was_asked_for(cli: Cli, study: Path) -> None:
+    refused = cli("launch", study, "--device", "cuda", CUDA_VISIBLE_DEVICES="")
+    assert refused.returncode == 1
+    assert "--device cuda needs a GPU, but this machine shows none" in refused.stderr
+
+
+def test_devices_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert devices.pick("auto", None) == ["cuda:0", "cuda:1"]
+    assert devices.pick("auto", 3) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert devices.pick("cuda:1", 2) == ["cuda:1", "cuda:1"]
+    assert devices.pick("cpu", None) == ["cpu"]
+    with pytest.raises(DeviceError, match="cuda:2 needs a GPU, but this machine shows 2"):
+        devices.pick("cuda:2", 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,-1,1")
+    assert devices.visible_gpus() == ["0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert devices.pick("auto", 2) == ["cpu", "cpu"]

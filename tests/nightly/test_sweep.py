@@ -1,0 +1,280 @@
+"""A night from its study file to its exit code: planted faults, late starts, baselines, history."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from support import nightly_sweeps as nightly_factory
+from support.command_runs import Run, run_all
+from support.nights import Night, accept
+
+from weightsearch.errors import ConfigError, StudyError
+from weightsearch.nightly import sweep, verdict_page, verdict_text
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import nights, queries, studies, study_control
+from weightsearch.store.tables import schema
+from weightsearch.store.tables.states import StudyState
+from weightsearch.study import loading, planning
+
+
+def worse(verdict: dict[str, Any]) -> set[tuple[str | None, str]]:
+    return {(r["canary"], r["metric"]) for r in verdict["rows"] if r["moved"] == "worse"}
+
+
+def test_planted_faults_raise_and_name_the_metric_and_nothing_else_does(
+    night: Night, opened: Database
+) -> None:
+    first = night("first")
+    assert first["verdict"] == "not judged"
+    assert "there is no baseline" in first["answer"]
+    accept(opened)
+    assert night("first")["verdict"] == "ok"
+    again = night("again")
+    assert again["verdict"] == "ok"
+    assert {row["difference"] for row in again["rows"]} == {0.0}  # the same code, the same values
+    for fault in ("sign", "loader", "lr"):
+        found = night(fault, fault)
+        assert found["verdict"] == "regression"
+        assert ("equal", "rmse") in worse(found)
+        assert "rmse of canary equal" in found["answer"]
+        assert "it is the code, the data or the machine" in found["answer"]
+        assert found["rows"][0]["scenes"][0][1] > 0
+        assert f"Regression: ours, {found['night']}" in verdict_text.markdown(found)
+    assert night("nan", "nan")["rows"][0]["tonight"] is None
+    assert worse(night("nan", "nan")) >= {("equal", "rmse"), ("fit", "rmse")}
+
+
+def test_the_search_is_told_apart_from_the_code(
+    night: Night, opened: Database, tmp_path: Path
+) -> None:
+    night("first")
+    accept(opened)
+    with opened.engine.begin() as connection:  # as if the baseline's search had found less
+        connection.execute(
+            text("UPDATE ws_baselines SET measured = jsonb_set(measured, '{best,value}', '9')")
+        )
+    better = night("better")
+    assert (better["verdict"], better["moved"]) == ("ok", "search")
+    assert "Better: rmse of the best of the search" in better["answer"]
+    with opened.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE ws_baselines SET measured = jsonb_set(measured, '{best,value}', '-9')")
+        )
+    found = night("worse")
+    assert (found["verdict"], found["moved"]) == ("regression", "search")
+    assert "No canary got worse, so it is the search that changed" in found["answer"]
+    (tmp_path / "more").mkdir()
+    more = nightly_factory.sweep(tmp_path / "more", trials="trials = 2")
+    other = night("other-search", file=more)
+    assert other["verdict"] == "ok"
+    assert "its best is not compared" in other["notes"][0]
+
+
+def test_a_night_cut_short_is_not_judged_and_goes_on(night: Night, opened: Database) -> None:
+    night("first")
+    accept(opened)
+
+    def stop() -> None:
+        study = studies.find(opened.engine, f"{name}-canaries")
+        study_control.set_state(opened.engine, study, StudyState.STOPPED, "enough")
+
+    name = "ours-2026-11-25-short"
+    cut = night("short", date="2026-11-25", before=stop)
+    assert cut["verdict"] == "not judged"
+    assert "canary equal has 0 of 8 seeds done" in cut["answer"]
+    assert "was stopped with 16 points left (enough)" in cut["answer"]
+    assert sweep.EXIT[cut["verdict"]] == 4
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    again = night("short", date="2026-11-25", before=interrupt)
+    assert "it was interrupted, and the same command goes on" in again["answer"]
+    whole = night("short", date="2026-11-25")
+    assert (whole["verdict"], whole["night"]) == ("ok", "2026-11-25-short")
+    for part in ("canaries", "search"):
+        assert queries.verify(opened.engine, studies.find(opened.engine, f"{name}-{part}"))["ok"]
+    broken = night("broken", "crash")
+    assert broken["verdict"] == "not judged"
+    assert "planted" in broken["answer"]
+
+
+def test_a_late_start_goes_on_with_the_night_that_began_before_midnight(opened: Database) -> None:
+    engine = opened.engine
+    begun = nights.begin(engine, "s", "2026-11-24", "abc", "d")
+    assert nights.begin(engine, "s", None, "abc", "d").id == begun.id
+    assert nights.begin(engine, "s", None, "other", "d").id != begun.id
+    assert nights.begin(engine, "t", None, "abc", "d").id != begun.id
+    nights.judge(engine, begun, {"verdict": "not judged"}, final=False)
+    assert nights.begin(engine, "s", None, "abc", "d").id == begun.id
+    nights.judge(engine, begun, {"verdict": "ok"}, final=True)
+    nights.judge(engine, begun, {"verdict": "regression"}, final=True)
+    today = nights.begin(engine, "s", None, "abc", "d")
+    assert today.id != begun.id
+    assert {n.night: n.verdict for n in nights.history(engine, "s")}["2026-11-24-abc"] == {
+        "verdict": "ok"
+    }
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ws_nights SET began_at = now() - interval '1 day'"))
+    with pytest.raises(StudyError, match="was begun with other settings"):
+        nights.begin(engine, "s", "2026-11-24", "abc", "e")
+    assert nights.newest(engine, None) == "s"  # today's night was begun after that of t
+    assert nights.newest(engine, "t") == "t"
+    with pytest.raises(StudyError, match="unknown sweep 'never'"):
+        nights.newest(engine, "never")
+
+
+def test_baselines_are_added_with_who_when_why_and_from_what(
+    night: Night, opened: Database
+) -> None:
+    with pytest.raises(StudyError, match="there was no night yet"):
+        accept(opened)
+    night("first")
+    assert accept(opened, "first")["previous"] is None
+    night("second", "loader")
+    made = accept(opened, "deeper | on *purpose*")
+    assert made["before"]["why"] == "first"
+    assert night("third", "loader")["verdict"] == "ok"
+    assert night("fourth")["moved"] == "code"  # the fault is gone, and that is better
+    told = sweep.history(opened.engine, "ours")
+    verdicts = [(n["commit"], n["verdict"]) for n in told["nights"]]
+    assert verdicts == [("fourth", "ok"), ("third", "ok"), ("second", "regression"),
+                        ("first", "not judged")]  # fmt: skip
+    assert [(b["accepted_by"], b["previous"]) for b in told["baselines"]] == [
+        ("me", told["baselines"][1]["id"]),
+        ("me", None),
+    ]
+    shown = verdict_page.document(told["nights"][0], told["nights"])
+    assert "rmse of canary equal, mean over seeds" in shown
+    assert "deeper | on *purpose*" in shown
+    page = verdict_text.markdown(told["nights"][0])
+    assert r"deeper \| on \*purpose\*" in page
+    with pytest.raises(StudyError, match="has no night 'never'"):
+        sweep.accept(opened.engine, "ours", "never", "me", "x")
+    night("broken", "nan")
+    with pytest.raises(StudyError, match="has none with seed 2"):
+        accept(opened)
+
+
+def test_a_baseline_of_other_canaries_judges_nothing(
+    night: Night, opened: Database, tmp_path: Path
+) -> None:
+    night("first")
+    accept(opened)
+    (tmp_path / "longer").mkdir()
+    longer = nightly_factory.sweep(tmp_path / "longer", train="train = { epochs = 2 }")
+    found = night("other", file=longer)
+    assert found["verdict"] == "not judged"
+    assert "was accepted for other canaries, settings or data" in found["answer"]
+
+
+FIT = '    { name = "fit",'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seeds", "seeds = [1, 2]", "nightly.seeds: "),
+        ("seeds", "seeds = [1, 1, 2]", "`seeds` must be distinct"),
+        (FIT, '{ name = "equal", weights = { fit = 1 } },', "names of their own"),
+        (FIT, '{ name = "b", weights = { fitt = 1 } },', "did you mean 'fit'?"),
+        (FIT, '{ name = "b", weights = { fit = 0 } },', "must be above 0"),
+        (FIT, '{ name = "b", weights = "equal", params = { size = "one" } },',
+         "'equal' and 'b' are one"),
+        (FIT, '{ name = "b", weights = "equal" },', "must say which size"),
+        (FIT, '{ name = "b", weights = "equal", params = { size = "six" } },',
+         "size must be one of the study's"),
+        (FIT, '{ name = "b", weights = "equal", params = { sise = "one" } },',
+         "did you mean 'size'?"),
+    ],
+)  # fmt: skip
+def test_canaries_that_cannot_be_run_are_refused(
+    old: str, new: str, said: str, tmp_path: Path
+) -> None:
+    file = nightly_factory.sweep(tmp_path)
+    lines = file.read_text().splitlines()
+    assert any(line.startswith(old) for line in lines)
+    file.write_text("\n".join(new if line.startswith(old) else line for line in lines))
+    with pytest.raises(ConfigError, match=said.replace("?", r"\?")):
+        planning.canaries(loading.load(file))
+
+
+def test_the_table_nightly_is_no_part_of_a_launched_study(tmp_path: Path) -> None:
+    file = nightly_factory.sweep(tmp_path)
+    without = tmp_path / "without.toml"
+    without.write_text(file.read_text().split("[nightly]")[0])
+    assert loading.load(file).digest() == loading.load(without).digest()
+
+
+def test_tables_of_the_second_version_are_upgraded(opened: Database) -> None:
+    with opened.engine.begin() as connection:
+        new = _columns(connection)
+        connection.execute(text("DROP TABLE ws_baselines, ws_nights"))
+        connection.execute(text("UPDATE ws_meta SET version = 2"))
+    schema.prepare(opened.engine)
+    with opened.engine.begin() as connection:
+        assert _columns(connection) == new
+    begun = nights.begin(opened.engine, "s", None, "abc", "d")
+    assert nights.accept(opened.engine, begun, "d", {}, "me", "x").night == begun.night
+
+
+def _columns(connection: Any) -> list[Any]:
+    asked = (
+        "SELECT table_name, column_name, data_type, is_nullable, column_default"
+        " FROM information_schema.columns WHERE table_name IN ('ws_nights', 'ws_baselines')"
+        " UNION SELECT conname, pg_get_constraintdef(oid), '', '', '' FROM pg_constraint"
+        " WHERE conrelid::regclass::text IN ('ws_nights', 'ws_baselines')"
+        " UNION SELECT indexname, indexdef, '', '', '' FROM pg_indexes"
+        " WHERE tablename IN ('ws_nights', 'ws_baselines') ORDER BY 1, 2"
+    )
+    return [tuple(row) for row in connection.execute(text(asked))]
+
+
+def test_a_night_started_twice_at_once_does_the_work_once_and_exits_as_it_should(
+    storage: str, opened: Database, tmp_path: Path
+) -> None:
+    file = nightly_factory.sweep(tmp_path, trials="trials = 0")
+    command = ["nightly", str(file), "--commit", "abc", "--device", "cpu", "--quiet", "--json"]
+    environment = {"WEIGHTSEARCH_STORAGE": storage, "GITHUB_ACTOR": "somebody"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "weightsearch", *command],
+            env=os.environ | environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [4, 4], said
+    (night,) = {json.loads(out)["night"] for out, _ in said}
+    study = studies.find(opened.engine, f"ours-{night}-canaries")
+    found = queries.verify(opened.engine, study)
+    assert (found["ok"], found["points"], found["starts"]) == (True, 16, 16)
+    summary = tmp_path / "summary.md"
+    (tmp_path / "fault").write_text("sign")
+    command[3] = "def"
+    accepted, raised, told = run_all(
+        [
+            Run(["nightly", "accept", "--why", "first", "--json"], environment),
+            Run(command, environment | {"GITHUB_STEP_SUMMARY": str(summary)}),
+            Run(["nightly", "history", "ours"], environment),
+        ],
+        tmp_path,
+        ("weightsearch.nightly.sweep", "weightsearch.nightly.verdict_text"),
+    )
+    assert json.loads(accepted.out)["accepted_by"] == "somebody"
+    assert raised.code == 3, raised.err
+    assert json.loads(raised.out)["verdict"] == "regression"
+    assert "| equal | rmse |" in summary.read_text()
+    assert "regression" in told.out
+    assert "accepted by somebody: first" in told.out

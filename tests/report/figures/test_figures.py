@@ -1,0 +1,211 @@
+"""Every figure, of nothing, of one point, of many, and where all failed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from support.records import ENCODERS, OPTIMUM, make_records, report_spec
+
+from weightsearch.report.evidence.records import Records
+from weightsearch.report.figures import ternary_map as ternaries
+from weightsearch.report.figures.course import MOST_WORKERS
+from weightsearch.report.figures.registry import FIGURES, Night, history, ternary
+from weightsearch.report.figures.style import ORDER, colours, is_nothing
+
+CASES = {
+    "none": make_records(0),
+    "one": make_records(1),
+    "many": make_records(500),
+    "all failed": make_records(40, failed=True),
+    "two terms": make_records(20, terms=("mae", "ssim")),
+    "four terms": make_records(20, terms=("mae", "edge", "ssim", "silog")),
+}
+EVERYTHING = {
+    **FIGURES,
+    **{f"ternary {m}": lambda r, m=m: ternary(r, ENCODERS[0], m) for m in ("rmse", "rel", "log10")},
+}
+
+
+@functools.cache
+def drawn_of(name: str, case: str) -> go.Figure:
+    return EVERYTHING[name](CASES[case])
+
+
+def written(figure: go.Figure) -> str:
+    """What plotly shows as words, and takes for mark-up."""
+    said = [str(t.get("text", "")) for t in figure.to_plotly_json()["data"]]
+    notes = [str(note.text) for note in figure.layout.annotations]
+    return " ".join([figure.layout.title.text, *notes, *said])
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_a_figure_has_traces_a_title_and_a_description(name: str, case: str) -> None:
+    figure = drawn_of(name, case)
+    assert figure.data
+    assert figure.layout.title.text
+    assert figure.layout.meta
+    assert len(figure.to_json()) < 400_000
+    json.loads(figure.to_json(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
+
+
+@pytest.mark.parametrize("name", sorted(set(EVERYTHING) - {"timeline", "noise"}))
+@pytest.mark.parametrize("case", ["none", "all failed"])
+def test_a_figure_of_nothing_says_why(name: str, case: str) -> None:
+    figure = drawn_of(name, case)
+    assert [trace.mode for trace in figure.data] == ["text"]
+    assert figure.data[0].text[0].endswith((".", ")."))
+
+
+# Shares have neither; points are counted in those of the whole search.
+NEITHER = {"by_depth", "timeline", "parallel", "loss_shares"}
+
+
+@pytest.mark.parametrize("name", sorted(set(EVERYTHING) - NEITHER))
+def test_axes_or_title_have_the_unit_or_the_number(name: str) -> None:
+    figure = drawn_of(name, "many")
+    said = figure.layout.meta + str(figure.layout.to_plotly_json())
+    assert "n = 24 images" in said or "(m)" in said
+
+
+def test_an_encoder_has_one_colour_everywhere() -> None:
+    records = CASES["many"]
+    expected = colours(records.encoders)
+    assert len(set(expected.values())) == len(ENCODERS)
+    for name in ("ranking", "cost", "parallel", "ablation", "learning_curves"):
+        for trace in drawn_of(name, "many").data:
+            if trace.name in expected:
+                drawn = trace.to_plotly_json()
+                marked = drawn["line" if drawn.get("mode") == "lines" else "marker"]["color"]
+                assert marked == expected[trace.name], name
+    # Also where other encoders stand beside it.
+    assert colours(["efficientnet_b0", "unknown"])["efficientnet_b0"] == ORDER[3]
+    assert colours(["a", "b", "densenet121"])["densenet121"] == ORDER[0]
+
+
+def optimum(values: np.ndarray) -> tuple[float, ...]:
+    """Where the field is smallest, as shares of the three terms."""
+    row, column = np.unravel_index(int(values.argmin()), values.shape)
+    steps = values.shape[0] - 1
+    along, up = column / steps, row / steps
+    return ((1 - up) * (1 - along), (1 - up) * along, up)
+
+
+def test_the_map_of_a_known_surface_has_its_optimum_in_the_right_place() -> None:
+    records = make_records(200)
+    shares = [[float(w) for w in d.point.weights.values()] for d in records.done]
+    values = [sum((a - o) ** 2 for a, o in zip(s, OPTIMUM, strict=True)) for s in shares]
+    field = ternaries.field(np.array(shares), np.array(values))
+    assert field is not None
+    assert np.abs(np.array(optimum(field)) - OPTIMUM).max() < 0.06
+    # And each corner of what is drawn is its own term's.
+    drawn = ternary(records, ENCODERS[0], "rmse")
+    corners = {
+        t: (x, y)
+        for t, x, y in zip(drawn.data[-1].text, drawn.data[-1].x, drawn.data[-1].y, strict=True)
+    }
+    points = drawn.data[-2]
+    for text, x, y in zip(points.text, points.x, points.y, strict=True):
+        if ": 1 ssim" in text:
+            assert (x, y) == pytest.approx(corners["<b>ssim</b>"], abs=0.04)
+        if ": 1 mae" in text:
+            assert (x, y) == pytest.approx(corners["<b>mae</b>"], abs=0.04)
+
+
+def test_points_that_the_images_do_not_tell_apart_are_ringed() -> None:
+    records = make_records(60)
+    drawn = ternary(records, ENCODERS[0], "rmse")
+    rings = [
+        trace
+        for trace in drawn.data
+        if str(trace.to_plotly_json().get("marker", {}).get("symbol")) == "circle-open"
+    ]
+    assert len(rings) == 2  # white below black
+    equal = ternaries._equals(
+        records,
+        "rmse",
+        min(
+            (d for d in records.done if d.point.params["encoder"] == ENCODERS[0]),
+            key=lambda d: d.result["metrics"]["rmse"],
+        ),
+        [d for d in records.done if d.point.params["encoder"] == ENCODERS[0]],
+    )
+    assert len(rings[0].x) == 1 + len(equal) < 20
+
+
+def test_more_or_fewer_than_three_terms_are_told_not_drawn() -> None:
+    for case in ("two terms", "four terms"):
+        figure = ternary(CASES[case], ENCODERS[0], "rmse")
+        assert "three loss terms; this study has" in figure.layout.meta
+
+
+def test_names_are_text_in_figures() -> None:
+    evil = "<b onload=x>&"
+    records = make_records(12, encoders=(evil, "b"))
+    for name, make in FIGURES.items():
+        assert evil not in written(make(records)), name
+    assert evil not in written(ternary(records, evil, "rmse"))
+
+
+def test_losses_and_second_attempts_can_be_seen() -> None:
+    drawn = drawn_of("timeline", "many")
+    by_name = {trace.name: trace for trace in drawn.data}
+    assert len(by_name["lost"].x) == len(by_name["taken over or tried again"].x) > 40
+    assert "ValueError: &lt;b&gt;no" in by_name["lost"].text[0]
+    assert len({*drawn.data[0].y}) <= MOST_WORKERS
+
+
+def test_the_best_so_far_only_improves_and_counts_what_was_lost() -> None:
+    records = CASES["many"]
+    line = drawn_of("best_so_far", "many").data[1]
+    assert list(line.y) == sorted(line.y, reverse=True)
+    assert line.x[-1] == pytest.approx(records.device_seconds, rel=1e-3)
+    higher = report_spec(
+        objective={"run": "weightsearch.study.trivial_objective:run", "direction": "maximize"}
+    )
+    grown = FIGURES["best_so_far"](Records("s", higher, records.attempts, records.done)).data[1]
+    assert list(grown.y) == sorted(grown.y)
+
+
+def test_pairs_of_one_direction_are_the_noise_floor() -> None:
+    directions = make_records(2)
+    same = [directions.done[0], directions.done[0]]
+    doubled = Records("s", directions.spec, done=same)
+    box = FIGURES["noise"](doubled).data[0]
+    assert box.name == "same direction (n = 1)"
+    assert list(box.x) == [0.0]
+
+
+def test_the_nightly_history_marks_the_verdicts() -> None:
+    assert history([], "RMSE (m)").data[0].mode == "text"
+    nights = [
+        Night("2026-01-01", 0.5, 0.4, 0.6, "not distinguishable"),
+        Night("2026-01-02", 0.7, 0.4, 0.6, "worse", "<i>"),
+        Night("2026-01-03", 0.5, None, None, "not enough"),
+    ]
+    drawn = history(nights, "RMSE (m)")
+    assert list(drawn.data[1].marker.symbol) == ["circle", "triangle-down", "circle"]
+    assert list(drawn.data[0].y) == [0.6, 0.6, 0.4, 0.4]
+    assert "&lt;i&gt;" in drawn.data[1].text[1]
+    assert not any(math.isnan(v) for v in drawn.data[1].y)
+
+
+def test_error_by_depth_is_that_of_the_full_runs_on_the_test_split() -> None:
+    bare = make_records(3)
+    assert is_nothing(EVERYTHING["by_depth"](bare))
+    bins = [
+        {"from": 0.0, "to": 2.0, "pixels": 9, "rmse": 0.5, "abs_rel": 0.1, "bias": 0.0},
+        {"from": 2.0, "to": 4.0, "pixels": 0, "rmse": None, "abs_rel": None, "bias": None},
+        {"from": 4.0, "to": None, "pixels": 3, "rmse": 1.5, "abs_rel": 0.2, "bias": 0.1},
+    ]
+    run = bare.done[0]
+    tested = run.result | {"test": {"images": 7, "about": {"by_depth_m": bins}}}
+    records = dataclasses.replace(bare, full=[dataclasses.replace(run, result=tested)])
+    (trace,) = EVERYTHING["by_depth"](records).data
+    assert (list(trace.x), list(trace.y)) == ([1.0], [0.5])

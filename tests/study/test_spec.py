@@ -1,0 +1,203 @@
+"""Study files: what they may say, and how they are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.paths import ROOT
+from support.specs import make_spec
+
+from weightsearch.errors import ConfigError
+from weightsearch.runtime.home import home_folder
+from weightsearch.study import known_names, loading, planning
+
+DEPTH: dict[str, Any] = {
+    "goal": "test",
+    "data": {"source": "synthetic", "size": [64, 96]},
+    "model": {"encoder": "densenet121"},
+    "loss": {"weights": {"mae": 1, "edge": 1, "ssim": 1}},
+}
+
+
+def refused(**tables: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        loading.parse(DEPTH | tables, "file.toml")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("file.toml: ")
+    return message
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.toml")), ids=lambda f: f.stem)
+def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
+    spec = loading.load(file)
+    assert planning.plan(spec).points
+    assert loading.study_file(file.stem).name == file.name
+    again = loading.parse(spec.resolved(), "resolved")
+    assert again.digest() == spec.digest()
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"trian": {}}, "trian: unknown key; did you mean 'train'?"),
+        ({"train": {"epoch": 3}}, "train.epoch: unknown key; did you mean 'epochs'?"),
+        ({"train": {"epochs": 0}}, "train.epochs: Input should be greater than or equal to 1"),
+        ({"train": {"lr": -1}}, "train.lr"),
+        ({"sampler": {"kind": "gird"}}, "unknown sampler 'gird'; did you mean 'grid'?"),
+        ({"evaluate": {"protocol": "btss"}}, "unknown protocol 'btss'; did you mean 'bts'?"),
+        ({"promote": {"seeds": [0, 1]}}, "promote.seeds must be fresh"),
+        ({"objective": "loss"}, "the weighted loss cannot rank points"),
+        ({"model": {"encoder": "x", "decoder": "densdepth"}}, "did you mean 'densedepth'?"),
+        ({"data": {"source": "nyu_cvs", "size": [64, 64]}}, "did you mean 'nyu_csv'?"),
+        ({"data": {"source": "synthetic", "size": [64, 64], "val": "frames:10%"}}, "'blocks:P%'"),
+        ({"loss": {"weights": {"grid": "cubic", "levels": [1]}}}, "did you mean 'cube'?"),
+        ({"loss": {"weights": {"grid": "cube", "levels": [0]}}}, "at least one level"),
+        ({"loss": {"weights": {"mea": 1}}}, "unknown term 'mea'; did you mean 'mae'?"),
+        ({"loss": {"weights": {"mae": 0, "edge": 0}}}, "at least one weight must be above 0"),
+        ({"loss": {"terms": ["mae", "edgy"], "weights": {"mae": 1}}}, "unknown loss term 'edgy'"),
+        ({"sampler": {"kind": "tpe", "trials": 3}}, "sampler 'tpe' chooses the weights itself"),
+        (
+            {"loss": {"weights": {"grid": "simplex", "steps": 2}}, "sampler": {"kind": "random"}},
+            "needs a number of trials",
+        ),
+        ({"data": None}, "the table [data] is missing"),
+        ({"promote": {"seeds": []}}, "promote.seeds"),
+        ({"promote": {"seeds": [1, 1]}}, "`seeds` must be distinct"),
+        ({"promote": {"seeds": [1], "top": 2}}, "at least two where finalists are to be compared"),
+        ({"sampler": {"seed": -1}}, "sampler.seed"),
+        ({"model": {"encoder": []}}, "model.encoder"),
+        ({"params": {"mae": 1}}, "must not be named as a loss term"),
+        ({"sampler": "grid"}, "sampler"),
+        ({"loss": {"weights": {"mae": -1}}}, "weights: the weight of 'mae' must be a number of at"),
+        ({"loss": {"weights": [{"mae": "1"}]}}, "the weight of 'mae' must be a number of at least"),
+        (
+            {"loss": {"weights": "papre"}},
+            "loss.weights: unknown weights 'papre'; did you mean 'paper'",
+        ),
+        (
+            {"loss": {"weights": "keras"}},
+            "weights 'keras' need the terms mae, smoothness, ssim, but `terms` lacks smoothness;",
+        ),
+        ({"loss": {"terms": ["mae"], "weights": [{"mae": 1}, "paper"]}}, "lacks edge, ssim"),
+        ({"loss": {"weights": 3}}, "loss.weights: must be a grid, or one or several tables"),
+        ({"train": {"lr": "fast"}}, "train.lr: Input should be"),
+        (
+            {"data": {"source": "synthetic", "size": [64, 64], "min_depth_m": 5, "max_depth_m": 2}},
+            "data: `min_depth_m` must be below `max_depth_m`, but got 5 and 2",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_its_place(tables: dict[str, Any], said: str) -> None:
+    assert said in refused(**tables)
+
+
+def test_weights_that_go_by_a_name_are_kept_as_their_tables() -> None:
+    terms = ["mae", "edge", "ssim", "smoothness"]
+    named = {"terms": terms, "weights": ["paper", {"mae": 2}, "densedepth", "keras", "equal"]}
+    found = loading.parse(DEPTH | {"loss": named}, "file.toml")
+    tables = [
+        {"mae": 0.6, "edge": 0.2, "ssim": 1},
+        {"mae": 2},
+        {"mae": 0.1, "edge": 1, "ssim": 1},
+        {"mae": 0.1, "smoothness": 0.9, "ssim": 0.85},
+        {"mae": 1, "edge": 1, "ssim": 1, "smoothness": 1},
+    ]
+    assert found.resolved()["loss"]["weights"] == tables
+    written = {"terms": terms, "weights": tables}
+    assert found.digest() == loading.parse(DEPTH | {"loss": written}, "file.toml").digest()
+    assert len(planning.plan(found).points) == 5
+    one = loading.parse(DEPTH | {"loss": {"weights": "paper"}}, "file.toml")
+    assert one.loss.weights == tables[0]
+
+
+def test_the_study_of_decoders_tries_each_with_each_encoder() -> None:
+    points = planning.plan(loading.load(loading.study_file("decoders"))).points
+    tried = {(p.params["encoder"], p.params["decoder"]) for p in points if p is not None}
+    assert len(points) == len(tried) == 2 * len(known_names.NAMES["decoder"])
+
+
+def test_the_study_of_terms_tries_each_alone_in_pairs_and_in_threes() -> None:
+    points = planning.plan(loading.load(loading.study_file("terms"))).points
+    used = {frozenset(t for t, w in p.weights.items() if w) for p in points if p is not None}
+    assert len(points) == 35
+    assert len(used) == 5 + 10 + 10  # each alone, each pair, each three
+
+
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_text("goal = ")
+    with pytest.raises(ConfigError, match="must be TOML, but"):
+        loading.load(file)
+    with pytest.raises(ConfigError, match="must exist, but"):
+        loading.study_file(str(tmp_path / "absent.toml"))
+    with pytest.raises(ConfigError, match="unknown study 'quickstrat'; did you mean 'quickstart'"):
+        loading.study_file("quickstrat")
+
+
+def test_overrides_are_part_of_the_identity(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'goal = "x"\n[objective]\nrun = "weightsearch.study.trivial_objective:run"\n'
+        '[loss]\nweights = { grid = "simplex", steps = 2 }\n'
+    )
+    plain = loading.load(file, {"sampler.trials": None})
+    fewer = loading.load(file, {"sampler.trials": 3})
+    assert plain.digest() == loading.load(file).digest()
+    assert plain.digest() != fewer.digest()
+    assert fewer.sampler.trials == 3
+
+
+def test_an_override_of_what_is_no_table_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('goal = "x"\nsampler = "grid"\n')
+    with pytest.raises(ConfigError, match="sampler: must be a table, but got 'grid'"):
+        loading.load(file, {"sampler.trials": 3})
+
+
+def test_a_folder_does_not_hide_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ablation").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert loading.study_file("ablation").name == "ablation.toml"
+
+
+def test_the_goals_wording_is_not_part_of_the_identity() -> None:
+    assert make_spec(goal="a").digest() == make_spec(goal="b").digest()
+
+
+def test_an_objective_may_be_named_by_its_metric_alone() -> None:
+    assert loading.parse(DEPTH | {"objective": "abs_rel"}, "x").objective.metric == "abs_rel"
+
+
+def test_the_names_that_studies_use_are_those_of_the_code() -> None:
+    from weightsearch.data.readers.registry import READERS
+    from weightsearch.depth.evaluation.protocols import PROTOCOLS
+    from weightsearch.depth.loss.weighted_sum import LOSS_TERMS
+    from weightsearch.depth.network.decoders import DECODERS
+    from weightsearch.study.planning import SAMPLERS
+
+    real = {
+        "reader": READERS,
+        "decoder": DECODERS,
+        "loss term": LOSS_TERMS,
+        "protocol": PROTOCOLS,
+        "sampler": SAMPLERS,
+    }
+    assert {kind: set(known) for kind, known in known_names.NAMES.items()} == {
+        kind: set(code) for kind, code in real.items()
+    }
+
+
+def test_home_is_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WEIGHTSEARCH_HOME", str(tmp_path))
+    assert home_folder() == tmp_path
+    monkeypatch.delenv("WEIGHTSEARCH_HOME")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert home_folder() == Path("/var/lib/weightsearch")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert home_folder() == tmp_path / "data" / "weightsearch"

@@ -1,0 +1,1 @@
+"""What tests share: data made on the spot, processes to run and stop, servers that fail."""

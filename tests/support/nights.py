@@ -1,0 +1,50 @@
+"""Nights that run and are accepted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import nightly_sweeps as nightly_factory
+from weightsearch.launch import places, session
+from weightsearch.launch.session import Request
+from weightsearch.nightly import sweep
+from weightsearch.store.connection.database import Database
+from weightsearch.study import loading, preflight
+
+Night = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def night(opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Night:
+    """Runs a night with workers in this process; `fault` is planted, `before` is called first."""
+    file = nightly_factory.sweep(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "ours", raising=False)
+    monkeypatch.setattr(preflight, "check", lambda *_: None)  # a process for every study
+    monkeypatch.setattr(session, "mirror", lambda *_: None)  # Optuna's studies are tested elsewhere
+    home = tmp_path / "home"
+
+    def run(
+        commit: str,
+        fault: str = "",
+        date: str | None = None,
+        before: Callable[[], None] = lambda: None,
+        file: Path = file,
+    ) -> dict[str, Any]:
+        here = nightly_factory.here(opened, before)
+        monkeypatch.setitem(places.LAUNCHERS, "local", here)
+        (tmp_path / "fault").write_text(fault)
+        request = Request(name="", home=home, device="cpu", promote=False, quiet=True)
+        asked = sweep.Asked("ours", commit, date, request)
+        return sweep.run(opened, loading.load(file), asked)
+
+    return run
+
+
+def accept(opened: Database, why: str = "good") -> dict[str, Any]:
+    return sweep.accept(opened.engine, None, None, "me", why)
