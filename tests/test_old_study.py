@@ -1,0 +1,127 @@
+"""Studies that an older commit planned and left half done go on under this one.
+
+`old_study/` holds its database and the files of its home; `old_study/make.py` made them.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from cli_factory import Run, Said, run_all
+from conftest import Cli
+
+OLD = Path(__file__).parent / "old_study"
+DONE = """
+SELECT number, p.attempt, p.worker, result, p.reason, a.worker, device, started_at, ended_at,
+  outcome, epochs, seconds
+FROM ws_points p JOIN ws_attempts a ON a.point_id = p.id JOIN ws_studies s ON s.id = study_id
+WHERE s.name = %s AND number = ANY(%s) AND rung = 0 ORDER BY number, a.attempt
+"""
+
+
+@pytest.fixture
+def restored(cli: Cli, storage: str, tmp_path: Path) -> str:
+    """A database with the old studies, and their home where this test has its own."""
+    made = cli("restore", OLD / "studies.dump", "--json", WEIGHTSEARCH_STORAGE=storage)
+    if "needs a server of that version" in made.stderr:
+        pytest.skip(made.stderr)
+    assert made.returncode == 0, made.stderr
+    answer = json.loads(made.stdout)
+    assert (answer["studies"], answer["points"], answer["done"]) == (2, 14, 6)
+    with tarfile.open(OLD / "home.tar.gz") as packed:
+        packed.extractall(tmp_path, filter="data")
+    return storage
+
+
+def rows(storage: str, study: str, numbers: list[int]) -> list[Any]:
+    """What the ledger says of points of a search and of every attempt at them."""
+    with psycopg.connect(storage) as connection:
+        return connection.execute(DONE, (study, numbers)).fetchall()
+
+
+def ran(storage: str, folder: Path, *commands: str, modules: tuple[str, ...] = ()) -> list[Said]:
+    """What these commands say, one after the other; all must go well."""
+    where = {"WEIGHTSEARCH_STORAGE": storage}
+    said = run_all([Run(c.split(), where) for c in commands], folder, ("optuna", *modules))
+    for command, told in zip(commands, said, strict=True):
+        assert told.code == 0, f"{command}: {told.err}"
+    return said
+
+
+def after(study: str) -> tuple[str, ...]:
+    """What is asked of a study that is through."""
+    return (
+        f"verify old-{study} --json",
+        f"best old-{study} --json",
+        f"report old-{study} --out report.html --json",
+    )
+
+
+def check(answers: list[Any], points: int, promoted: dict[str, Any]) -> None:
+    """What they must answer once the launch has promoted that."""
+    verified, best, report = answers
+    assert verified["ok"]
+    assert verified["done_once"] == verified["points"] == points
+    assert [row["rank"] for row in best["ranking"]] == list(range(1, points + 1))
+    assert best["promoted"] == promoted
+    assert "was promoted" in report["answer"]
+
+
+def test_an_old_study_goes_on_with_what_was_held_spooled_and_waiting(
+    restored: str, tmp_path: Path
+) -> None:
+    done = rows(restored, "old-trivial", [0, 1, 2, 3])
+    assert [(row[0], row[1], row[9]) for row in done] == [(n, 1, "done") for n in range(4)]
+    (spooled,) = (tmp_path / "home" / "spool").rglob("*.json")
+    result = json.loads(spooled.read_text())["result"]
+    status, worker, launched, *told = ran(
+        restored,
+        tmp_path,
+        "status old-trivial --json",
+        "worker old-trivial --device cpu --lease 1",
+        f"launch {OLD / 'trivial.toml'} --name old-trivial --device cpu --workers 1 --json",
+        *after("trivial"),
+        "promote old-trivial --device cpu --json",
+    )
+    points = json.loads(status.out)["points"]
+    assert (points["done"], points["leased"], points["waiting"]) == (4, 2, 4)
+    assert "point 5: its result was on disk and is committed now" in worker.err
+    assert "point 0 " not in worker.err
+    assert "goes on" in launched.err
+    answer = json.loads(launched.out)
+    answers = [json.loads(said.out) for said in told]
+    assert answers.pop()["verdict"] == answer["promoted"]["verdict"]
+    check(answers, 10, answer["promoted"])
+    assert (answers[0]["starts"], answers[0]["lost"]) == (11, 1)
+    assert rows(restored, "old-trivial", [0, 1, 2, 3]) == done
+    (delivered,) = rows(restored, "old-trivial", [5])
+    assert (delivered[1], delivered[3]) == (1, result)
+    assert not spooled.exists()
+    assert [row[9] for row in rows(restored, "old-trivial", [4])] == ["lost", "done"]
+    assert answer["promoted"]["lineage"]["seeds"] == [1, 2]
+
+
+def test_an_old_study_of_networks_goes_on_with_its_data(restored: str, tmp_path: Path) -> None:
+    done = rows(restored, "old-depth", [0, 1])
+    assert [(row[0], row[1], row[9]) for row in done] == [(0, 1, "done"), (1, 1, "done")]
+    _, launched, *told = ran(
+        restored,
+        tmp_path,
+        "worker old-depth --device cpu",
+        f"launch {OLD / 'depth.toml'} --name old-depth --device cpu --workers 1 --json",
+        *after("depth"),
+        modules=("torch", "timm", "segmentation_models_pytorch"),
+    )
+    assert "goes on" in launched.err
+    answer = json.loads(launched.out)
+    answers = [json.loads(said.out) for said in told]
+    check(answers, 4, answer["promoted"])
+    assert answers[0]["starts"] == 4
+    assert rows(restored, "old-depth", [0, 1]) == done
+    assert (Path(answer["promoted"]["checkpoint"]) / "MODEL_CARD.md").is_file()
+    assert answers[2]["pictures"] == 3
