@@ -36,7 +36,7 @@ from sqlalchemy import Connection, func, select, text  # noqa: E402
 from support.faulty_servers import OwnServer, own_server  # noqa: E402
 
 from weightsearch.store.connection.database import open_database  # noqa: E402
-from weightsearch.store.connection.outage import patiently  # noqa: E402
+from weightsearch.store.connection.outage import retry_while_away  # noqa: E402
 from weightsearch.store.ledger import (  # noqa: E402
     queries,
     studies,
@@ -208,15 +208,15 @@ def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) ->
         chaos = Chaos(server, start, seed, workers)
         began = time.monotonic()
         in_time = chaos.run(
-            lambda: patiently(lambda: queries.counts(opened.engine, study)["done"]) / number
+            lambda: retry_while_away(lambda: queries.counts(opened.engine, study)["done"]) / number
         )
         took_s = time.monotonic() - began
-        found = patiently(lambda: queries.verify(opened.engine, study))
+        found = retry_while_away(lambda: queries.verify(opened.engine, study))
         said = "".join(file.read_text() for file in logs.iterdir())
         fenced = sum(said.count(words) for words in FENCED)
         harm = chaos.harm
         bounded = found["starts"] <= number + len(harm.kills) + fenced
-        patiently(lambda: Mirror(opened, study).sync(wait=True))
+        retry_while_away(lambda: Mirror(opened, study).sync(wait=True))
         with opened.engine.connect() as connection:
             shown = connection.execute(text("SELECT count(*) FROM trials")).scalar_one()
             complete = connection.execute(

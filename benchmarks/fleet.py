@@ -34,7 +34,7 @@ from support.faulty_servers import OwnServer, own_server  # noqa: E402
 
 from weightsearch.store.connection.database import Database, open_database  # noqa: E402
 from weightsearch.store.connection.notifications import Listener  # noqa: E402
-from weightsearch.store.connection.outage import patiently  # noqa: E402
+from weightsearch.store.connection.outage import retry_while_away  # noqa: E402
 from weightsearch.store.ledger import (  # noqa: E402
     leases,
     queries,
@@ -63,12 +63,14 @@ def worker(url: str, study: studies.Study, name: str, over: Event, seen: Seen) -
     study_control.sign_on(opened.engine, study, name, "here", os.getpid(), "none")
     while not over.is_set():
         began = time.perf_counter()
-        lease = patiently(
+        lease = retry_while_away(
             lambda: leases.claim(opened.engine, study.id, name, "none", LEASE_S), over.is_set
         )
         seen.claims_ms.append(1000 * (time.perf_counter() - began))
         if lease is None:
-            now = patiently(lambda: study_control.standing(opened.engine, study.id), over.is_set)
+            now = retry_while_away(
+                lambda: study_control.standing(opened.engine, study.id), over.is_set
+            )
             changes.wait(now.expires_s, over.is_set)
             continue
         changes.close()

@@ -33,7 +33,7 @@ from sqlalchemy import text  # noqa: E402
 from support.faulty_servers import OwnServer, Proxy, Worker, own_server, workers  # noqa: E402
 
 from weightsearch.store.connection.database import Database, open_database  # noqa: E402
-from weightsearch.store.connection.outage import patiently  # noqa: E402
+from weightsearch.store.connection.outage import retry_while_away  # noqa: E402
 from weightsearch.store.ledger import (  # noqa: E402
     leases,
     queries,
@@ -63,14 +63,14 @@ class Run:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def count(self, state: str) -> int:
-        return patiently(lambda: queries.counts(self.database.engine, self.study)[state])
+        return retry_while_away(lambda: queries.counts(self.database.engine, self.study)[state])
 
     def scalar(self, query: str) -> Any:
         def ask() -> Any:
             with self.database.engine.connect() as connection:
                 return connection.execute(text(query)).scalar()
 
-        return patiently(ask)
+        return retry_while_away(ask)
 
     def judge(self, started: list[Worker], outages: int) -> dict[str, Any]:
         exits = [worker.wait(300) for worker in started]
@@ -145,7 +145,7 @@ def restarted(server: OwnServer, phase: str, how: str, outage_s: float) -> dict[
             with server.away(how, outage_s):
                 pass
         for lease in held:
-            patiently(
+            retry_while_away(
                 lambda lease=lease: leases.give_back(this.database.engine, lease, "", paused=False)
             )
         found = this.judge(started, outages=int(bool(how)))

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cli_factory import Run, Said, run_all
-from fault_factory import OwnServer, own_server
 from PIL import Image
+from support.command_runs import Run, Said, run_all
+from support.faulty_servers import OwnServer, own_server
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from cli_factory import Run, Said, run_all
-from conftest import Cli
+from support.command_runs import Run, Said, run_all
+from support.processes import Cli
 
 OLD = Path(__file__).parent / "old_study"
 DONE = """

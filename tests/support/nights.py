@@ -40,7 +40,7 @@ def night(opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setitem(places.LAUNCHERS, "local", here)
         (tmp_path / "fault").write_text(fault)
         request = Request(name="", home=home, device="cpu", promote=False, quiet=True)
-        asked = sweep.Asked("ours", commit, date, request)
+        asked = sweep.NightRequest("ours", commit, date, request)
         return sweep.run(opened, loading.load(file), asked)
 
     return run

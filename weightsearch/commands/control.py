@@ -54,12 +54,12 @@ def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
     """Shows the status until the study is over, or Ctrl-C."""
     from weightsearch.commands.text import study_text
     from weightsearch.runtime import console
-    from weightsearch.store.connection.outage import patiently
+    from weightsearch.store.connection.outage import retry_while_away
 
     try:
         while True:
-            answer = patiently(ask)
-            drawn = patiently(partial(_drawn, engine, answer["study"]))
+            answer = retry_while_away(ask)
+            drawn = retry_while_away(partial(_drawn, engine, answer["study"]))
             with console.fresh_page():
                 study_text.status(answer, drawn)
             points, runs = answer["points"], answer["promotion"]

@@ -32,7 +32,7 @@ def migrate(
 
     if worker is not None and worker == viewer:
         raise ConfigError(f"--worker and --viewer must be two roles, but both are '{worker}'.")
-    reached = database.reach(storage, home_folder(), "migrate")
+    reached = database.resolve(storage, home_folder(), "migrate")
     tables = migration.migrate(reached, worker, viewer)
     database.caution(reached)
     reached.engine.dispose()

@@ -38,7 +38,7 @@ def delete(
     database, home = open_storage(storage), home_folder()
     study = studies.find(database.engine, name)
     if not yes:
-        _show_what_goes(study_files.going(home, database, study))
+        _show_what_goes(study_files.deletion_preview(home, database, study))
         if not sys.stdin.isatty():
             raise ConfigError("`delete` must be confirmed where nobody can be asked; add --yes.")
         if not typer.confirm("Delete it?", err=True):
@@ -122,10 +122,10 @@ def backup(
     Example: weightsearch backup studies.dump
     """
     from weightsearch.store.administration import backup as backups
-    from weightsearch.store.connection.database import reach
+    from weightsearch.store.connection.database import resolve
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
-    database = reach(storage, home_folder(), "backup")
+    database = resolve(storage, home_folder(), "backup")
     print_answer(backups.backup(database, file), as_json, _backed_up)
 
 
@@ -147,10 +147,10 @@ def restore(
     Example: weightsearch restore studies.dump
     """
     from weightsearch.store.administration import backup as backups
-    from weightsearch.store.connection.database import reach
+    from weightsearch.store.connection.database import resolve
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
-    database = reach(storage, home_folder(), "restore")
+    database = resolve(storage, home_folder(), "restore")
     print_answer(backups.restore(database, file, force), as_json, _restored)
 
 

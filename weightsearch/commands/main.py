@@ -173,12 +173,12 @@ def worker(
     """
     from weightsearch.runtime import devices
     from weightsearch.runtime.stop_signals import Stop
-    from weightsearch.store.connection.outage import patiently
+    from weightsearch.store.connection.outage import retry_while_away
     from weightsearch.store.ledger import studies
     from weightsearch.worker import loop as service
 
     until = time.monotonic() + DATABASE_S
-    database = patiently(lambda: open_storage(storage), lambda: time.monotonic() > until)
+    database = retry_while_away(lambda: open_storage(storage), lambda: time.monotonic() > until)
     launcher = os.environ.get("WEIGHTSEARCH_LAUNCHER")
     asked = service.Worker(
         database=database,

@@ -58,7 +58,7 @@ def predict(
     from weightsearch.depth.inference.point_cloud import Camera
     from weightsearch.runtime import devices
 
-    how = prediction.How(mirror, points, Camera(fx, fy, cx, cy), every)
+    how = prediction.PredictSettings(mirror, points, Camera(fx, fy, cx, cy), every)
     made = prediction.predict(checkpoint, images, out, devices.pick(device, 1)[0], how)
     answer = {"predictions": [_plain(asdict(one)) for one in made]}
     print_answer(answer, as_json, network_text.predictions)
@@ -155,7 +155,9 @@ def bench(
     from weightsearch.commands.text import network_text
 
     sizes = [search_space.picture_size(text) for text in size or ()]
-    how = network_answers.How(sizes, device, repeats, mode or (), batch or (), quiet=as_json)
+    how = network_answers.BenchSettings(
+        sizes, device, repeats, mode or (), batch or (), quiet=as_json
+    )
     if study is None:
         answer = network_answers.bench(encoders or (), decoder, how)
     elif encoders:

@@ -27,7 +27,7 @@ from weightsearch.commands.options import (
     print_answer,
 )
 from weightsearch.errors import ConfigError
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.runtime.home import home_folder
 from weightsearch.study import loading
 
@@ -106,7 +106,7 @@ def run(
         raise ConfigError(f"--date must be YYYY-MM-DD, but got '{date}'.")
     check_name("name", name)
     check_name("commit", commit)
-    asked = nightly.Asked(
+    asked = nightly.NightRequest(
         sweep=name or file.stem,
         commit=commit[:40] if commit else provenance.state(file),
         date=date,
@@ -144,7 +144,7 @@ def _publish(text: str, markdown: Path | None) -> None:
     """Into the named file; else at the end of the CI job's summary, where there is one."""
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if markdown is not None:
-        write_whole(markdown, text.encode())
+        write_atomically(markdown, text.encode())
     elif summary:
         with Path(summary).open("a", encoding="utf-8") as page:
             page.write(text)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.runtime.safe_text import presentable
 from weightsearch.study.spec import StudySpec
 
@@ -35,7 +35,7 @@ def write(spec: StudySpec, verdict: Mapping[str, Any]) -> Path | None:
         log.info("%s is not here, so no model card was written beside it", folder)
         return None
     try:
-        write_whole(folder / NAME, card(spec, verdict, _manifest(folder)).encode())
+        write_atomically(folder / NAME, card(spec, verdict, _manifest(folder)).encode())
     except OSError as error:
         log.warning("%s: no model card was written (%s)", folder, error.strerror or error)
         return None

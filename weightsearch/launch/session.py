@@ -21,7 +21,7 @@ from weightsearch.report.evidence.ranking import measured, ranking
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
-from weightsearch.store.connection.outage import patiently
+from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import queries, studies, study_control
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import OPEN, Rung, StudyState
@@ -185,23 +185,23 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
         LAUNCHERS[request.on](command, used, GRACE_S + 15) as check,
     ):
         while True:
-            now = patiently(lambda: standing(engine, study, rung, len(used)))
+            now = retry_while_away(lambda: standing(engine, study, rung, len(used)))
             shown.show(now)
             if not check(now.finished):
                 break
             time.sleep(LOOK_EVERY_S)
-        shown.show(patiently(lambda: standing(engine, study, rung, len(used))))
+        shown.show(retry_while_away(lambda: standing(engine, study, rung, len(used))))
     _settle(database, study, rung)
 
 
 def _settle(database: Database, study: Study, rung: int) -> None:
     """Raises StudyError unless the rung is done, or as much of it as the budget allows."""
     engine = database.engine
-    counts = patiently(lambda: queries.counts(engine, study, rung))
+    counts = retry_while_away(lambda: queries.counts(engine, study, rung))
     left = sum(counts[state] for state in OPEN)
     if not left:
         return
-    now = patiently(lambda: study_control.standing(engine, study.id))
+    now = retry_while_away(lambda: study_control.standing(engine, study.id))
     if now.state == StudyState.STOPPED:
         why = studies.find(engine, study.name).state_reason
         raise StudyError(
@@ -235,7 +235,7 @@ def mirror(database: Database, study: Study) -> None:
     from weightsearch.report.optuna_dashboard import publish
     from weightsearch.store.optuna_mirror import Mirror  # imports optuna
 
-    patiently(lambda: Mirror(database, study).sync(wait=True))
+    retry_while_away(lambda: Mirror(database, study).sync(wait=True))
     try:
         publish(database, study.name)
     except Exception as error:

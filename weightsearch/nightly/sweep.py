@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class NightRequest:
     """Which night, beside what a launch is asked for."""
 
     sweep: str
@@ -42,7 +42,7 @@ class Asked:
     request: Request
 
 
-def run(database: Database, spec: StudySpec, asked: Asked) -> dict[str, Any]:
+def run(database: Database, spec: StudySpec, asked: NightRequest) -> dict[str, Any]:
     """Runs a night, or goes on with it; the verdict. One that was judged is only told.
 
     Cut short by its budget, an interrupt, a stop or an error of the workers, it is judged by what

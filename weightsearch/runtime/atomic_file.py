@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Writes beside the file, syncs, and puts it in place in one step, then syncs the folder.
 
     What was there before stays until then. Raises OSError (a full disk) and leaves nothing behind.

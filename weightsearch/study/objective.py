@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from weightsearch.errors import ObjectiveError, did_you_mean
@@ -70,6 +71,9 @@ class Context:
     """Lives as long as the worker: what is expensive is built once for all its points."""
 
 
+MOVED = {"weightsearch.trivial": "weightsearch.study.trivial_objective"}
+"""Where a module lies that older studies know by another name: the name is in their digests."""
+
 Objective = Callable[[Mapping[str, float], Mapping[str, Value], Context], Run]
 
 
@@ -82,7 +86,7 @@ def load(path: str) -> Objective:
         sys.path.insert(0, os.getcwd())
     module_name, _, function_name = path.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        module = module_of(path)
     except ModuleNotFoundError as error:
         raise ObjectiveError(
             f"objective '{path}' must be importable, but {error}; start from its folder, or"
@@ -97,6 +101,12 @@ def load(path: str) -> Objective:
     if not inspect.isgeneratorfunction(function):
         raise ObjectiveError(f"objective '{path}' must be a generator function that yields epochs.")
     return cast(Objective, function)
+
+
+def module_of(path: str) -> ModuleType:
+    """The module of `package.module:function`; raises ModuleNotFoundError."""
+    name = path.partition(":")[0]
+    return importlib.import_module(MOVED.get(name, name))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 from weightsearch.errors import WeightsearchError
@@ -42,7 +41,7 @@ def main() -> int:
     spec = loading.parse(json.load(sys.stdin), "the study")
     try:
         objective.load(spec.objective.run)
-        module = import_module(spec.objective.run.partition(":")[0])
+        module = objective.module_of(spec.objective.run)
         if hasattr(module, "check"):
             module.check(spec, sys.argv[1], Path(sys.argv[2]))
     except WeightsearchError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.errors import ConfigError, NonFiniteLoss, WeightsearchError
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.study import objective, planning, search_space
 from weightsearch.study.objective import Context, Summary
 from weightsearch.study.spec import StudySpec
@@ -77,4 +77,4 @@ def train(
 
 def _write(record: dict[str, Any], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "metrics.json", json.dumps(record, indent=1).encode())
+    write_atomically(out / "metrics.json", json.dumps(record, indent=1).encode())

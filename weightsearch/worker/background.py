@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
-from weightsearch.store.connection.outage import patiently
+from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import leases, study_control
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.ledger.studies import Study
@@ -75,7 +75,7 @@ def renewing(
             if left_s() <= 0:
                 _end_process(hung)
             try:
-                state = patiently(
+                state = retry_while_away(
                     lambda: leases.renew(database.engine, lease, lease_s), over.is_set
                 )
             except Exception as error:  # it must go on renewing whatever went wrong once

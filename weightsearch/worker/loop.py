@@ -27,7 +27,7 @@ from weightsearch.runtime import failpoints, provenance
 from weightsearch.runtime.stop_signals import Stop, StopNow
 from weightsearch.store.connection.database import Database
 from weightsearch.store.connection.notifications import Listener
-from weightsearch.store.connection.outage import patiently
+from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import leases, queries, result_spool, study_control
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.ledger.references import checkpoint_folder
@@ -82,8 +82,8 @@ def run(worker: Worker) -> int:
     """
     engine, study, stop = worker.database.engine, worker.study, worker.stop
     trained = objective.load(study.spec.objective.run)
-    results = patiently(lambda: result_spool.folder(engine, worker.home), stop.asked)
-    patiently(lambda: _arrive(worker, results), stop.asked)
+    results = retry_while_away(lambda: result_spool.folder(engine, worker.home), stop.asked)
+    retry_while_away(lambda: _arrive(worker, results), stop.asked)
     changes = Listener(worker.database, study.id)
     finished = 0
     lease: Lease | None = None
@@ -92,10 +92,10 @@ def run(worker: Worker) -> int:
             while not stop.asked():
                 try:
                     if lease is None:  # whenever there is nothing better to do
-                        patiently(lambda: result_spool.replay(engine, results), stop.asked)
-                    lease = patiently(lambda: _claim(worker), stop.asked)
+                        retry_while_away(lambda: result_spool.replay(engine, results), stop.asked)
+                    lease = retry_while_away(lambda: _claim(worker), stop.asked)
                     if lease is None:
-                        now = patiently(
+                        now = retry_while_away(
                             lambda: study_control.standing(engine, study.id), stop.asked
                         )
                         if now.state == StudyState.STOPPED or not now.left:
@@ -150,7 +150,7 @@ def _claim(worker: Worker) -> Lease | None:
         elif leases.fill(engine, lease, point):
             return replace(lease, point=point)
         else:  # another worker chose the same a moment ago: choose again, knowing that
-            leases.give_back(engine, lease, "its choice was another's", paused=False)
+            leases.give_back(engine, lease, "another worker chose the same point", paused=False)
     return None
 
 
@@ -180,7 +180,7 @@ def _attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) ->
         except WeightsearchError as error:
             _give_back(worker, lease, hold, str(error), paused=False)
             raise
-        except DBAPIError:  # the database, not the objective; `patiently` has said so
+        except DBAPIError:  # the database, not the objective; `retry_while_away` has said so
             _give_back(worker, lease, hold, "the database was away", paused=False)
             return False
         except Exception as error:
@@ -219,7 +219,7 @@ def _failed(worker: Worker, lease: Lease, failed: failure_kinds.Failure) -> None
         return leases.retry(engine, lease, failed.reason, most, failed.kind == "memory")
 
     with contextlib.suppress(DBAPIError):  # else its lease runs out
-        patiently(write, worker.stop.asked)
+        retry_while_away(write, worker.stop.asked)
         if failed.kind == "code":
             _stop_a_broken_study(worker, failed.reason)
     if failed.kind == "device":
@@ -251,7 +251,7 @@ def _deliver(
     """Commits a result, through an outage too; once asked to stop, it is left to the spool."""
     engine = worker.database.engine
     try:
-        return patiently(
+        return retry_while_away(
             lambda: result_spool.deliver(engine, results, lease, result, outcome), worker.stop.asked
         )
     except DBAPIError:
@@ -295,7 +295,7 @@ def _train(worker: Worker, trained: Objective, lease: Lease, hold: Hold) -> dict
             )
         if not math.isfinite(summary.metrics[metric]):
             raise NonFiniteLoss(f"{metric} is {summary.metrics[metric]} after epoch {epochs}.")
-        state = patiently(
+        state = retry_while_away(
             lambda: leases.report(worker.database.engine, lease, epochs, summary.metrics),  # noqa: B023
             worker.stop.asked,
         )

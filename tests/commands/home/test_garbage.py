@@ -122,7 +122,7 @@ def test_delete_removes_the_files_of_the_study_and_no_other(
             result_spool.write(result_spool.folder(opened.engine, home), lease, {}, "done")
         )
     size = sum(path.stat().st_size for path in mine)
-    found = study_files.going(home, opened, study)
+    found = study_files.deletion_preview(home, opened, study)
     assert (found["bytes"], found["undelivered"]) == (size, 1)
     assert study_files.delete(home, opened, study, force=False)["bytes"] == size
     assert not any(path.exists() for path in mine)
@@ -215,7 +215,7 @@ def test_a_role_that_may_not_delete_is_told_before_it_is_asked(tmp_path: Path) -
         migration.migrate(owner, worker="ws_worker")
         with_role = open_database(server.url("postgres", role="ws_worker:2"), tmp_path)
         with pytest.raises(StorageError, match="role 'ws_worker' may not; name the owner"):
-            study_files.going(tmp_path, with_role, study)
+            study_files.deletion_preview(tmp_path, with_role, study)
         owner.engine.dispose()
         with_role.engine.dispose()
 

@@ -15,7 +15,7 @@ from support.specs import make_spec
 from torch import nn
 
 from weightsearch.commands.answers import network_answers
-from weightsearch.commands.answers.network_answers import How
+from weightsearch.commands.answers.network_answers import BenchSettings
 from weightsearch.commands.text import network_text
 from weightsearch.depth.inference import bench, energy_meter
 from weightsearch.depth.inference.bench import MODES, Cost
@@ -178,7 +178,9 @@ def test_a_study_has_its_best_points_beside_their_latency(
         ]
 
     monkeypatch.setattr(bench, "_costs", costs)
-    found = network_answers.front(opened.engine, "tiny", How([], "cpu", 5, ["onnx"], [4], True))
+    found = network_answers.front(
+        opened.engine, "tiny", BenchSettings([], "cpu", 5, ["onnx"], [4], True)
+    )
     assert {c["mode"] for c in found["costs"]} == {"float32", "onnx"}
     assert [n["size"] for n in found["networks"]] == [(48, 64)] * 2
     rows = {row["encoder"]: row for row in found["front"]}
@@ -194,14 +196,14 @@ def test_a_study_has_its_best_points_beside_their_latency(
     own = make_spec()
     studies.create(opened.engine, "own", own, planning.plan(own))
     with pytest.raises(StudyError, match=r"must have \[data\] and \[model\] tables"):
-        network_answers.front(opened.engine, "own", How([], "cpu", 5, [], [], True))
+        network_answers.front(opened.engine, "own", BenchSettings([], "cpu", 5, [], [], True))
 
 
 def test_encoders_are_needed_and_answers_are_plain(no_memory: None) -> None:
     with pytest.raises(ConfigError, match="needs timm names of encoders, or --study NAME"):
-        network_answers.bench([], "densedepth", How([], "cpu", 5, [], [], True))
+        network_answers.bench([], "densedepth", BenchSettings([], "cpu", 5, [], [], True))
     found = network_answers.bench(
-        ["test_resnet"], "densedepth", How([SIZE], "cpu", 1, ["float32"], [1], True)
+        ["test_resnet"], "densedepth", BenchSettings([SIZE], "cpu", 1, ["float32"], [1], True)
     )
     assert found["networks"][0]["encoder"] == "test_resnet"
     assert found["costs"][0].keys() == asdict(Cost("", "", SIZE, 1, "", 0, 0, 0, 0, 0, None)).keys()

@@ -20,7 +20,7 @@ from weightsearch.depth.evaluation.scoring import evaluate_checkpoint
 from weightsearch.depth.files.depth_colours import colour_picture
 from weightsearch.depth.files.depth_maps import FARTHEST_M, read_depth, write_png
 from weightsearch.depth.inference.point_cloud import Camera, write_ply
-from weightsearch.depth.inference.predict import How, predict
+from weightsearch.depth.inference.predict import PredictSettings, predict
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.errors import CheckpointError, ConfigError, DataError
 
@@ -211,7 +211,7 @@ def test_the_mirrored_prediction_is_turned_back_before_it_is_averaged(
         opened.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "b.png")
     both = [image, tmp_path / "b.png"]
     one, other = (np.load(p.npy) for p in predict(checkpoint, both, tmp_path / "plain", "cpu"))
-    (got,) = predict(checkpoint, [image], tmp_path / "out", "cpu", How(mirror=True))
+    (got,) = predict(checkpoint, [image], tmp_path / "out", "cpu", PredictSettings(mirror=True))
     assert np.abs(one - other[:, ::-1]).max() > 0.01
     np.testing.assert_allclose(np.load(got.npy), (one + other[:, ::-1]) / 2, rtol=1e-5)
 
@@ -264,7 +264,7 @@ def test_a_camera_that_nobody_described_is_assumed_and_told(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     image = picture(tmp_path / "a.png")
-    (got,) = predict(checkpoint, [image], tmp_path / "out", "cpu", How(points=True))
+    (got,) = predict(checkpoint, [image], tmp_path / "out", "cpu", PredictSettings(points=True))
     assert got.camera == (
         "fx 86.60 (assumed), fy 86.60 (assumed), cx 49.50 (assumed), cy 29.50 (assumed): 60 degrees"
         " across the width"
@@ -297,7 +297,7 @@ def test_a_video_becomes_one_of_its_size_and_times(
 ) -> None:
     frames = [frame(i, size, blur=8).rgb for i in range(5)]
     source = write_video(tmp_path / "walk.mp4", frames)
-    how = How(every=2, points=True)
+    how = PredictSettings(every=2, points=True)
     (got,) = predict(checkpoint, [source], tmp_path / "out", "cpu", how)
     assert got.frames == 5
     assert files_in(tmp_path / "out") == ["walk", "walk_depth.mp4"]

@@ -18,7 +18,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from weightsearch.depth.loss.terms import edge, mae, ssim
-from weightsearch.depth.loss.weighted_sum import LOSS_TERMS, compare, pulls, total
+from weightsearch.depth.loss.weighted_sum import LOSS_TERMS, compare, gradient_norms, total
 from weightsearch.depth.network.depth_net import represent
 from weightsearch.errors import ConfigError
 from weightsearch.study import known_names
@@ -343,8 +343,8 @@ def test_a_pull_is_the_weighted_gradient_at_the_output(target: str) -> None:
     valid[..., :5] = False
     leaf = (pred + 0.1).requires_grad_()
     values = compare(["mae", "silog"], leaf, true + 0.1, valid, data)
-    found = pulls(values, torch.tensor([0.5, 0.0]), leaf, data)
-    # Each valid pixel pulls by 1/n, whatever its distance, in the target's own representation.
+    found = gradient_norms(values, torch.tensor([0.5, 0.0]), leaf, data)
+    # each valid pixel pulls by 1/n, whatever its distance, in the target's own representation.
     assert found.tolist() == pytest.approx([0.5 / math.sqrt(valid.sum()), 0], rel=1e-4)
     assert leaf.grad is None
     total(values, torch.tensor([1.0, 1.0])).backward()  # the graph is still there

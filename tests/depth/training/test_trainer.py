@@ -197,7 +197,7 @@ def test_shares_say_what_drives_loss_and_gradient() -> None:
 
 def test_measuring_shares_does_not_change_training(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = trained(with_dropout(trainer()), WEIGHTS)
-    monkeypatch.setattr(losses, "pulls", lambda terms, weights, pred_m, data: 0 * weights)
+    monkeypatch.setattr(losses, "gradient_norms", lambda terms, weights, pred_m, data: 0 * weights)
     assert same(measured, trained(with_dropout(trainer()), WEIGHTS))
 
 

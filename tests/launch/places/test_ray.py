@@ -32,7 +32,7 @@ from weightsearch.errors import ConfigError, DeviceError, StorageError, Weightse
 from weightsearch.launch.places import ray, remote_worker
 from weightsearch.launch.places.local import REPLACED, Command, WorkersKeepDying
 from weightsearch.launch.places.ray_cluster import Node
-from weightsearch.launch.places.remote_worker import Ended, Losses
+from weightsearch.launch.places.remote_worker import ConsecutiveWorkerDeaths, Ended
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import queries, studies
 from weightsearch.store.tables.schema import points
@@ -355,7 +355,7 @@ def test_the_part_of_each_worker_is_the_largest_of_which_all_fit(
 
 
 def test_workers_that_die_again_and_again_end_the_launch() -> None:
-    losses, killed = Losses(), Ended(-9, "", "node", Path("worker.log"))
+    losses, killed = ConsecutiveWorkerDeaths(), Ended(-9, "", "node", Path("worker.log"))
     for finished in range(REPLACED):  # something comes of it in between
         losses.look(finished)
         assert losses.replace(1, killed)

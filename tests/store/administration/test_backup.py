@@ -25,7 +25,7 @@ from support.specs import make_spec
 from weightsearch.errors import StorageError
 from weightsearch.store import study_removal
 from weightsearch.store.administration import backup
-from weightsearch.store.connection.database import Database, open_database, reach
+from weightsearch.store.connection.database import Database, open_database, resolve
 from weightsearch.store.embedded import postgres_programs
 from weightsearch.store.ledger import leases, queries, studies
 from weightsearch.store.ledger.studies import Study
@@ -45,7 +45,7 @@ def fresh(server: OwnServer, tmp_path: Path) -> Iterator[Database]:
     """A database without any table, on another server than the others are."""
     with server.admin() as admin:
         admin.execute("CREATE DATABASE fresh")
-    found = reach(server.url("fresh"), tmp_path, "test")
+    found = resolve(server.url("fresh"), tmp_path, "test")
     yield found
     found.engine.dispose()
     with server.admin() as admin:
@@ -250,7 +250,7 @@ def test_who_may_not_read_the_tables_gets_no_backup(server: OwnServer, tmp_path:
     with server.admin() as admin:
         admin.execute("CREATE ROLE ws_some LOGIN PASSWORD '1'")
         admin.execute("GRANT SELECT ON ws_studies, ws_points, ws_meta TO ws_some")
-    some = reach(server.url("postgres", role="ws_some:1"), tmp_path, "test")
+    some = resolve(server.url("postgres", role="ws_some:1"), tmp_path, "test")
     with pytest.raises(StorageError, match=r"pg_dump must .*permission denied for table") as told:
         backup.backup(some, tmp_path / "studies.dump")
     assert "\n" not in str(told.value)
@@ -277,7 +277,7 @@ def test_anothers_dump_is_refused(server: OwnServer, fresh: Database, tmp_path: 
         admin.execute("CREATE DATABASE another")
     with server.admin("another") as another:
         another.execute("CREATE TABLE mine (id INTEGER)")
-    there = reach(server.url("another"), tmp_path, "test")
+    there = resolve(server.url("another"), tmp_path, "test")
     program = postgres_programs.client("pg_dump", backup._server(there.engine))
     file = tmp_path / "another.dump"
     with file.open("wb") as written:
@@ -362,7 +362,7 @@ def test_the_users_own_settings_of_libpq_count_and_no_password_is_an_argument(
     monkeypatch.setenv("PGPASSFILE", str(passfile))
     where = f"postgresql://postgres@127.0.0.1:{server.port}/postgres"
     monkeypatch.setenv("PGSSLMODE", "disable")
-    database = reach(where, tmp_path, "test")
+    database = resolve(where, tmp_path, "test")
     assert database.url.password is None
     assert backup.backup(database, tmp_path / "studies.dump")["points"] == 0
     database.engine.dispose()
@@ -371,7 +371,7 @@ def test_the_users_own_settings_of_libpq_count_and_no_password_is_an_argument(
     with_file = tmp_path / "secret"
     with_file.write_text(server.password)
     monkeypatch.setenv("WEIGHTSEARCH_STORAGE_PASSWORD_FILE", str(with_file))
-    database = reach(where, tmp_path, "test")
+    database = resolve(where, tmp_path, "test")
     assert backup.backup(database, tmp_path / "again.dump")["points"] == 0
     database.engine.dispose()
     with_file.unlink()

@@ -24,7 +24,7 @@ from weightsearch.commands.answers import study_answers
 from weightsearch.errors import StorageError
 from weightsearch.store.administration import migration
 from weightsearch.store.connection import connecting
-from weightsearch.store.connection.database import open_database, reach
+from weightsearch.store.connection.database import open_database, resolve
 from weightsearch.store.ledger import studies
 from weightsearch.store.tables import schema
 from weightsearch.study import planning
@@ -47,7 +47,7 @@ def server() -> Iterator[OwnServer]:
             with found.admin(dbname) as connection:
                 for statement in filter(str.strip, block.split(";\n")):
                     connection.execute(statement)
-        database = reach(url(found, "ws_owner"), Path(), "test")
+        database = resolve(url(found, "ws_owner"), Path(), "test")
         migration.migrate(database, "ws_worker", "ws_viewer")
         database.engine.dispose()
         yield found
@@ -58,7 +58,7 @@ def url(server: OwnServer, role: str, dbname: str = "weightsearch") -> str:
 
 
 def connected(server: OwnServer, role: str) -> psycopg.Connection[Any]:
-    return reach(url(server, role), Path(), "test").connect()
+    return resolve(url(server, role), Path(), "test").connect()
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_later_tables_of_the_owner_have_the_same_rights(server: OwnServer) -> No
 
 
 def test_a_role_that_becomes_a_viewer_loses_what_it_had(server: OwnServer) -> None:
-    owner = reach(url(server, "ws_owner"), Path(), "test")
+    owner = resolve(url(server, "ws_owner"), Path(), "test")
     migration.migrate(owner, viewer="ws_worker")
     with (
         connected(server, "ws_worker") as worker,
@@ -247,7 +247,7 @@ def test_two_who_migrate_at_once_make_one_migration(server: OwnServer, empty: st
 
 
 def test_optunas_tables_are_upgraded_and_newer_ones_refused(server: OwnServer, empty: str) -> None:
-    owner = reach(url(server, "ws_owner", empty), Path(), "test")
+    owner = resolve(url(server, "ws_owner", empty), Path(), "test")
     migration.migrate(owner)
     with server.admin(empty) as admin:
         # As the release before the last change of Optuna's tables left them.

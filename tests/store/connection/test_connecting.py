@@ -21,8 +21,8 @@ from support.processes import Cli
 from weightsearch.errors import ConfigError, StorageError
 from weightsearch.store.connection import connecting, outage
 from weightsearch.store.connection.connecting import Connection
-from weightsearch.store.connection.database import Database, _warn, caution, open_database, reach
-from weightsearch.store.connection.outage import patiently
+from weightsearch.store.connection.database import Database, _warn, caution, open_database, resolve
+from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.tables.schema import meta
 
 
@@ -73,7 +73,9 @@ def test_nothing_waits_for_ever_on_a_network_that_has_gone_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Connection, "silence_s", 0.3)
-    with reach(server.url("ws", host="127.0.0.1", port=proxy.port), Path(), "test").connect() as it:
+    with resolve(
+        server.url("ws", host="127.0.0.1", port=proxy.port), Path(), "test"
+    ).connect() as it:
         it.execute("SELECT 1")
         proxy.freeze()
         with pytest.raises(psycopg.OperationalError, match=r"no answer for 0\.3 s"):
@@ -87,7 +89,7 @@ def test_a_statement_that_sends_its_result_slowly_is_no_silence(
     monkeypatch.setattr(Connection, "silence_s", 0.4)
     # More than the server gathers before it sends, every 0.1 s, for longer than the limit.
     query = "SELECT repeat('x', 20000), pg_sleep(0.1) FROM generate_series(1, 8)"
-    with reach(server.url("ws"), Path(), "test").connect() as connection:
+    with resolve(server.url("ws"), Path(), "test").connect() as connection:
         assert len(connection.execute(query).fetchall()) == 8  # type: ignore[arg-type]
 
 
@@ -99,7 +101,7 @@ def test_an_engine_notices_half_open_connections_and_makes_new_ones(
     version(database)
     before = len(proxy.accepted)
     proxy.freeze()
-    assert patiently(lambda: version(database))  # the first statement finds out
+    assert retry_while_away(lambda: version(database))  # the first statement finds out
     assert len(proxy.accepted) == before + 1
     with database.engine.connect() as inside:
         inside.execute(text("SELECT 1"))
@@ -176,7 +178,7 @@ def test_work_goes_on_at_another_address(server: OwnServer) -> None:
     )
     assert (len(first.accepted), len(second.accepted)) == (1, 0)
     first.close()
-    assert patiently(lambda: version(database))
+    assert retry_while_away(lambda: version(database))
     assert len(second.accepted) == 1
     database.engine.dispose()
     second.close()
@@ -297,7 +299,7 @@ def test_a_host_that_need_not_prove_itself_is_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("WEIGHTSEARCH_STORAGE", f"postgresql://user:sesame@/ws?{query}")
-    found = reach(None, Path(), "test")
+    found = resolve(None, Path(), "test")
     assert caplog.text == ""  # not before it works: an error is one line
     caution(found)
     caution(found)
@@ -318,7 +320,7 @@ def test_who_will_never_get_in_is_told_at_once(server: OwnServer, cli: Cli) -> N
         server.url("ws", host="127.0.0.1", sslmode="verify-full", sslrootcert="/nowhere"),
     ):
         with pytest.raises(StorageError) as caught:
-            patiently(lambda url=url: opened(url))  # type: ignore[misc]
+            retry_while_away(lambda url=url: opened(url))  # type: ignore[misc]
         assert "\n" not in str(caught.value)
         assert "sesame" not in str(caught.value)
 
@@ -343,7 +345,7 @@ def test_who_will_never_get_in_is_told_at_once(server: OwnServer, cli: Cli) -> N
     ],
 )
 def test_what_the_server_says_decides(server: OwnServer, state: str, away: bool) -> None:
-    database = reach(server.url("ws"), Path(), "test")
+    database = resolve(server.url("ws"), Path(), "test")
     with database.connect() as connection, pytest.raises(psycopg.Error) as caught:
         connection.execute(f"DO $$ BEGIN RAISE 'said' USING ERRCODE = '{state}'; END $$")
     assert caught.value.sqlstate == state

@@ -22,8 +22,8 @@ from support.faulty_servers import PATIENCE_S, OwnServer, Proxy, own_server, wai
 from support.specs import make_spec
 
 from weightsearch.store.connection.connecting import Connection
-from weightsearch.store.connection.database import Database, open_database, reach
-from weightsearch.store.connection.outage import is_away, patiently
+from weightsearch.store.connection.database import Database, open_database, resolve
+from weightsearch.store.connection.outage import is_away, retry_while_away
 from weightsearch.store.ledger import leases, queries, studies
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables import schema
@@ -67,7 +67,7 @@ def create(opened: Database, points: int = 10, epochs: int = 2, epoch_s: float =
 
 
 def count(opened: Database, study: Study, state: str) -> int:
-    return patiently(lambda: queries.counts(opened.engine, study)[state])
+    return retry_while_away(lambda: queries.counts(opened.engine, study)[state])
 
 
 def test_restarts_and_crashes_cost_no_result_and_no_attempt(
@@ -196,7 +196,7 @@ def test_one_outage_is_one_line_however_many_threads_are_in_it(
     def ask() -> None:
         started.wait()
         while not over.is_set():
-            answers.append(patiently(asked))
+            answers.append(retry_while_away(asked))
             over.wait(0.01)
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
@@ -215,12 +215,12 @@ def test_one_outage_is_one_line_however_many_threads_are_in_it(
 
 
 def test_who_is_to_give_up_does_so_in_the_middle_of_a_wait(server: OwnServer) -> None:
-    nowhere = reach(server.url("nowhere", host="127.0.0.1", port=1), Path(), "test")
+    nowhere = resolve(server.url("nowhere", host="127.0.0.1", port=1), Path(), "test")
     asked = threading.Event()
     threading.Timer(0.3, asked.set).start()
     began = time.monotonic()
     with pytest.raises(DBAPIError):
-        patiently(lambda: nowhere.engine.connect(), asked.is_set)
+        retry_while_away(lambda: nowhere.engine.connect(), asked.is_set)
     assert time.monotonic() - began < PATIENCE_S / 10
     nowhere.engine.dispose()
 
@@ -233,7 +233,9 @@ def test_a_failover_is_waited_out_and_a_standby_left(
     server.stop()
     with own_server(server) as standby:
         server.start()
-        there = reach(server.url(dbname, host=standby.sockets, port=standby.port), tmp_path, "test")
+        there = resolve(
+            server.url(dbname, host=standby.sockets, port=standby.port), tmp_path, "test"
+        )
         with there.connect() as connection:  # made before somebody demoted it, as it were
             with pytest.raises(psycopg.OperationalError, match="the server is a standby") as caught:
                 connection.execute("UPDATE ws_studies SET name = name")
@@ -248,7 +250,7 @@ def test_a_failover_is_waited_out_and_a_standby_left(
 
         def claim() -> None:
             claims.append(
-                patiently(lambda: leases.claim(both.engine, study.id, "worker", "cpu", 60))
+                retry_while_away(lambda: leases.claim(both.engine, study.id, "worker", "cpu", 60))
             )
 
         claim()
@@ -267,7 +269,7 @@ def test_a_failover_is_waited_out_and_a_standby_left(
 
 
 def test_who_may_only_read_is_no_outage(server: OwnServer) -> None:
-    with reach(server.url("postgres"), Path(), "test").connect() as connection:
+    with resolve(server.url("postgres"), Path(), "test").connect() as connection:
         connection.execute("SET default_transaction_read_only = on")
         connection.commit()
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction) as caught:

@@ -63,7 +63,7 @@ FRONT = "float32"
 
 
 @dataclass(frozen=True)
-class How:
+class BenchSettings:
     """How networks are measured; what is left empty is chosen."""
 
     sizes: Sequence[Size]
@@ -74,7 +74,7 @@ class How:
     quiet: bool
 
 
-def bench(encoders: Sequence[str], decoder: str, how: How) -> dict[str, Any]:
+def bench(encoders: Sequence[str], decoder: str, how: BenchSettings) -> dict[str, Any]:
     """What the networks of these encoders cost. Raises ConfigError and DeviceError."""
     if not encoders:
         raise ConfigError("`bench` needs timm names of encoders, or --study NAME.")
@@ -83,7 +83,7 @@ def bench(encoders: Sequence[str], decoder: str, how: How) -> dict[str, Any]:
     return _bench(models, replace(how, sizes=how.sizes or [DEFAULT_SIZE]))
 
 
-def front(engine: Engine, study_name: str, how: How) -> dict[str, Any]:
+def front(engine: Engine, study_name: str, how: BenchSettings) -> dict[str, Any]:
     """What each network of a study costs, beside the best that it reached, and which of them are on
     the front: no other is as accurate and as fast, and better in one of the two.
 
@@ -139,7 +139,7 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def _bench(models: Sequence[config.ModelSpec], how: How) -> dict[str, Any]:
+def _bench(models: Sequence[config.ModelSpec], how: BenchSettings) -> dict[str, Any]:
     from weightsearch.depth.inference import bench as benching
     from weightsearch.launch.display.progress import display
     from weightsearch.runtime import devices

@@ -21,7 +21,7 @@ from weightsearch.report.pages import study_page as study
 from weightsearch.report.pages.comparison_page import Side
 from weightsearch.report.pages.html import Picture
 from weightsearch.runtime import devices
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import queries
 from weightsearch.store.ledger import studies as studies_module
@@ -112,7 +112,7 @@ def show_pictures(database: Database, name: str, here: Here) -> int:
     for panel in found:
         file = checkpoint / PANELS / f"{panel.kind}.png"
         file.parent.mkdir(exist_ok=True)
-        write_whole(file, _described(_picture(panel, records)))
+        write_atomically(file, _described(_picture(panel, records)))
         files.append(file)
     from weightsearch.report import optuna_dashboard  # imports optuna
 

@@ -24,7 +24,7 @@ GONE = ".gone"
 PARTIAL = ".partial"
 
 
-def going(home: Path, database: Database, study: Study) -> dict[str, Any]:
+def deletion_preview(home: Path, database: Database, study: Study) -> dict[str, Any]:
     """What deleting a study would remove. Raises StorageError where this role may not delete."""
     from weightsearch.store import study_removal  # imports optuna: half a second
 
@@ -49,7 +49,7 @@ def delete(home: Path, database: Database, study: Study, force: bool) -> dict[st
     """
     from weightsearch.store import study_removal
 
-    answer = going(home, database, study)
+    answer = deletion_preview(home, database, study)
     went = study_removal.delete_study(database.engine, study, force)
     files = _files_of(home, database.engine, study)
     answer |= {"bytes": sum(map(_size, files)), "files": [str(path) for path in files]}

@@ -15,7 +15,7 @@ from plotly.colors import sample_colorscale
 from weightsearch.data.frames.resize import resize_depth
 from weightsearch.data.frames.source import Frame
 from weightsearch.errors import DataError
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.runtime.safe_text import presentable
 
 WIDTH = 240
@@ -75,7 +75,7 @@ def write(path: Path, strips: Sequence[Strip]) -> None:
     sheet.save(content, "PNG")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.getvalue())
+        write_atomically(path, content.getvalue())
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from None
 

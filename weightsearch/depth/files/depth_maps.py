@@ -14,7 +14,7 @@ from PIL import Image, PngImagePlugin
 from weightsearch.data.untrusted import picture_files
 from weightsearch.data.untrusted.picture_files import MAX_PIXELS
 from weightsearch.errors import DataError
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.runtime.safe_text import presentable
 
 Depth = npt.NDArray[np.float32]
@@ -66,7 +66,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes a whole file, and the folder that it lies in; raises DataError where that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_atomically(path, content)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from None
 

@@ -28,7 +28,7 @@ from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.prediction import network_input
 from weightsearch.errors import CheckpointError, ConfigError, DataError
 from weightsearch.runtime import provenance
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.runtime.optional_packages import needs
 
 MOST = 1e-4
@@ -101,7 +101,7 @@ def export(checkpoint: Path, to: Path, check: Sequence[Path] = ()) -> Exported:
     content = made(facts)
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(to, content)
+        write_atomically(to, content)
     except OSError as error:
         raise DataError(f"{to}: cannot be written ({error.strerror or error}).") from None
     p50_ms = _p50_ms(run, network_input(pictures[0][None], sizes[0], "cpu").numpy())

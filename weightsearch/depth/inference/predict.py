@@ -29,7 +29,7 @@ from weightsearch.errors import CheckpointError, DataError
 
 
 @dataclass(frozen=True)
-class How:
+class PredictSettings:
     """What is asked for beside the depth itself."""
 
     mirror: bool = False
@@ -81,7 +81,7 @@ def predict(
     given: Sequence[Path],
     out: Path,
     device: torch.device | str,
-    how: How | None = None,
+    how: PredictSettings | None = None,
 ) -> list[Prediction | VideoPrediction]:
     """Writes NAME.npy, NAME.png and NAME_colour.png into `out` for each image, and NAME_depth.mp4
     for each video. NAME is its file name without suffix; for what lies in a folder that is given,
@@ -93,7 +93,7 @@ def predict(
     for what cannot be read or a file that would be written over another, CheckpointError for a
     checkpoint that is of no use.
     """
-    how = how or How()
+    how = how or PredictSettings()
     inputs = gather(given)
     _refuse_overwriting(inputs, out, how)
     for one in inputs:
@@ -130,7 +130,7 @@ def _depth(network: DepthNet, rgb: Rgb, device: torch.device | str, mirror: bool
 DepthOf = Callable[[Rgb, Path], Depth]
 
 
-def _picture(depth: DepthOf, rgb: Rgb, image: Path, name: Path, how: How) -> Prediction:
+def _picture(depth: DepthOf, rgb: Rgb, image: Path, name: Path, how: PredictSettings) -> Prediction:
     depth_m = depth(rgb, image)
     near_m, far_m = (float(d) for d in np.percentile(depth_m, (1, 99)))
     npy, png, colour, ply = _files(name)
@@ -146,7 +146,9 @@ def _picture(depth: DepthOf, rgb: Rgb, image: Path, name: Path, how: How) -> Pre
     return Prediction(image, npy, png, colour, near_m, far_m, ply, told)
 
 
-def _video(depth: DepthOf, one: Input, out: Path, network: DepthNet, how: How) -> VideoPrediction:
+def _video(
+    depth: DepthOf, one: Input, out: Path, network: DepthNet, how: PredictSettings
+) -> VideoPrediction:
     near_m, far_m = network.data.min_depth_m, network.data.max_depth_m
     folder, kept = out / one.name, []
 
@@ -177,7 +179,7 @@ def _video_file(name: Path) -> Path:
     return name.with_name(f"{name.name}_depth.mp4")
 
 
-def _refuse_overwriting(inputs: Sequence[Input], out: Path, how: How) -> None:
+def _refuse_overwriting(inputs: Sequence[Input], out: Path, how: PredictSettings) -> None:
     given = {os.path.realpath(one.path) for one in inputs}
     writers: dict[Path, Path] = {}
     for one in inputs:

@@ -58,7 +58,7 @@ def total(terms: Mapping[str, Scalar], weights: Float[Tensor, "terms"]) -> Scala
     return (torch.stack(tuple(terms.values())) * weights).sum()
 
 
-def pulls(
+def gradient_norms(
     terms: Mapping[str, Scalar], weights: Float[Tensor, "terms"], pred_m: Map, data: DataSpec
 ) -> Float[Tensor, "terms"]:
     """How hard each weighted term pulls: the norm of its gradient at the network's output.

@@ -28,7 +28,7 @@ from weightsearch.data.untrusted.picture_files import MAX_PIXELS
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.errors import CheckpointError
 from weightsearch.runtime import provenance
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.study.spec import DataSpec, ModelSpec
 
 FORMAT = 1
@@ -79,12 +79,12 @@ def save(
                 content = bytes_of({k: v.detach().cpu().contiguous() for k, v in named.items()})
                 digest = hashlib.sha256(content).hexdigest()
                 file = f"{part}-{digest[:12]}.safetensors"
-                write_whole(path / file, content)
+                write_atomically(path / file, content)
                 files[part] = {"file": file, "sha256": digest}
             if keep_previous and _files(path / MANIFEST):
-                write_whole(path / PREVIOUS, (path / MANIFEST).read_bytes())
+                write_atomically(path / PREVIOUS, (path / MANIFEST).read_bytes())
             content = json.dumps(manifest, indent=1, allow_nan=False).encode()
-            write_whole(path / MANIFEST, content)
+            write_atomically(path / MANIFEST, content)
         finally:
             _sweep(path, (MANIFEST, PREVIOUS) if keep_previous else (MANIFEST,))
     except ValueError as error:

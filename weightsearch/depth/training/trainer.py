@@ -55,7 +55,7 @@ class Epoch:
     losses: dict[str, float]
     """Means over the steps: `loss`, and `loss_TERM` before weighting, of terms whose weight is not
     0. Of all terms `share_TERM`, of the loss, and `gradient_share_TERM`, of the norms of the
-    gradients at the network's output (`losses.pulls`); each kind sums to 1."""
+    gradients at the network's output (`losses.gradient_norms`); each kind sums to 1."""
     scores: Scores
     """Of the validation frames."""
     seconds: float
@@ -113,7 +113,7 @@ class Trainer:
             terms=terms,
             weights=torch.tensor([weights[term] for term in terms], device=self.device),
             rows=torch.zeros(self.steps, len(terms) + 2, device=self.device),
-            pulls=torch.zeros(len(terms), device=self.device),
+            gradient_norms=torch.zeros(len(terms), device=self.device),
             seed=seed,
             micro=micro,
         )
@@ -147,7 +147,7 @@ class Trainer:
             )
             lane.epoch, lane.step, lane.seconds = lane.epoch + 1, 0, 0.0
             lane.rows.zero_()
-            lane.pulls.zero_()
+            lane.gradient_norms.zero_()
             yield epoch
 
     def predictor(self, lane: Lane, grace_s: Callable[[], float | None] = lambda: None) -> Predict:
@@ -216,7 +216,7 @@ class Trainer:
         terms = losses.compare(lane.terms, pred_m, depth_m, valid, self.data)
         loss = losses.total(terms, lane.weights)
         if self._looked_at(lane.step + 1):
-            lane.pulls += losses.pulls(terms, lane.weights, pred_m, self.data)
+            lane.gradient_norms += losses.gradient_norms(terms, lane.weights, pred_m, self.data)
         lane.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.train.clip_norm is not None:
@@ -273,7 +273,10 @@ class Trainer:
         """What `Epoch.losses` says of the epoch that the lane has just done."""
         *means, loss, _ = lane.rows.mean(0).tolist()
         found = {"loss": loss} | {f"loss_{t}": m for t, m in zip(lane.terms, means, strict=True)}
-        parts = {"share": lane.rows.mean(0)[:-2] * lane.weights, "gradient_share": lane.pulls}
+        parts = {
+            "share": lane.rows.mean(0)[:-2] * lane.weights,
+            "gradient_share": lane.gradient_norms,
+        }
         for kind, values in parts.items():
             shares = (values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)).tolist()
             known = dict(zip(lane.terms, shares, strict=True))

@@ -26,8 +26,9 @@ class Lane:
     rows: Tensor
     """(steps, terms + 2): of each step of the epoch the terms, the loss, and the place in its batch
     of the first frame whose prediction is not finite, or -1."""
-    pulls: Tensor
-    """(terms,): `losses.pulls`, summed over the steps of the epoch at which it was measured."""
+    gradient_norms: Tensor
+    """(terms,): `weighted_sum.gradient_norms`, summed over the steps of the epoch in which it was
+    measured."""
     seed: int
     micro: int
     """So many frames of a batch go through the network at once."""
@@ -77,7 +78,8 @@ class Lane:
         self.seconds = position["seconds"]
 
     def _of_the_epoch(self) -> dict[str, Tensor]:
-        return {"rows": self.rows, "pulls": self.pulls}
+        # `pulls`: the key in checkpoints, those of older versions too.
+        return {"rows": self.rows, "pulls": self.gradient_norms}
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:

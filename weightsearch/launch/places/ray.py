@@ -22,7 +22,7 @@ from weightsearch.errors import ConfigError, DeviceError, StorageError
 from weightsearch.launch.places import ray_cluster, remote_worker
 from weightsearch.launch.places.local import AT_ONCE_S, Command
 from weightsearch.launch.places.ray_cluster import Node
-from weightsearch.launch.places.remote_worker import Ended, Losses, Order
+from weightsearch.launch.places.remote_worker import ConsecutiveWorkerDeaths, Ended, Order
 from weightsearch.runtime import devices as local_devices
 
 SECRET = re.compile(r"://[^/@\s]*:[^/@\s]+@|[?&]password=")  # of a URL
@@ -127,7 +127,7 @@ class Fleet:
     tasks: dict[Any, int] = field(default_factory=dict)
     """What Ray gives for a task, and the number of its worker."""
     started: int = 0
-    losses: Losses = field(default_factory=Losses)
+    losses: ConsecutiveWorkerDeaths = field(default_factory=ConsecutiveWorkerDeaths)
 
     def start(self) -> None:
         self.started += 1

@@ -133,7 +133,7 @@ def share(each: Sequence[float], workers: int, most: int) -> float:
 
 
 @dataclass
-class Losses:
+class ConsecutiveWorkerDeaths:
     """Workers that died since a point was last finished: a few in a row end the launch."""
 
     deaths: int = 0

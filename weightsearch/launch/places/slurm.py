@@ -23,7 +23,7 @@ from typing import Any
 from weightsearch.errors import StorageError
 from weightsearch.launch.places import remote_worker, slurm_jobs
 from weightsearch.launch.places.local import AT_ONCE_S, Command
-from weightsearch.launch.places.remote_worker import Ended, Losses, Order
+from weightsearch.launch.places.remote_worker import ConsecutiveWorkerDeaths, Ended, Order
 from weightsearch.runtime.devices import cores
 
 LOOK_EVERY_S = 10.0  # between questions to Slurm, which serves everybody
@@ -120,7 +120,7 @@ class Fleet:
     numbers: dict[str, int] = field(default_factory=dict)
     """Of their workers."""
     started: int = 0
-    losses: Losses = field(default_factory=Losses)
+    losses: ConsecutiveWorkerDeaths = field(default_factory=ConsecutiveWorkerDeaths)
     gone: dict[str, int] = field(default_factory=dict)
     """How many looks in a row an element had ended without a result."""
     looked_at: float = field(default_factory=time.monotonic)

@@ -22,7 +22,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.runtime.safe_text import presentable
 
 LEAST_HEIGHT = 360
@@ -111,7 +111,7 @@ def page(title: str, answer: str, sections: Sequence[Section], repeat: Sequence[
 def write(file: Path, document: str) -> None:
     """Writes the page whole or not at all; raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, document.encode())
+    write_atomically(file, document.encode())
 
 
 def _section(number: int, section: Section) -> str:

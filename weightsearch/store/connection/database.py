@@ -50,7 +50,7 @@ def open_database(storage: str | None, home: Path, command: str = "python") -> D
     Its tables are there, of our version. The server lists its connections under `command`. Raises
     StorageError, and ConfigError where the password's file cannot be used.
     """
-    database = reach(storage, home, command)
+    database = resolve(storage, home, command)
     try:
         schema.prepare(database.engine)
     except BaseException as error:
@@ -62,7 +62,7 @@ def open_database(storage: str | None, home: Path, command: str = "python") -> D
     return database
 
 
-def reach(storage: str | None, home: Path, command: str) -> Database:
+def resolve(storage: str | None, home: Path, command: str) -> Database:
     """The same, before anybody has looked whether it is there, and what is in it."""
     if storage:
         return _given(storage, command, in_arguments=True)

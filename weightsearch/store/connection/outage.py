@@ -50,7 +50,7 @@ that was refused; a server that says it in another language is taken to be away.
 log = logging.getLogger(__name__)
 
 
-def patiently(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
+def retry_while_away(call: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
     """The call's result, tried again while the database is away.
 
     Raises the last error where `give_up` says so, and at once any error that is not the outage's.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from weightsearch.errors import StorageError
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 
 SHARED = Path("/var/lib/weightsearch")
 """Root's, open to the server's user: databases of homes that are closed to it, copied programs."""
@@ -94,7 +94,7 @@ def _folder_elsewhere(home: Path, pointer: Path, runner: pwd.struct_passwd) -> P
         if not pointer.exists():
             folder = shared / secrets.token_hex(8)
             folder.mkdir(mode=0o700)
-            write_whole(pointer, folder.name.encode(), mode=0o600)
+            write_atomically(pointer, folder.name.encode(), mode=0o600)
     finally:
         os.close(descriptor)
     return shared / pointer.read_text().strip()

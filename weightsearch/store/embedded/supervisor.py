@@ -36,7 +36,7 @@ from typing import Any, NoReturn
 import psycopg
 
 from weightsearch.errors import StorageError
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.store.embedded import postgres_process, server_folders
 from weightsearch.store.embedded.client import DBNAME, PORT, USER, locked, say
 
@@ -112,7 +112,7 @@ def _password(folder: Path, data: Path, account: pwd.struct_passwd | None) -> st
                 f"the password of the database must be in {path}, but is gone; bring it back, or"
                 f" move {folder} away to start afresh."
             )
-        write_whole(path, secrets.token_urlsafe(24).encode(), mode=0o600)
+        write_atomically(path, secrets.token_urlsafe(24).encode(), mode=0o600)
     if account is not None:
         os.chown(path, account.pw_uid, account.pw_gid)  # initdb reads it
     return path.read_text()

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import DataError
 
 from weightsearch.runtime import failpoints
-from weightsearch.runtime.atomic_file import write_whole
+from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.store.ledger import leases
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.tables.schema import meta
@@ -73,7 +73,7 @@ def write(spool: Path, lease: Lease, result: Mapping[str, Any], outcome: str) ->
     """Puts a result on disk, synced, under a name that only this attempt has."""
     path = spool / f"{lease.point_id}-{lease.attempt}.json"
     content = {"lease": asdict(replace(lease, point=None)), "result": result, "outcome": outcome}
-    write_whole(path, json.dumps(content, allow_nan=False).encode())
+    write_atomically(path, json.dumps(content, allow_nan=False).encode())
     return path
 
 
