@@ -6,7 +6,8 @@ import pytest
 from support.specs import make_spec
 
 from weightsearch.study import planning, search_space
-from weightsearch.study.planning import SAMPLERS, Seen
+from weightsearch.study.samplers import SAMPLERS
+from weightsearch.study.samplers.contract import Seen
 
 PLANNED = ["grid", "random", "qmc"]
 

@@ -176,7 +176,7 @@ def test_the_names_that_studies_use_are_those_of_the_code() -> None:
     from weightsearch.depth.evaluation.protocols import PROTOCOLS
     from weightsearch.depth.loss.weighted_sum import LOSS_TERMS
     from weightsearch.depth.network.decoders import DECODERS
-    from weightsearch.study.planning import SAMPLERS
+    from weightsearch.study.samplers import SAMPLERS
 
     real = {
         "reader": READERS,

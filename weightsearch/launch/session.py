@@ -27,6 +27,7 @@ from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import OPEN, Rung, StudyState
 from weightsearch.study import planning, preflight, search_space
 from weightsearch.study.budget import Budget
+from weightsearch.study.samplers.contract import Plan
 from weightsearch.study.spec import StudySpec
 from weightsearch.worker.background import publishing
 
@@ -99,7 +100,7 @@ def promote_study(database: Database, study: Study, request: Request) -> dict[st
 
 
 def prepare(
-    database: Database, spec: StudySpec, request: Request, planned: planning.Plan | None = None
+    database: Database, spec: StudySpec, request: Request, planned: Plan | None = None
 ) -> Study:
     """The study, planned (as its sampler says, without `planned`); its data packed.
 

@@ -24,6 +24,7 @@ from weightsearch.store.ledger.nights import Night
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import Rung
 from weightsearch.study import planning
+from weightsearch.study.samplers.contract import Plan
 from weightsearch.study.spec import StudySpec
 
 EXIT = {nightly.OK: 0, nightly.REGRESSION: 3, nightly.NOT_JUDGED: 4}
@@ -83,7 +84,7 @@ def _prepare(
     begun: Night,
     part: str,
     request: Request,
-    planned: planning.Plan | None = None,
+    planned: Plan | None = None,
 ) -> tuple[Study, str, Request]:
     named = replace(request, name=nightly.study_name(begun, part))
     return session.prepare(database, spec, named, planned), part, named

@@ -35,7 +35,7 @@ from weightsearch.store.tables import statements
 from weightsearch.store.tables.schema import attempts, channel, points, studies
 from weightsearch.store.tables.states import FINISHED, Outcome, PointState, Rung
 from weightsearch.study import search_space
-from weightsearch.study.planning import Seen
+from weightsearch.study.samplers.contract import Seen
 from weightsearch.study.search_space import Point
 
 

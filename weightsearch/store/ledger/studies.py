@@ -20,7 +20,7 @@ from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.store.tables.schema import channel, points, studies
 from weightsearch.store.tables.states import Rung, StudyState
 from weightsearch.study import loading, search_space
-from weightsearch.study.planning import Plan
+from weightsearch.study.samplers.contract import Plan
 from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
 
