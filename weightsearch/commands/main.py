@@ -175,12 +175,13 @@ def worker(
     from weightsearch.runtime.stop_signals import Stop
     from weightsearch.store.connection.outage import retry_while_away
     from weightsearch.store.ledger import studies
-    from weightsearch.worker import loop as service
+    from weightsearch.worker import loop
+    from weightsearch.worker.process import Unfit, Worker, new_name
 
     until = time.monotonic() + DATABASE_S
     database = retry_while_away(lambda: open_storage(storage), lambda: time.monotonic() > until)
     launcher = os.environ.get("WEIGHTSEARCH_LAUNCHER")
-    asked = service.Worker(
+    asked = Worker(
         database=database,
         study=studies.find(database.engine, name),
         stop=Stop(launcher=int(launcher) if launcher else None),
@@ -188,12 +189,12 @@ def worker(
         device=devices.pick(device, 1)[0],
         data=data,
         lease_s=lease,
-        name=service.new_name(os.environ.get("WEIGHTSEARCH_WORKER")),
+        name=new_name(os.environ.get("WEIGHTSEARCH_WORKER")),
         replaces=os.environ.get("WEIGHTSEARCH_REPLACES") or None,
     )
     try:
-        service.run(asked)
-    except service.Unfit as error:
+        loop.run(asked)
+    except Unfit as error:
         print(f"{error}; this worker must be replaced", file=sys.stderr)
         sys.exit(REPLACE_ME)
 

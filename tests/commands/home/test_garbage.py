@@ -35,7 +35,8 @@ from weightsearch.store.optuna_mirror import Mirror, _optuna_studies
 from weightsearch.store.tables.schema import metadata, points
 from weightsearch.store.tables.states import Rung
 from weightsearch.study import planning
-from weightsearch.worker import loop as service
+from weightsearch.worker import loop
+from weightsearch.worker.process import Worker
 
 DAY_S = 86400.0
 ROOMS = {"frames": 4, "test_frames": 1, "frames_per_room": 2, "height": 48, "width": 64}
@@ -48,7 +49,7 @@ def create(database: Database, name: str = "study", **tables: Any) -> Study:
 
 def run(database: Database, study: Study, home: Path) -> None:
     """Works on the study, in this process, until nothing is left."""
-    service.run(service.Worker(database, study, home, "cpu"))
+    loop.run(Worker(database, study, home, "cpu"))
 
 
 def show(database: Database, study: Study) -> None:
