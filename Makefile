@@ -18,6 +18,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 lint-deploy: setup     ## the files for containers and CI; needs npm
 	$(BIN)/hadolint Dockerfile

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,71 +14,41 @@ from support.paths import ROOT
 PACKAGE = ROOT / "weightsearch"
 HEAVY = {"torch", "timm", "optuna", "sqlalchemy", "ray", "submitit"}
 
-# A module may import from its own layer and from those above it in this list.
-LAYERS = [
-    {"errors", "runtime"},
-    {"provenance"},
-    {"data", "stats"},
-    {"depth", "store"},
-    {"report", "study"},
-    {"report"},
-    {"launch", "worker"},
-    {"launch"},
-    {"depth"},
-    {"nightly"},
-    {"commands"},
-]
-FORBIDDEN = {
-    "data": {"torch", "optuna", "sqlalchemy", "weightsearch.store", "weightsearch.depth"},
-    "depth": {
-        "optuna",
-        "sqlalchemy",
-        "psycopg",
-        "weightsearch.store",
-        "weightsearch.study.planning",
-    },
-    "store": {"torch", "timm", "h5py", "weightsearch.depth", "weightsearch.data"},
-    "plan": {"torch", "timm", "h5py", "weightsearch.depth", "weightsearch.store"},
-    "launch": {"torch", "timm", "weightsearch.depth"},
-    "report": {"torch", "timm", "weightsearch.depth", "weightsearch.data"},
-    "promote": {"torch", "timm", "weightsearch.depth", "weightsearch.data"},
-    "worker": {"torch", "timm", "weightsearch.depth", "weightsearch.data"},
-}
-
 
 def modules() -> list[Path]:
     return sorted(p for p in PACKAGE.rglob("*.py") if p.stem not in ("__init__", "__main__"))
 
 
-def part(file: Path) -> str:
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def folders() -> list[Path]:
+    return sorted({p.parent for p in PACKAGE.rglob("*.py")})
 
 
-def imported(file: Path) -> set[str]:
-    """Every module that the file imports, also inside functions; `from a import b` is a.b too."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+def names(folder: Path) -> list[str]:
+    return [p.name for p in folder.iterdir() if p.name != "__pycache__" and p.name != "studies"]
 
 
-@pytest.mark.parametrize("file", modules(), ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_imports_point_one_way(file: Path) -> None:
-    level = {name: k for k, names in enumerate(LAYERS) for name in names}
-    ours = {m.split(".")[1] for m in imported(file) if m.startswith("weightsearch.")}
-    above = {other for other in ours & level.keys() if level[other] > level[part(file)]}
-    assert not above, f"{file.name} imports from above: {above}"
+def test_rooms_files_and_halves_import_one_way() -> None:
+    """The contracts in pyproject.toml: the order of the rooms, no circle, the two halves."""
+    ran = subprocess.run(
+        [shutil.which("lint-imports", path=Path(sys.executable).parent) or "", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ", 0 broken" in ran.stdout
 
 
-@pytest.mark.parametrize("file", modules(), ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_the_two_halves_do_not_know_each_other(file: Path) -> None:
-    forbidden = FORBIDDEN.get(part(file), set())
-    crossed = {m for m in imported(file) for f in forbidden if m == f or m.startswith(f"{f}.")}
-    assert not crossed
+def test_the_top_folder_is_the_plan_of_the_house() -> None:
+    assert len(names(PACKAGE)) <= 16
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda f: str(f.relative_to(ROOT)))
+def test_rooms_stay_small_and_shallow(folder: Path) -> None:
+    assert len(names(folder)) <= 20
+    assert len(folder.relative_to(PACKAGE).parts) <= 2  # of files: three levels
+    assert (folder / "__init__.py").read_text().startswith('"""')
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import os
 import platform
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -21,15 +22,17 @@ from weightsearch.commands.options import (
     Storage,
     Workers,
     check_name,
-    check_on,
     interrupt_on_sigterm,
+    launch_request,
     open_storage,
     print_answer,
 )
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.atomic_file import write_atomically
-from weightsearch.runtime.home import home_folder
 from weightsearch.study import loading
+
+if TYPE_CHECKING:
+    from weightsearch.study.budget import Budget
 
 
 class RunByDefault(TyperGroup):
@@ -90,38 +93,21 @@ def run(
 
     Example: weightsearch nightly run nightly-cpu --budget 1h
     """
-    from weightsearch.launch.session import Request
     from weightsearch.nightly import sweep as nightly
     from weightsearch.nightly import verdict_text
     from weightsearch.runtime import provenance
-    from weightsearch.study import budget as budgets
 
-    check_on(on)
     file = loading.study_file(study)
+    request = launch_request(on, device, workers, data, file, quiet)
     spec = loading.load(file)
-    limit = budgets.parse([budget] if budget else ())
-    if limit is not None and limit.seconds is None:
-        raise ConfigError(f"--budget of a night must be a time, like 5h, but got '{budget}'.")
-    if date is not None and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
-        raise ConfigError(f"--date must be YYYY-MM-DD, but got '{date}'.")
+    _check_date(date)
     check_name("name", name)
     check_name("commit", commit)
     asked = nightly.NightRequest(
         sweep=name or file.stem,
         commit=commit[:40] if commit else provenance.state(file),
         date=date,
-        request=Request(
-            name="",
-            home=home_folder(),
-            data=Path(os.path.realpath(data)) if data else None,
-            device=device,
-            workers=workers,
-            on=on,
-            budget=limit,
-            promote=False,
-            quiet=quiet,
-            path=(str(Path.cwd()), str(file.resolve().parent)),
-        ),
+        request=replace(request, budget=_time_limit(budget), promote=False),
     )
     interrupt_on_sigterm()
     database = open_storage(storage)
@@ -138,6 +124,20 @@ def run(
     except OSError as error:  # the verdict is what the exit code is for
         print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
     sys.exit(nightly.EXIT[found["verdict"]])
+
+
+def _time_limit(budget: str | None) -> Budget | None:
+    from weightsearch.study import budget as budgets
+
+    limit = budgets.parse([budget] if budget else ())
+    if limit is not None and limit.seconds is None:
+        raise ConfigError(f"--budget of a night must be a time, like 5h, but got '{budget}'.")
+    return limit
+
+
+def _check_date(date: str | None) -> None:
+    if date is not None and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
+        raise ConfigError(f"--date must be YYYY-MM-DD, but got '{date}'.")
 
 
 def _publish(text: str, markdown: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from weightsearch.runtime.home import home_folder
 from weightsearch.study.table import Value
 
 if TYPE_CHECKING:
+    from weightsearch.launch.session import Request
     from weightsearch.store.connection.database import Database
 
 DONE, STATED_ERROR, NO, INTERRUPTED = 0, 1, 3, 130  # exit codes; 2 is wrong usage
@@ -47,12 +49,34 @@ def open_storage(storage: str | None) -> Database:
     return open_database(storage, home_folder())
 
 
-def check_on(on: str) -> None:
-    """Raises ConfigError for a launcher that there is not."""
+def launch_request(
+    on: str,
+    device: str,
+    workers: int | None,
+    data: Path | None,
+    file: Path | None = None,
+    quiet: bool = False,
+) -> Request:
+    """What a launch, a promotion or a night is asked for, not named yet; `file` is the study's.
+
+    Raises ConfigError for a launcher that there is not.
+    """
     from weightsearch.launch.places import LAUNCHERS
+    from weightsearch.launch.session import Request
 
     if on not in LAUNCHERS:
         raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")
+    folders = [Path.cwd(), *([file.resolve().parent] if file else [])]
+    return Request(
+        name="",
+        home=home_folder(),
+        data=Path(os.path.realpath(data)) if data else None,
+        device=device,
+        workers=workers,
+        on=on,
+        quiet=quiet,
+        path=tuple(map(str, folders)),
+    )
 
 
 def interrupt_on_sigterm() -> None:

@@ -1,0 +1,30 @@
+"""What a program may import from `weightsearch` itself."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import weightsearch
+from weightsearch import errors
+
+
+@pytest.mark.parametrize("name", weightsearch.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(weightsearch, name) is not None
+
+
+def test_every_exception_is_public() -> None:
+    raised = {n for n, c in vars(errors).items() if inspect.isclass(c) and issubclass(c, Exception)}
+    assert raised <= set(weightsearch.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lauch'"):
+        weightsearch.lauch  # noqa: B018
+
+
+def test_types_travel_with_the_package() -> None:
+    assert Path(weightsearch.__file__).with_name("py.typed").exists()

@@ -1,0 +1,135 @@
+"""`launch` and `promote`: a study from its file to the promoted checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weightsearch.commands.options import (
+    INTERRUPTED,
+    Data,
+    Device,
+    Json,
+    Name,
+    On,
+    Storage,
+    Workers,
+    check_name,
+    interrupt_on_sigterm,
+    open_storage,
+    print_answer,
+)
+from weightsearch.study import loading
+
+if TYPE_CHECKING:
+    from weightsearch.launch.session import Request
+    from weightsearch.store.connection.database import Database
+
+from weightsearch.commands.options import launch_request
+
+app = typer.Typer()
+
+
+@app.command()
+def launch(
+    study: Annotated[str, typer.Argument(help="A file, or the name of one in studies/.")] = (
+        "quickstart"
+    ),
+    sampler: Annotated[str | None, typer.Option(help="grid, random, qmc or tpe.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many points.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The sampler's seed.")] = None,
+    workers: Workers = None,
+    device: Device = "auto",
+    data: Data = None,
+    storage: Storage = None,
+    name: Annotated[str | None, typer.Option(help="The study's name in the database.")] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(help="2h, '100 points' or '8 device-h'; repeatable. None: all points."),
+    ] = None,
+    on: On = "local",
+    promote: Annotated[bool, typer.Option(help="Train the best in full afterwards.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Plan a study (or go on with it), run it, rank it, and train the best in full.
+
+    Example: weightsearch launch quickstart --sampler grid
+    """
+    from weightsearch.commands.text import study_text
+    from weightsearch.launch import session
+    from weightsearch.study import budget as budgets
+
+    check_name("name", name)
+    file = loading.study_file(study)
+    request = launch_request(on, device, workers, data, file, quiet)
+    spec = loading.load(
+        file,
+        {"sampler.kind": sampler, "sampler.trials": trials, "sampler.seed": seed},
+    )
+    request = replace(
+        request,
+        name=name or f"{file.stem}-{spec.sampler.kind}",
+        budget=budgets.parse(budget or ()),
+        promote=promote,
+    )
+    interrupt_on_sigterm()
+    try:
+        database = open_storage(storage)
+        outcome = session.launch(database, spec, request)
+    except KeyboardInterrupt:
+        print(
+            f"interrupted: study {request.name} is saved; the same command goes on with it.",
+            file=sys.stderr,
+        )
+        sys.exit(INTERRUPTED)
+    print_answer(outcome, as_json, study_text.launched)
+    if outcome["promoted"]:
+        show_pictures(database, request)
+
+
+@app.command()
+def promote(
+    name: Name = None,
+    workers: Annotated[int | None, typer.Option(min=1)] = None,
+    device: Device = "auto",
+    data: Data = None,
+    storage: Storage = None,
+    on: On = "local",
+    as_json: Json = False,
+) -> None:
+    """Train the best configurations in full with fresh seeds, compare them, mark the winner.
+
+    Example: weightsearch promote paper-grid-grid --data /data/nyu
+    """
+    from weightsearch.commands.text import study_text
+    from weightsearch.launch import session
+    from weightsearch.store.ledger import studies
+
+    request = launch_request(on, device, workers, data)
+    database = open_storage(storage)
+    study = studies.find(database.engine, name)
+    request = replace(request, name=study.name)
+    interrupt_on_sigterm()
+    try:
+        verdict = session.promote_study(database, study, request)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    print_answer(verdict, as_json, study_text.promoted)
+    show_pictures(database, request)
+
+
+def show_pictures(database: Database, request: Request) -> None:
+    """Pictures for the dashboard; a launch that went well does not fail for them."""
+    from weightsearch.commands.answers import report_pages
+
+    here = report_pages.Here(request.home, request.data, request.device)
+    try:
+        report_pages.show_pictures(database, request.name, here)
+    except Exception as error:
+        logging.getLogger(__name__).warning("no pictures for the dashboard: %s", error)
