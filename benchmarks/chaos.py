@@ -215,7 +215,7 @@ def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) ->
         said = "".join(file.read_text() for file in logs.iterdir())
         fenced = sum(said.count(words) for words in FENCED)
         harm = chaos.harm
-        bounded = found["starts"] <= number + len(harm.kills) + fenced
+        bounded = found.starts <= number + len(harm.kills) + fenced
         retry_while_away(lambda: Mirror(opened, study).sync(wait=True))
         with opened.engine.connect() as connection:
             shown = connection.execute(text("SELECT count(*) FROM trials")).scalar_one()
@@ -223,12 +223,12 @@ def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) ->
                 text("SELECT count(*) FROM trials WHERE state = 'COMPLETE'")
             ).scalar_one()
             gap_s = longest_gap(connection, harm)
-        mirrored = (shown, complete) == (found["starts"], number)
+        mirrored = (shown, complete) == (found.starts, number)
         opened.engine.dispose()
-    passes = in_time and found["ok"] and bounded and mirrored and server.password not in said
+    passes = in_time and found.ok and bounded and mirrored and server.password not in said
     return [
-        "ours", *described(seed, harm, took_s), f"{found['done_once']}/{number}",
-        str(len(found["duplicated"])), str(found["starts"]), str(fenced), f"{gap_s:.1f} s",
+        "ours", *described(seed, harm, took_s), f"{found.done_once}/{number}",
+        str(len(found.duplicated)), str(found.starts), str(fenced), f"{gap_s:.1f} s",
         "passes" if passes else "FAILS",
     ]  # fmt: skip
 

@@ -187,10 +187,7 @@ def main() -> None:
     rate = asked.points / (claimed_at[-2] - claimed_at[0])
     each_s = cpu_s / asked.points
     print(f"{asked.workers} workers, {asked.points} points of 1 to 3 s: {took_s:.0f} s")
-    print(
-        f"done once {found['done_once']}, starts {found['starts']},"
-        f" duplicated {len(found['duplicated'])}"
-    )
+    print(f"done once {found.done_once}, starts {found.starts}, duplicated {len(found.duplicated)}")
     print(
         f"claims/s {rate:.1f}; claim p50 {percentile(claims, 0.5):.1f} ms,"
         f" p99 {percentile(claims, 0.99):.1f} ms"

@@ -78,9 +78,9 @@ class Run:
         logs = "".join(worker.said() for worker in started)
         return {
             "exits": sum(code != 0 for code in exits),
-            "missing": found["points"] - found["done_once"],
-            "again": found["starts"] - found["points"],
-            "lost": found["lost"],
+            "missing": found.points - found.done_once,
+            "again": found.starts - found.points,
+            "lost": found.lost,
             "lines": max(0, *(worker.outages() - outages for worker in started)),
             "password": logs.count(self.server.password),
         }

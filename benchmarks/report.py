@@ -85,7 +85,7 @@ def _optuna(records: Records) -> optuna.Study:
             optuna.create_trial(
                 params={**weights, "encoder": done.point.params["encoder"]},
                 distributions=known,
-                value=done.result["metrics"]["rmse"],
+                value=done.result.metrics["rmse"],
                 intermediate_values=dict(curve),
             )
         )

@@ -37,7 +37,7 @@ def add_to(dashboard: Bottle, database: Database) -> None:
         found = nights.numbered(engine, night_id)
         if found is None or found.verdict is None:
             raise HTTPError(404, "There is no night of that number with a verdict.")
-        known = sweep.history(engine, found.sweep, SHOWN)["nights"]
+        known = sweep.history(engine, found.sweep, SHOWN).verdicts()
         with building:
             return document(found.verdict, known)
 
@@ -59,7 +59,7 @@ def _contents(database: Database) -> str:
         for row in queries.listed(database.engine)
     ]
     judged = [
-        (Link(f"{night.sweep} {night.night}", f"/nights/{night.id}"), night.verdict["answer"])
+        (Link(f"{night.sweep} {night.night}", f"/nights/{night.id}"), night.verdict.answer)
         for night in nights.history(database.engine, None, SHOWN)
         if night.verdict is not None
     ]

@@ -74,7 +74,7 @@ def test_a_study_has_its_report_beside_its_trials(
 def test_a_night_has_its_page(night: Night, opened: Database, storage: str, tmp_path: Path) -> None:
     night("first")
     accept(opened)
-    answer = night("second", "loader")["answer"]
+    answer = night("second", "loader").answer
     migration.prepare_optuna(opened)
     with opened.engine.connect() as connection:
         first, second = connection.execute(select(nights.c.id).order_by(nights.c.id)).scalars()
@@ -113,7 +113,9 @@ def test_pictures_travel_with_their_caption(promoted: Database, tmp_path: Path) 
     drawn = Picture(held.getvalue(), "Frame é <1> under it", "best: é <1>, RMSE (m) 0.5")
     found = records.read(promoted.engine, "study")
     assert found.promoted is not None
-    here = dataclasses.replace(found, promoted={**found.promoted, "checkpoint": str(tmp_path)})
+    here = dataclasses.replace(
+        found, promoted=dataclasses.replace(found.promoted, checkpoint=str(tmp_path))
+    )
     assert report_pages._stored(here)[0] == []
     folder = tmp_path / report_pages.PANELS
     folder.mkdir()

@@ -5,14 +5,17 @@ That a promotion writes it: tests/test_cli.py and tests/test_promote.py."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.depth_studies import depth_spec
 from support.specs import make_spec
+from support.verdicts import finalist, promotion
 
 from weightsearch.launch import model_card
+from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
 from weightsearch.study.spec import StudySpec
 
 HEADINGS = [
@@ -31,42 +34,26 @@ EVIL = (
 )
 
 
-def verdict(**changes: Any) -> dict[str, Any]:
-    row = {
-        "point": "abc",
-        "params": {"encoder": "densenet121"},
-        "weights": {"mae": 0.6, "edge": 0.0, "ssim": 1.0},
-        "validation": {"rmse": 1.25},
-        "validation_images": 165,
-        "validation_interval": [1.0, 1.5],
-        "parameters": 19.0e6,
-        "seeds": 2,
-        "test": {"rmse": 0.95, "rel": 0.3},
-        "test_images": 327,
-        "test_interval": [0.8, 1.1],
-    }
-    other = row | {"point": "other", "validation": {"rmse": 9.9}}
-    return {
-        "verdict": "winner",
-        "point": "abc",
-        "params": row["params"],
-        "weights": row["weights"],
-        "checkpoint": "nowhere",
-        "seed": 2,
-        "metric": "rmse",
-        "protocol": "bts",
-        "finalists": [other, row],
-        "lineage": {
-            "study": "nyu",
-            "digest": "d1",
-            "data_digest": "d2",
-            "search_points": 24,
-            "seeds": [1, 2],
-            "commit": "c0ffee",
-            "versions": {"torch": "2.15.0"},
-        },
-        "decided_at": "2026-01-01T00:00:00+00:00",
-    } | changes
+def verdict(**changes: Any) -> PromotionVerdict:
+    row = finalist(
+        params={"encoder": "densenet121"},
+        weights={"mae": 0.6, "edge": 0.0, "ssim": 1.0},
+        validation={"rmse": 1.25},
+        validation_images=165,
+        validation_interval=[1.0, 1.5],
+        parameters=19.0e6,
+        test={"rmse": 0.95, "rel": 0.3},
+        test_images=327,
+        test_interval=[0.8, 1.1],
+    )
+    made = promotion(
+        params=row.params,
+        weights=row.weights,
+        protocol="bts",
+        finalists=[replace(row, point="other", validation={"rmse": 9.9}), row],
+    )
+    lineage = replace(made.lineage, data_digest="d2", commit="c0ffee", versions={"torch": "2.15.0"})
+    return replace(made, lineage=lineage, **changes)
 
 
 FACTS = {
@@ -121,10 +108,13 @@ def test_what_nobody_recorded_is_said_to_be_unknown(facts: dict[str, Any], said:
 @pytest.mark.parametrize("spec", [depth_spec(), make_spec()])
 def test_names_from_elsewhere_are_no_markup(spec: StudySpec) -> None:
     spec = spec.model_copy(update={"goal": EVIL})
-    lineage = verdict()["lineage"] | {"study": EVIL, "commit": EVIL, "versions": {EVIL: EVIL}}
-    row = verdict()["finalists"][1] | {"test": {"rmse": 1.0, EVIL: 2.0}}
-    evil = verdict(
-        params={EVIL: EVIL}, lineage=lineage, finalists=[row], weights={EVIL: 1.0}, verdict=EVIL
+    plain = verdict()
+    evil = replace(
+        plain,
+        params={EVIL: EVIL},
+        weights={EVIL: 1.0},
+        finalists=[replace(plain.finalists[1], test={"rmse": 1.0, EVIL: 2.0})],
+        lineage=replace(plain.lineage, study=EVIL, commit=EVIL, versions={EVIL: EVIL}),
     )
     facts = {
         "ground_truth": EVIL,

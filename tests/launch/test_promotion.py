@@ -53,15 +53,15 @@ def test_a_clear_winner_is_promoted_with_its_lineage(opened: Database, study: St
     verdict = promotion.decide(opened.engine, study)
     second = planning.plan(study.spec).points[1]
     assert second is not None
-    assert (verdict["verdict"], verdict["point"]) == ("winner", second.id())
-    assert verdict["checkpoint"].startswith("folder 1.0")
-    assert [t["verdict"] for t in verdict["comparisons"]] == ["better", "better"]
-    assert all(t["level"] == pytest.approx(0.975) for t in verdict["comparisons"])
-    lineage = verdict["lineage"]
-    assert (lineage["study"], lineage["seeds"]) == ("study", [1, 2, 3])
-    assert lineage["search_points"] == 10
+    assert (verdict.verdict, verdict.point) == ("winner", second.id())
+    assert verdict.checkpoint.startswith("folder 1.0")
+    assert [t.deciding.verdict for t in verdict.comparisons] == ["better", "better"]
+    assert all(t.deciding.level == pytest.approx(0.975) for t in verdict.comparisons)
+    lineage = verdict.lineage
+    assert (lineage.study, lineage.seeds) == ("study", [1, 2, 3])
+    assert lineage.search_points == 10
     assert studies.find(opened.engine, "study").promoted == verdict
-    assert verdict["finalists"][0]["test_images"] == 24
+    assert verdict.finalists[0].test_images == 24
 
 
 def test_a_better_metric_at_the_expense_of_a_guard_is_no_winner(
@@ -70,11 +70,11 @@ def test_a_better_metric_at_the_expense_of_a_guard_is_no_winner(
     values = [{"rmse": 1.0, "rel": 0.9}, {"rmse": 1.2, "rel": 0.2}, {"rmse": 1.3, "rel": 1.5}]
     run_finalists(opened, study, values)
     verdict = promotion.decide(opened.engine, study)
-    assert verdict["verdict"] == "no difference shown"
-    second, third = verdict["comparisons"]
-    assert (second["verdict"], second["harmed"]) == ("not distinguishable", ["rel"])
-    assert (third["verdict"], third["harmed"]) == ("better", [])
-    assert second["guards"]["rel"]["difference"] == pytest.approx(0.7, abs=0.05)
+    assert verdict.verdict == "no difference shown"
+    second, third = verdict.comparisons
+    assert (second.deciding.verdict, second.harmed) == ("not distinguishable", ["rel"])
+    assert (third.deciding.verdict, third.harmed) == ("better", [])
+    assert second.guards["rel"].difference == pytest.approx(0.7, abs=0.05)
 
 
 def test_the_test_split_decides_nothing(opened: Database, study: Study) -> None:
@@ -86,7 +86,7 @@ def test_the_test_split_decides_nothing(opened: Database, study: Study) -> None:
     verdict = promotion.decide(opened.engine, study)
     first = planning.plan(study.spec).points[0]
     assert first is not None
-    assert verdict["point"] == first.id()
+    assert verdict.point == first.id()
 
 
 def test_where_no_difference_is_shown_the_simpler_one_is_promoted(
@@ -104,7 +104,7 @@ def test_where_no_difference_is_shown_the_simpler_one_is_promoted(
     verdict = promotion.decide(opened.engine, study)
     second = planning.plan(study.spec).points[1]
     assert second is not None
-    assert (verdict["verdict"], verdict["point"]) == ("no difference shown", second.id())
+    assert (verdict.verdict, verdict.point) == ("no difference shown", second.id())
 
 
 def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
@@ -120,8 +120,8 @@ def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
     verdict = promotion.decide(opened.engine, study)
     first = planning.plan(study.spec).points[0]
     assert first is not None
-    assert verdict["incomplete"] == [first.id()]
-    assert len(verdict["finalists"]) == 2
+    assert verdict.incomplete == [first.id()]
+    assert len(verdict.finalists) == 2
 
 
 def test_the_search_is_finished_before_the_best_is_promoted(opened: Database) -> None:
@@ -142,7 +142,7 @@ def test_a_single_finalist_wins_over_nobody(opened: Database) -> None:
     for lease in leases(opened, alone):
         ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
     run_finalists(opened, alone, [{"rmse": 1.0}])
-    assert promotion.decide(opened.engine, alone)["verdict"] == "the only finalist"
+    assert promotion.decide(opened.engine, alone).verdict == "the only finalist"
 
 
 def test_nothing_to_promote_is_an_error(opened: Database) -> None:
@@ -162,9 +162,9 @@ def test_a_ranking_says_who_cannot_be_told_from_the_first(opened: Database) -> N
     for lease, rmse in zip(leases(opened, study), (1.0, 1.0001, 1.4), strict=False):
         ledger.finish(opened.engine, lease, result(rmse, 0))
     rows = ranking(spec, queries.done(opened.engine, study))
-    assert [row["against_best"] for row in rows] == [None, "not distinguishable", "worse"]
-    assert all(row["interval"][0] < row["rmse"] < row["interval"][1] for row in rows)
-    assert [row["images"] for row in rows] == [24] * 3
+    assert [row.against_best for row in rows] == [None, "not distinguishable", "worse"]
+    assert all(row.interval[0] < row.value < row.interval[1] for row in rows)
+    assert [row.images for row in rows] == [24] * 3
 
 
 def test_the_leader_that_the_database_names_is_the_first_of_the_ranking(
@@ -173,5 +173,5 @@ def test_the_leader_that_the_database_names_is_the_first_of_the_ranking(
     first = ranking(study.spec, queries.done(opened.engine, study))[0]
     leader = queries.leader(opened.engine, study)
     assert leader is not None
-    assert (leader[0].id(), leader[1]) == (first["point"], first["rmse"])
+    assert (leader[0].id(), leader[1]) == (first.point, first.value)
     assert queries.leader(opened.engine, study, Rung.PROMOTION) is None

@@ -68,7 +68,7 @@ def test_a_launch_plans_runs_ranks_and_promotes(
 
     again = cli("launch", study, "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage)
     assert again.returncode == 0, again.stderr
-    assert queries.verify(opened.engine, found)["starts"] == 10
+    assert queries.verify(opened.engine, found).starts == 10
 
     status = json.loads(cli("status", "--json", WEIGHTSEARCH_STORAGE=storage).stdout)
     assert status["study"] == "toy-grid"
@@ -166,8 +166,8 @@ def test_an_interrupted_launch_says_how_to_go_on_and_going_on_loses_nothing(
     ran = cli(*again, WEIGHTSEARCH_STORAGE=storage)
     assert ran.returncode == 0, ran.stderr
     found = queries.verify(opened.engine, study)
-    assert found["ok"]
-    assert found["starts"] == 10 + found["given_back"]
+    assert found.ok
+    assert found.starts == 10 + found.given_back
 
 
 def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Database) -> None:
@@ -182,8 +182,8 @@ def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Dat
     (lost,) = [row for row in queries.troubles(opened.engine, study) if row["outcome"] == "lost"]
     assert lost["reason"] == "its process died"
     found = queries.verify(opened.engine, study)
-    assert found["ok"]
-    assert found["starts"] == 10 + 1
+    assert found.ok
+    assert found.starts == 10 + 1
 
 
 def test_a_launch_carries_on_when_the_embedded_server_is_killed(tmp_path: Path, cli: Cli) -> None:

@@ -13,41 +13,45 @@ import pytest
 from sqlalchemy import text
 from support import nightly_sweeps as nightly_factory
 from support.command_runs import Run, run_all
-from support.nights import Night, accept
+from support.nights import Night, accept, night
 
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.nightly import sweep, verdict_page, verdict_text
+from weightsearch.stats.night_values import Moved, NightValues
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import nights, queries, studies, study_control
+from weightsearch.store.ledger.night_verdict import NightVerdict, NightWord
 from weightsearch.store.tables import schema
 from weightsearch.store.tables.states import StudyState
 from weightsearch.study import loading, planning
 
+__all__ = ["night"]
 
-def worse(verdict: dict[str, Any]) -> set[tuple[str | None, str]]:
-    return {(r["canary"], r["metric"]) for r in verdict["rows"] if r["moved"] == "worse"}
+
+def worse(verdict: NightVerdict) -> set[tuple[str | None, str]]:
+    return {(row.canary, row.metric) for row in verdict.rows if row.moved == Moved.WORSE}
 
 
 def test_planted_faults_raise_and_name_the_metric_and_nothing_else_does(
     night: Night, opened: Database
 ) -> None:
     first = night("first")
-    assert first["verdict"] == "not judged"
-    assert "there is no baseline" in first["answer"]
+    assert first.verdict == "not judged"
+    assert "there is no baseline" in first.answer
     accept(opened)
-    assert night("first")["verdict"] == "ok"
+    assert night("first").verdict == "ok"
     again = night("again")
-    assert again["verdict"] == "ok"
-    assert {row["difference"] for row in again["rows"]} == {0.0}  # the same code, the same values
+    assert again.verdict == "ok"
+    assert {row.difference for row in again.rows} == {0.0}  # the same code, the same values
     for fault in ("sign", "loader", "lr"):
         found = night(fault, fault)
-        assert found["verdict"] == "regression"
+        assert found.verdict == "regression"
         assert ("equal", "rmse") in worse(found)
-        assert "rmse of canary equal" in found["answer"]
-        assert "it is the code, the data or the machine" in found["answer"]
-        assert found["rows"][0]["scenes"][0][1] > 0
-        assert f"Regression: ours, {found['night']}" in verdict_text.markdown(found)
-    assert night("nan", "nan")["rows"][0]["tonight"] is None
+        assert "rmse of canary equal" in found.answer
+        assert "it is the code, the data or the machine" in found.answer
+        assert found.rows[0].scenes[0][1] > 0
+        assert f"Regression: ours, {found.night}" in verdict_text.markdown(found)
+    assert night("nan", "nan").rows[0].tonight is None
     assert worse(night("nan", "nan")) >= {("equal", "rmse"), ("fit", "rmse")}
 
 
@@ -61,20 +65,20 @@ def test_the_search_is_told_apart_from_the_code(
             text("UPDATE ws_baselines SET measured = jsonb_set(measured, '{best,value}', '9')")
         )
     better = night("better")
-    assert (better["verdict"], better["moved"]) == ("ok", "search")
-    assert "Better: rmse of the best of the search" in better["answer"]
+    assert (better.verdict, better.moved) == ("ok", "search")
+    assert "Better: rmse of the best of the search" in better.answer
     with opened.engine.begin() as connection:
         connection.execute(
             text("UPDATE ws_baselines SET measured = jsonb_set(measured, '{best,value}', '-9')")
         )
     found = night("worse")
-    assert (found["verdict"], found["moved"]) == ("regression", "search")
-    assert "No canary got worse, so it is the search that changed" in found["answer"]
+    assert (found.verdict, found.moved) == ("regression", "search")
+    assert "No canary got worse, so it is the search that changed" in found.answer
     (tmp_path / "more").mkdir()
     more = nightly_factory.sweep(tmp_path / "more", trials="trials = 2")
     other = night("other-search", file=more)
-    assert other["verdict"] == "ok"
-    assert "its best is not compared" in other["notes"][0]
+    assert other.verdict == "ok"
+    assert "its best is not compared" in other.notes[0]
 
 
 def test_a_night_cut_short_is_not_judged_and_goes_on(night: Night, opened: Database) -> None:
@@ -87,40 +91,46 @@ def test_a_night_cut_short_is_not_judged_and_goes_on(night: Night, opened: Datab
 
     name = "ours-2026-11-25-short"
     cut = night("short", date="2026-11-25", before=stop)
-    assert cut["verdict"] == "not judged"
-    assert "canary equal has 0 of 8 seeds done" in cut["answer"]
-    assert "was stopped with 16 points left (enough)" in cut["answer"]
-    assert sweep.EXIT[cut["verdict"]] == 4
+    assert cut.verdict == "not judged"
+    assert "canary equal has 0 of 8 seeds done" in cut.answer
+    assert "was stopped with 16 points left (enough)" in cut.answer
+    assert sweep.EXIT[cut.verdict] == 4
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     again = night("short", date="2026-11-25", before=interrupt)
-    assert "it was interrupted, and the same command goes on" in again["answer"]
+    assert "it was interrupted, and the same command goes on" in again.answer
     whole = night("short", date="2026-11-25")
-    assert (whole["verdict"], whole["night"]) == ("ok", "2026-11-25-short")
+    assert (whole.verdict, whole.night) == ("ok", "2026-11-25-short")
     for part in ("canaries", "search"):
-        assert queries.verify(opened.engine, studies.find(opened.engine, f"{name}-{part}"))["ok"]
+        assert queries.verify(opened.engine, studies.find(opened.engine, f"{name}-{part}")).ok
     broken = night("broken", "crash")
-    assert broken["verdict"] == "not judged"
-    assert "planted" in broken["answer"]
+    assert broken.verdict == "not judged"
+    assert "planted" in broken.answer
 
 
 def test_a_late_start_goes_on_with_the_night_that_began_before_midnight(opened: Database) -> None:
     engine = opened.engine
+
+    def judged(word: NightWord) -> NightVerdict:
+        return NightVerdict(
+            sweep="s", night="2026-11-24-abc", commit="abc", began_at="", verdict=word, level=0.98
+        )
+
     begun = nights.begin(engine, "s", "2026-11-24", "abc", "d")
     assert nights.begin(engine, "s", None, "abc", "d").id == begun.id
     assert nights.begin(engine, "s", None, "other", "d").id != begun.id
     assert nights.begin(engine, "t", None, "abc", "d").id != begun.id
-    nights.judge(engine, begun, {"verdict": "not judged"}, final=False)
+    nights.judge(engine, begun, judged(NightWord.NOT_JUDGED), final=False)
     assert nights.begin(engine, "s", None, "abc", "d").id == begun.id
-    nights.judge(engine, begun, {"verdict": "ok"}, final=True)
-    nights.judge(engine, begun, {"verdict": "regression"}, final=True)
+    nights.judge(engine, begun, judged(NightWord.OK), final=True)
+    nights.judge(engine, begun, judged(NightWord.REGRESSION), final=True)
     today = nights.begin(engine, "s", None, "abc", "d")
     assert today.id != begun.id
-    assert {n.night: n.verdict for n in nights.history(engine, "s")}["2026-11-24-abc"] == {
-        "verdict": "ok"
-    }
+    (stored,) = [n.verdict for n in nights.history(engine, "s") if n.night == "2026-11-24-abc"]
+    assert stored is not None
+    assert stored.verdict == NightWord.OK
     with engine.begin() as connection:
         connection.execute(text("UPDATE ws_nights SET began_at = now() - interval '1 day'"))
     with pytest.raises(StudyError, match="was begun with other settings"):
@@ -137,24 +147,24 @@ def test_baselines_are_added_with_who_when_why_and_from_what(
     with pytest.raises(StudyError, match="there was no night yet"):
         accept(opened)
     night("first")
-    assert accept(opened, "first")["previous"] is None
+    assert accept(opened, "first").made.previous is None
     night("second", "loader")
     made = accept(opened, "deeper | on *purpose*")
-    assert made["before"]["why"] == "first"
-    assert night("third", "loader")["verdict"] == "ok"
-    assert night("fourth")["moved"] == "code"  # the fault is gone, and that is better
+    assert made.before.why == "first"
+    assert night("third", "loader").verdict == "ok"
+    assert night("fourth").moved == "code"  # the fault is gone, and that is better
     told = sweep.history(opened.engine, "ours")
-    verdicts = [(n["commit"], n["verdict"]) for n in told["nights"]]
+    verdicts = [(verdict.commit, verdict.verdict) for verdict in told.verdicts()]
     assert verdicts == [("fourth", "ok"), ("third", "ok"), ("second", "regression"),
                         ("first", "not judged")]  # fmt: skip
-    assert [(b["accepted_by"], b["previous"]) for b in told["baselines"]] == [
-        ("me", told["baselines"][1]["id"]),
+    assert [(b.accepted_by, b.previous) for b in told.baselines] == [
+        ("me", told.baselines[1].id),
         ("me", None),
     ]
-    shown = verdict_page.document(told["nights"][0], told["nights"])
+    shown = verdict_page.document(told.verdicts()[0], told.verdicts())
     assert "rmse of canary equal, mean over seeds" in shown
     assert "deeper | on *purpose*" in shown
-    page = verdict_text.markdown(told["nights"][0])
+    page = verdict_text.markdown(told.verdicts()[0])
     assert r"deeper \| on \*purpose\*" in page
     with pytest.raises(StudyError, match="has no night 'never'"):
         sweep.accept(opened.engine, "ours", "never", "me", "x")
@@ -171,8 +181,8 @@ def test_a_baseline_of_other_canaries_judges_nothing(
     (tmp_path / "longer").mkdir()
     longer = nightly_factory.sweep(tmp_path / "longer", train="train = { epochs = 2 }")
     found = night("other", file=longer)
-    assert found["verdict"] == "not judged"
-    assert "was accepted for other canaries, settings or data" in found["answer"]
+    assert found.verdict == "not judged"
+    assert "was accepted for other canaries, settings or data" in found.answer
 
 
 FIT = '    { name = "fit",'
@@ -222,7 +232,7 @@ def test_tables_of_the_second_version_are_upgraded(opened: Database) -> None:
     with opened.engine.begin() as connection:
         assert _columns(connection) == new
     begun = nights.begin(opened.engine, "s", None, "abc", "d")
-    assert nights.accept(opened.engine, begun, "d", {}, "me", "x").night == begun.night
+    assert nights.accept(opened.engine, begun, "d", NightValues(), "me", "x").night == begun.night
 
 
 def _columns(connection: Any) -> list[Any]:
@@ -259,7 +269,7 @@ def test_a_night_started_twice_at_once_does_the_work_once_and_exits_as_it_should
     (night,) = {json.loads(out)["night"] for out, _ in said}
     study = studies.find(opened.engine, f"ours-{night}-canaries")
     found = queries.verify(opened.engine, study)
-    assert (found["ok"], found["points"], found["starts"]) == (True, 16, 16)
+    assert (found.ok, found.points, found.starts) == (True, 16, 16)
     summary = tmp_path / "summary.md"
     (tmp_path / "fault").write_text("sign")
     command[3] = "def"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from weightsearch.stats import drift
+from weightsearch.stats.night_values import CanaryRuns, NightValues, SearchBest
 
 METRICS = {"rmse": True, "rel": True, "log10": True}
 SEEDS, SCENES, IMAGES = 8, 10, 3
@@ -26,22 +27,20 @@ def runs(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray((0.8 + FIXED + seed + taste + own + noise).mean(axis=(2, 3)))
 
 
-def night(values: NDArray[np.float64], best: float = 0.7) -> dict[str, Any]:
-    return {
-        "canaries": {
-            name: {
-                "seeds": {
-                    str(seed): dict(zip(METRICS, map(float, run), strict=True))
-                    for seed, run in enumerate(canary)
-                }
+def night(values: NDArray[np.float64], best: float = 0.7) -> NightValues:
+    canaries = {
+        name: CanaryRuns(
+            seeds={
+                str(seed): dict(zip(METRICS, map(float, run), strict=True))
+                for seed, run in enumerate(canary)
             }
-            for name, canary in zip(("equal", "paper"), values, strict=True)
-        },
-        "best": {"value": best},
+        )
+        for name, canary in zip(("equal", "paper"), values, strict=True)
     }
+    return NightValues(canaries, best=SearchBest(best))
 
 
-def worse(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str | None, str]]:
+def worse(before: NightValues, now: NightValues) -> list[tuple[str | None, str]]:
     rows = drift.compare(before, now, METRICS)
     return [(row.canary, row.metric) for row in rows if row.moved == "worse"]
 
@@ -57,7 +56,7 @@ def test_of_a_thousand_nights_without_a_change_at_most_one_in_twenty_raises(
     for _ in range(40):
         seeds = np.sqrt(in_common) * (runs(rng) - 0.8)
 
-        def drawn(seeds: NDArray[np.float64] = seeds) -> dict[str, Any]:
+        def drawn(seeds: NDArray[np.float64] = seeds) -> NightValues:
             fresh = np.sqrt(1 - in_common) * (runs(rng) - 0.8)
             return night(0.8 + seeds + fresh, 0.7 + rng.normal(0, 0.02))
 
@@ -113,7 +112,9 @@ def test_better_canaries_do_not_raise() -> None:
 def test_a_run_without_a_number_is_worse() -> None:
     values = runs(np.random.default_rng(7))
     now = night(values)
-    now["canaries"]["paper"]["seeds"]["3"] = {}
+    paper = now.canaries["paper"]
+    broken = replace(paper, seeds={**paper.seeds, "3": {}})
+    now = replace(now, canaries={**now.canaries, "paper": broken})
     assert worse(night(values), now) == [("paper", "rmse"), ("paper", "rel"), ("paper", "log10")]
 
 

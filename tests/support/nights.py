@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,9 +13,10 @@ from weightsearch.launch import places, session
 from weightsearch.launch.session import Request
 from weightsearch.nightly import sweep
 from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger.night_verdict import NightVerdict
 from weightsearch.study import loading, preflight
 
-Night = Callable[..., dict[str, Any]]
+Night = Callable[..., NightVerdict]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def night(opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         date: str | None = None,
         before: Callable[[], None] = lambda: None,
         file: Path = file,
-    ) -> dict[str, Any]:
+    ) -> NightVerdict:
         here = nightly_factory.here(opened, before)
         monkeypatch.setitem(places.LAUNCHERS, "local", here)
         (tmp_path / "fault").write_text(fault)
@@ -46,5 +46,5 @@ def night(opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return run
 
 
-def accept(opened: Database, why: str = "good") -> dict[str, Any]:
+def accept(opened: Database, why: str = "good") -> sweep.Accepted:
     return sweep.accept(opened.engine, None, None, "me", why)

@@ -9,6 +9,8 @@ from typing import Any
 from support.specs import make_spec
 from weightsearch.report.evidence.records import Attempt, Records
 from weightsearch.store.ledger.queries import Done
+from weightsearch.store.ledger.results import Evaluation, Result
+from weightsearch.store.tables.states import Outcome
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
@@ -37,7 +39,7 @@ def point(k: int, terms: tuple[str, ...], encoders: tuple[str, ...] = ENCODERS) 
     return Point(weights, {"encoder": encoders[k % len(encoders)]})
 
 
-def result(where: Point, k: int, groups: int = 6, images: int = 24) -> dict[str, Any]:
+def result(where: Point, k: int, groups: int = 6, images: int = 24) -> Result:
     """Errors that grow with the distance from OPTIMUM, of images of `groups` scenes."""
     shares = [float(w) for w in where.weights.values()]
     far = sum((s - o) ** 2 for s, o in zip(shares, OPTIMUM, strict=False))
@@ -49,18 +51,16 @@ def result(where: Point, k: int, groups: int = 6, images: int = 24) -> dict[str,
     metrics = {name: sum(v) / len(v) for name, v in samples.items()}
     sizes = {"densenet121": 8e6, "efficientnet_b0": 5e6, "resnet18": 11e6}
     metrics["parameters"] = sizes.get(str(where.params.get("encoder")), 1e6)
-    return {
-        "outcome": "done",
-        "metrics": metrics,
-        "samples": samples,
-        "groups": [f"scene {i % groups}" for i in range(images)],
-        "images": images,
-        "epoch": 5,
-        "seconds": 30.0,
-        "device": "cuda:0",
-        "folder": "/nowhere",
-        "commit": "0123456789abcdef",
-    }
+    scenes = [f"scene {i % groups}" for i in range(images)]
+    return Result(
+        outcome=Outcome.DONE,
+        validation=Evaluation(metrics, samples, scenes, images),
+        epoch=5,
+        seconds=30.0,
+        device="cuda:0",
+        folder="/nowhere",
+        commit="0123456789abcdef",
+    )
 
 
 def make_records(
@@ -85,7 +85,7 @@ def make_records(
             found = result(where, k)
             curve = [
                 {
-                    "rmse": found["metrics"]["rmse"] * (1 + 1 / e),
+                    "rmse": found.metrics["rmse"] * (1 + 1 / e),
                     **{f"share_{t}": 1 / len(terms) for t in terms},
                     **{f"gradient_share_{t}": (1 + 0.1 * e) / 5 for t in terms},
                 }

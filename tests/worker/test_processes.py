@@ -100,10 +100,10 @@ def test_two_of_four_workers_killed_on_200_points_cost_nothing_but_their_attempt
     for worker in workers[2:]:
         assert worker.wait(PATIENCE_S) == 0
     found = queries.verify(opened.engine, study)
-    assert found["ok"]
-    assert found["done_once"] == found["points"] == 200
-    assert found["starts"] <= 200 + 2  # points + kills
-    assert found["lost"] == found["starts"] - 200
+    assert found.ok
+    assert found.done_once == found.points == 200
+    assert found.starts <= 200 + 2  # points + kills
+    assert found.lost == found.starts - 200
 
 
 def test_a_killed_workers_point_is_run_next_by_whoever_is_there(
@@ -129,7 +129,7 @@ def test_a_killed_workers_point_is_run_next_by_whoever_is_there(
     wait_until(taken_over)
     second.terminate()
     assert second.wait(PATIENCE_S) == 0
-    assert queries.verify(opened.engine, study)["lost"] == 1
+    assert queries.verify(opened.engine, study).lost == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -189,7 +189,7 @@ def test_a_paused_worker_that_comes_back_changes_nothing(
     with opened.engine.connect() as connection:
         assert connection.execute(select(points)).all() == before
     assert "lost" in zombie.said()
-    assert queries.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study).ok
 
 
 def test_a_result_on_disk_is_committed_by_the_next_process(
@@ -207,8 +207,8 @@ def test_a_result_on_disk_is_committed_by_the_next_process(
     worker = start("study")
     assert worker.wait(PATIENCE_S) == 0
     first = queries.done(opened.engine, study)[0]
-    assert first.result["metrics"] == {"rmse": 0.125}
-    assert queries.verify(opened.engine, study)["starts"] == 10
+    assert first.result.metrics == {"rmse": 0.125}
+    assert queries.verify(opened.engine, study).starts == 10
     assert list(folder.glob("*")) == []
 
 
@@ -219,8 +219,8 @@ def test_a_diverged_point_is_done_and_not_ranked(
     assert start("study").wait(PATIENCE_S) == 0
     done = queries.done(opened.engine, study)
     diverged = [d for d in done if d.diverged()]
-    assert [d.result["reason"] for d in diverged] == ["the first term is not a number."]
-    assert queries.verify(opened.engine, study)["ok"]
+    assert [d.result.reason for d in diverged] == ["the first term is not a number."]
+    assert queries.verify(opened.engine, study).ok
 
 
 def test_a_guard_that_is_no_number_costs_neither_its_point_nor_later_workers(
@@ -232,8 +232,8 @@ def test_a_guard_that_is_no_number_costs_neither_its_point_nor_later_workers(
     study = create(opened, objective={"run": "mine:run"})
     assert start("study").wait(PATIENCE_S) == 0
     first = queries.done(opened.engine, study)[0].result
-    assert (set(first["metrics"]), set(first["samples"])) == ({"rmse"}, {"rmse"})
-    assert queries.verify(opened.engine, study)["ok"]
+    assert (set(first.metrics), set(first.samples)) == ({"rmse"}, {"rmse"})
+    assert queries.verify(opened.engine, study).ok
 
 
 def test_a_spooled_file_that_cannot_be_read_is_set_aside(
@@ -244,7 +244,7 @@ def test_a_spooled_file_that_cannot_be_read_is_set_aside(
     (folder / "1-1.json").write_text("{")
     (folder / "2-1.json").write_text('{"lease": {"point_id": 2}, "result": {}}')
     assert start("study").wait(PATIENCE_S) == 0
-    assert queries.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study).ok
     assert sorted(p.name for p in folder.iterdir()) == ["1-1.bad", "2-1.bad"]
 
 
@@ -295,8 +295,8 @@ def test_an_outage_costs_no_result_and_no_attempt(
         wait_until(lambda: all("the database is away" in w.said() for w in workers))
     assert [worker.wait(PATIENCE_S) for worker in workers] == [0, 0]
     found = queries.verify(opened.engine, study)
-    assert found["ok"]
-    assert found["starts"] == found["points"] == 10
+    assert found.ok
+    assert found.starts == found.points == 10
 
 
 def test_a_stop_in_an_outage_ends_the_worker_and_fails_no_point(
@@ -327,7 +327,7 @@ def test_an_objective_that_raises_fails_its_points_and_the_rest_goes_on(
     assert count(opened, study, "done") == 9
     failed = queries.failed(opened.engine, study)
     assert [f["reason"] for f in failed] == ["RuntimeError: no such kernel"]
-    assert len(queries.verify(opened.engine, study)["missing"]) == 1
+    assert len(queries.verify(opened.engine, study).missing) == 1
 
 
 def test_a_study_that_fails_everywhere_is_stopped_with_the_reason(

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from weightsearch.store.tables.states import OPEN, StudyState
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from weightsearch.commands.answers.study_answers import Status
     from weightsearch.store.ledger.studies import Study
 
 WATCH_EVERY_S = 2.0
@@ -50,7 +51,7 @@ def status(
         print_answer(study_answers.status(engine, name, home_folder()), as_json, study_text.status)
 
 
-def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
+def _watch(engine: Engine, ask: Callable[[], Status]) -> None:
     """Shows the status until the study is over, or Ctrl-C."""
     from weightsearch.commands.text import study_text
     from weightsearch.runtime import console
@@ -58,13 +59,12 @@ def _watch(engine: Engine, ask: Callable[[], dict[str, Any]]) -> None:
 
     try:
         while True:
-            answer = retry_while_away(ask)
-            drawn = retry_while_away(partial(_drawn, engine, answer["study"]))
+            found = retry_while_away(ask)
+            drawn = retry_while_away(partial(_drawn, engine, found.study))
             with console.fresh_page():
-                study_text.status(answer, drawn)
-            points, runs = answer["points"], answer["promotion"]
-            left = [part[s] for part in (points, runs) for s in OPEN]
-            if not any(left) and not answer["workers"]:
+                study_text.status(found, drawn)
+            left = [part[state] for part in (found.points, found.promotion) for state in OPEN]
+            if not any(left) and not found.workers:
                 return
             time.sleep(WATCH_EVERY_S)
     except KeyboardInterrupt:

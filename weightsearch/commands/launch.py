@@ -88,7 +88,7 @@ def launch(
         )
         sys.exit(INTERRUPTED)
     print_answer(outcome, as_json, study_text.launched)
-    if outcome["promoted"]:
+    if outcome.ranking.promoted:
         show_pictures(database, request)
 
 

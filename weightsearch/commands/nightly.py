@@ -119,11 +119,11 @@ def run(
             from weightsearch.nightly import verdict_page  # imports plotly
             from weightsearch.report.pages import html as page
 
-            nights = nightly.history(database.engine, asked.sweep, verdict_page.SHOWN)["nights"]
+            nights = nightly.history(database.engine, asked.sweep, verdict_page.SHOWN).verdicts()
             page.write(html, verdict_page.document(found, nights))
     except OSError as error:  # the verdict is what the exit code is for
         print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
-    sys.exit(nightly.EXIT[found["verdict"]])
+    sys.exit(nightly.EXIT[found.verdict])
 
 
 def _time_limit(budget: str | None) -> Budget | None:
@@ -191,5 +191,5 @@ def history(
     from weightsearch.nightly import sweep as nightly
     from weightsearch.nightly import verdict_text
 
-    answer: dict[str, Any] = nightly.history(open_storage(storage).engine, sweep, last)
+    answer = nightly.history(open_storage(storage).engine, sweep, last)
     print_answer(answer, as_json, verdict_text.history)

@@ -8,7 +8,7 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,6 +19,8 @@ from weightsearch.study.table import Value
 if TYPE_CHECKING:
     from weightsearch.launch.session import Request
     from weightsearch.store.connection.database import Database
+
+Answer = TypeVar("Answer")
 
 DONE, STATED_ERROR, NO, INTERRUPTED = 0, 1, 3, 130  # exit codes; 2 is wrong usage
 
@@ -89,10 +91,10 @@ def interrupt_on_sigterm() -> None:
     signal.signal(signal.SIGHUP, interrupt)
 
 
-def print_answer(answer: Any, as_json: bool, show: Callable[[Any], None]) -> None:
-    """An answer as JSON, or as people read it."""
+def print_answer(answer: Answer, as_json: bool, show: Callable[[Answer], None]) -> None:
+    """An answer as JSON (typed ones say how: `to_json`), or as people read it."""
     if as_json:
-        print(json.dumps(answer, allow_nan=False))
+        print(json.dumps(answer, allow_nan=False, default=lambda typed: typed.to_json()))
     else:
         show(answer)
 

@@ -34,7 +34,7 @@ def verify(name: Name = None, storage: Storage = None, as_json: Json = False) ->
 
     found = study_answers.verify(open_storage(storage).engine, name)
     print_answer(found, as_json, study_text.verified)
-    sys.exit(DONE if found["ok"] else NO)
+    sys.exit(DONE if found.ok else NO)
 
 
 @app.command()

@@ -15,6 +15,8 @@ from typing import Any
 
 from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.runtime.safe_text import presentable
+from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
+from weightsearch.study.point_text import weighted_sum
 from weightsearch.study.spec import StudySpec
 
 NAME = "MODEL_CARD.md"
@@ -24,13 +26,13 @@ INDOOR_M = 10.0
 log = logging.getLogger(__name__)
 
 
-def write(spec: StudySpec, verdict: Mapping[str, Any]) -> Path | None:
+def write(spec: StudySpec, verdict: PromotionVerdict) -> Path | None:
     """Writes `MODEL_CARD.md` beside the promoted checkpoint.
 
     None where its folder is not there (it is another machine's, or the objective keeps none) or
     cannot be written: the promotion stands without it.
     """
-    folder = Path(verdict["checkpoint"])
+    folder = Path(verdict.checkpoint)
     if not folder.is_dir():
         log.info("%s is not here, so no model card was written beside it", folder)
         return None
@@ -42,7 +44,7 @@ def write(spec: StudySpec, verdict: Mapping[str, Any]) -> Path | None:
     return folder / NAME
 
 
-def card(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+def card(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> str:
     """The text. `facts` are the checkpoint's manifest, empty where the objective wrote none."""
     parts = (_head, _details, _uses, _limits, _start, _training, _evaluation, _technical, _lineage)
     lines = [line for part in parts for line in (*part(spec, verdict, facts), "")]
@@ -60,7 +62,7 @@ def escaped(text: object) -> str:
 Lines = Iterator[str]
 
 
-def _head(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+def _head(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
     """Metadata; JSON's strings are YAML's."""
     origin = facts.get("encoder_weights") or {}
     yield "---"
@@ -71,29 +73,28 @@ def _head(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any])
         yield f"datasets: [{json.dumps(spec.data.source)}]"
     if origin.get("hub"):
         yield f"base_model: {json.dumps(origin['hub'])}"
-    yield f"metrics: [{json.dumps(verdict['metric'])}]"
+    yield f"metrics: [{json.dumps(verdict.metric)}]"
     yield "---"
     yield ""
-    yield f"# {escaped(verdict['lineage']['study'])}: {escaped(verdict['point'])}"
+    yield f"# {escaped(verdict.lineage.study)}: {escaped(verdict.point)}"
 
 
-def _details(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+def _details(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
     yield "## Model Details"
     yield ""
     if spec.data is not None:
         yield "Depth in metres from one RGB picture."
         yield ""
-    for name, value in verdict["params"].items():
+    for name, value in verdict.params.items():
         yield f"- **{escaped(name)}:** {escaped(value)}"
-    row = _row(verdict)
-    if row.get("parameters"):
-        yield f"- **parameters:** {row['parameters'] / 1e6:.1f} million"
-    yield f"- **loss:** {_weights(verdict)}"
+    if parameters := verdict.chosen().parameters:
+        yield f"- **parameters:** {parameters / 1e6:.1f} million"
+    yield f"- **loss:** {escaped(weighted_sum(verdict.weights))}"
     yield f"- **encoder's start:** {_origin(facts)}"
     yield "- **licence of this network:** not decided by weightsearch; see the limits below"
 
 
-def _uses(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+def _uses(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
     yield "## Uses"
     yield ""
     yield f"It was trained to answer: {escaped(spec.goal)}"
@@ -104,7 +105,7 @@ def _uses(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any])
     )
 
 
-def _limits(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+def _limits(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
     yield "## Bias, Risks, and Limitations"
     yield ""
     data = spec.data
@@ -120,12 +121,12 @@ def _limits(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any
             "- Metres depend on the camera: another field of view than the training data's gives"
             " depth of another scale."
         )
-    yield f"- Compared with the other finalists: {escaped(verdict['verdict'])}."
+    yield f"- Compared with the other finalists: {escaped(verdict.verdict)}."
     yield f"- Licence of the encoder's start: {_licence(facts)}"
     yield f"- Terms of the data: {_terms(spec)}"
 
 
-def _start(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+def _start(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
     yield "## How to Get Started with the Model"
     yield ""
     if spec.data is None:
@@ -135,10 +136,10 @@ def _start(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]
     yield ""
     yield "    weightsearch predict . picture.jpg --out depth/"
     yield "    weightsearch export . --to model.onnx"
-    yield f"    weightsearch evaluate . --data PATH --protocol {verdict['protocol']}"
+    yield f"    weightsearch evaluate . --data PATH --protocol {verdict.protocol}"
 
 
-def _training(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+def _training(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
     yield "## Training Details"
     yield ""
     yield "### Training Data"
@@ -151,7 +152,7 @@ def _training(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, A
         shown = ", ".join(f"{n} {escaped(split)}" for split, n in frames.items())
         options = ", ".join(f"{escaped(k)} = {escaped(v)}" for k, v in data.options.items())
         yield f"- **reader:** {escaped(data.source)}{f' ({options})' if options else ''}"
-        yield f"- **digest:** {escaped(verdict['lineage']['data_digest'] or 'unknown')}"
+        yield f"- **digest:** {escaped(verdict.lineage.data_digest or 'unknown')}"
         yield f"- **frames:** {shown or 'unknown'}"
         yield f"- **validation:** {escaped(data.val)} of the training frames, never by frame"
         yield f"- **ground truth:** {escaped(facts.get('ground_truth', 'unknown'))}"
@@ -160,7 +161,7 @@ def _training(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, A
     yield ""
     train, promote = spec.train, spec.promote
     if promote is not None:
-        yield f"- at most {promote.epochs} epochs, seed {verdict['seed']} of {list(promote.seeds)}"
+        yield f"- at most {promote.epochs} epochs, seed {verdict.seed} of {list(promote.seeds)}"
     if "epoch" in facts:
         yield f"- this checkpoint is from epoch {escaped(facts['epoch'])}, the best on validation"
     yield f"- {train.optimizer}, batch {train.batch}, precision {train.precision}"
@@ -169,23 +170,22 @@ def _training(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, A
         yield f"- the loss compares: {data.target}"
 
 
-def _evaluation(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+def _evaluation(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
     yield "## Evaluation"
     yield ""
-    metric, row = verdict["metric"], _row(verdict)
+    metric, row = verdict.metric, verdict.chosen()
     rows = [
         (
             "validation",
             spec.evaluate.protocol if spec.data else None,
-            row.get("validation_images"),
-            row["validation"],
-            row.get("validation_interval"),
+            row.validation_images,
+            row.validation,
+            row.validation_interval,
         )
     ]
-    if "test" in row:
-        interval = row.get("test_interval")
-        rows.append(("test", verdict["protocol"], row.get("test_images"), row["test"], interval))
-    yield f"| split | protocol | n | metric | mean over {row['seeds']} seeds | 95 % interval |"
+    if row.test is not None:
+        rows.append(("test", verdict.protocol, row.test_images, row.test, row.test_interval))
+    yield f"| split | protocol | n | metric | mean over {row.seeds} seeds | 95 % interval |"
     yield "|---|---|---|---|---|---|"
     for split, protocol, images, metrics, bounds in rows:
         for name, value in metrics.items():
@@ -201,32 +201,22 @@ def _evaluation(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str,
     )
 
 
-def _technical(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
+def _technical(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
     yield "## Technical Specifications"
     yield ""
-    for name, version in (verdict["lineage"].get("versions") or {}).items():
+    for name, version in (verdict.lineage.versions or {}).items():
         yield f"- {escaped(name)} {escaped(version)}"
 
 
-def _lineage(spec: StudySpec, verdict: Mapping[str, Any], facts: Mapping[str, Any]) -> Lines:
-    lineage = verdict["lineage"]
+def _lineage(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
+    lineage = verdict.lineage
     yield "## More Information"
     yield ""
-    yield f"- **study:** {escaped(lineage['study'])}, digest {escaped(lineage['digest'])}"
-    yield f"- **point:** {escaped(verdict['point'])}, one of {lineage['search_points']} searched"
-    yield f"- **seeds:** {', '.join(map(str, lineage['seeds']))}; this is {verdict['seed']}"
-    yield f"- **commit:** {escaped(lineage['commit'] or 'unknown')}"
-    yield f"- **decided:** {escaped(verdict['decided_at'])}"
-
-
-def _row(verdict: Mapping[str, Any]) -> Mapping[str, Any]:
-    row: Mapping[str, Any]
-    (row,) = (r for r in verdict["finalists"] if r["point"] == verdict["point"])
-    return row
-
-
-def _weights(verdict: Mapping[str, Any]) -> str:
-    return " + ".join(f"{w:.3g} {escaped(term)}" for term, w in verdict["weights"].items() if w)
+    yield f"- **study:** {escaped(lineage.study)}, digest {escaped(lineage.digest)}"
+    yield f"- **point:** {escaped(verdict.point)}, one of {lineage.search_points} searched"
+    yield f"- **seeds:** {', '.join(map(str, lineage.seeds))}; this is {verdict.seed}"
+    yield f"- **commit:** {escaped(lineage.commit or 'unknown')}"
+    yield f"- **decided:** {escaped(verdict.decided_at)}"
 
 
 def _origin(facts: Mapping[str, Any]) -> str:

@@ -6,11 +6,10 @@ The test split is measured once per finalist and seed, reported beside it, and d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import mean
-from typing import Any
 
 from sqlalchemy import Engine
 
@@ -18,8 +17,17 @@ from weightsearch.errors import StudyError
 from weightsearch.launch import model_card
 from weightsearch.report.evidence.ranking import ranked
 from weightsearch.stats import comparison as compare
+from weightsearch.stats.verdicts import Comparison, Verdict
 from weightsearch.store.ledger import queries, studies, study_control
+from weightsearch.store.ledger.promotion_verdict import (
+    FinalistComparison,
+    FinalistScores,
+    Lineage,
+    Promoted,
+    PromotionVerdict,
+)
 from weightsearch.store.ledger.queries import Done
+from weightsearch.store.ledger.results import Evaluation
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import OPEN, PointState, Rung
 from weightsearch.study import search_space
@@ -56,23 +64,23 @@ class Finalist:
     """One configuration with its full runs, one per seed."""
 
     point: Point
-    runs: list[Done]
+    runs: Sequence[Done]
 
     def mean(self, metric: str) -> float:
-        return float(mean(run.result["metrics"][metric] for run in self.runs))
+        return float(mean(run.result.metrics[metric] for run in self.runs))
 
-    def samples(self, metric: str) -> list[list[float]]:
-        return [run.result["samples"].get(metric, []) for run in self.runs]
+    def samples(self, metric: str) -> list[Sequence[float]]:
+        return [run.result.samples.get(metric, []) for run in self.runs]
 
     def simplicity(self) -> tuple[float, int]:
         """Fewer parameters first, then fewer terms in the loss."""
-        parameters = self.runs[0].result["metrics"].get("parameters", 0.0)
+        parameters = self.runs[0].result.metrics.get("parameters", 0.0)
         return parameters, sum(weight > 0 for weight in self.point.weights.values())
 
 
-def decide(engine: Engine, study: Study) -> dict[str, Any]:
-    """Compares the finalists and marks the promoted one in the database; the verdict. A model card
-    is written beside the promoted checkpoint.
+def decide(engine: Engine, study: Study) -> PromotionVerdict:
+    """Compares the finalists and marks the promoted one in the database. A model card is written
+    beside the promoted checkpoint.
 
     Where the best cannot be told from another one, the simpler of them is promoted and the verdict
     says `no difference shown`. Raises StudyError where no finalist has all its runs.
@@ -91,44 +99,52 @@ def decide(engine: Engine, study: Study) -> dict[str, Any]:
     # Bonferroni: all comparisons together keep the level.
     level = 1 - (1 - compare.LEVEL) / max(1, len(others))
     tests = [_test(best, other, study, level) for other in others]
-    equals = [o for o, t in zip(others, tests, strict=True) if t["verdict"] != "better"]
+    equals = [
+        other
+        for other, test in zip(others, tests, strict=True)
+        if test.deciding.verdict != Verdict.BETTER
+    ]
     chosen = min([best, *equals], key=Finalist.simplicity)
-    run = (min if smaller else max)(chosen.runs, key=lambda r: r.result["metrics"][metric])
-    verdict = {
-        "verdict": _verdict(others, equals),
-        "point": chosen.point.id(),
-        "params": dict(chosen.point.params),
-        "weights": search_space.decimals(chosen.point.weights),
-        "checkpoint": run.result["folder"],
-        "host": run.result.get("host"),
-        "seed": run.seed,
-        "metric": metric,
-        "protocol": study.spec.promote.protocol if study.spec.data else None,
-        "split": "test",
-        "finalists": [_row(study, finalist) for finalist in finalists],
-        "comparisons": tests,
-        "incomplete": incomplete,
-        "lineage": {
-            "study": study.name,
-            "digest": study.spec.digest(),
-            "data_digest": study.data_digest,
-            "search_points": queries.counts(engine, study)[PointState.DONE],
-            "coverage": queries.coverage(engine, study),
-            "seeds": list(study.spec.promote.seeds),
-            "commit": run.result.get("commit"),
-            "versions": run.result.get("versions"),
-        },
-        "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    run = (min if smaller else max)(chosen.runs, key=lambda r: r.result.metrics[metric])
+    verdict = PromotionVerdict(
+        verdict=_word(others, equals),
+        point=chosen.point.id(),
+        params=chosen.point.params,
+        weights=search_space.decimals(chosen.point.weights),
+        checkpoint=run.result.folder,
+        host=run.result.host,
+        seed=run.seed,
+        metric=metric,
+        protocol=study.spec.promote.protocol if study.spec.data else None,
+        finalists=[_scores(metric, finalist) for finalist in finalists],
+        comparisons=tests,
+        incomplete=incomplete,
+        lineage=_lineage(engine, study, run),
+        decided_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     studies.promote(engine, study, verdict)
     model_card.write(study.spec, verdict)
     return verdict
 
 
-def _verdict(others: Sequence[Finalist], equals: Sequence[Finalist]) -> str:
+def _word(others: Sequence[Finalist], equals: Sequence[Finalist]) -> Promoted:
     if not others:
-        return "the only finalist"
-    return "no difference shown" if equals else "winner"
+        return Promoted.ONLY_FINALIST
+    return Promoted.NO_DIFFERENCE if equals else Promoted.WINNER
+
+
+def _lineage(engine: Engine, study: Study, run: Done) -> Lineage:
+    assert study.spec.promote is not None
+    return Lineage(
+        study=study.name,
+        digest=study.spec.digest(),
+        data_digest=study.data_digest,
+        search_points=queries.counts(engine, study)[PointState.DONE],
+        coverage=queries.coverage(engine, study),
+        seeds=list(study.spec.promote.seeds),
+        commit=run.result.commit,
+        versions=run.result.versions,
+    )
 
 
 def _finalists(engine: Engine, study: Study) -> tuple[list[Finalist], list[str]]:
@@ -148,7 +164,7 @@ def _finalists(engine: Engine, study: Study) -> tuple[list[Finalist], list[str]]
     return whole, incomplete
 
 
-def _test(best: Finalist, other: Finalist, study: Study, level: float) -> dict[str, Any]:
+def _test(best: Finalist, other: Finalist, study: Study, level: float) -> FinalistComparison:
     """The paired test of the best against another, by images where there are any, else by seeds;
     with the guards, whose harm makes a better metric no improvement."""
     goal = study.spec.objective
@@ -161,51 +177,47 @@ def _test(best: Finalist, other: Finalist, study: Study, level: float) -> dict[s
         if all(best.samples(guard)) and all(other.samples(guard)):
             found[guard] = _compared(best, other, guard, smaller[guard], level)
     verdict, harmed = compare.judge(found, smaller, goal.metric)
-    primary = asdict(found.pop(goal.metric)) | {"verdict": verdict}
-    guards = {name: asdict(comparison) for name, comparison in found.items()}
-    names = {"point": best.point.id(), "against": other.point.id()}
-    return {**names, **primary, "guards": guards, "harmed": harmed}
+    deciding = replace(found.pop(goal.metric), verdict=verdict)
+    return FinalistComparison(best.point.id(), other.point.id(), deciding, found, harmed)
 
 
 def _compared(
     best: Finalist, other: Finalist, metric: str, smaller: bool, level: float
-) -> compare.Comparison:
+) -> Comparison:
     a, b = best.samples(metric), other.samples(metric)
-    groups = best.runs[0].result["groups"]
+    groups = best.runs[0].result.groups
     if not all(a) or not all(b):
-        a = [[run.result["metrics"][metric] for run in best.runs]]
-        b = [[run.result["metrics"][metric] for run in other.runs]]
+        a = [[run.result.metrics[metric] for run in best.runs]]
+        b = [[run.result.metrics[metric] for run in other.runs]]
         groups = []
     return compare.paired(a, b, groups, smaller, level)
 
 
-def _row(study: Study, finalist: Finalist) -> dict[str, Any]:
+def _scores(metric: str, finalist: Finalist) -> FinalistScores:
     """A finalist's validation metric, and its test metrics with the interval over scenes."""
-    metric = study.spec.objective.metric
-    tests = [run.result["test"] for run in finalist.runs if "test" in run.result]
-    row: dict[str, Any] = {
-        "point": finalist.point.id(),
-        "params": dict(finalist.point.params),
-        "weights": search_space.decimals(finalist.point.weights),
-        "validation": {metric: finalist.mean(metric)},
-        "validation_images": finalist.runs[0].result["images"],
-        "validation_interval": _interval(metric, [run.result for run in finalist.runs]),
-        "parameters": finalist.runs[0].result["metrics"].get("parameters"),
-        "seeds": len(finalist.runs),
-        "checkpoints": [run.result["folder"] for run in finalist.runs],
-    }
-    if tests:
-        names: Sequence[str] = sorted(set.intersection(*(set(t["metrics"]) for t in tests)))
-        row["test"] = {name: mean(t["metrics"][name] for t in tests) for name in names}
-        row["test_images"] = tests[0]["images"]
-        row["test_interval"] = _interval(metric, tests)
-    return row
+    first = finalist.runs[0].result
+    tests = [run.result.test for run in finalist.runs if run.result.test]
+    names = sorted(set.intersection(*(set(t.metrics) for t in tests))) if tests else ()
+    return FinalistScores(
+        point=finalist.point.id(),
+        params=finalist.point.params,
+        weights=search_space.decimals(finalist.point.weights),
+        validation={metric: finalist.mean(metric)},
+        validation_images=first.images,
+        validation_interval=_interval(metric, [run.result.validation for run in finalist.runs]),
+        parameters=first.metrics.get("parameters"),
+        seeds=len(finalist.runs),
+        checkpoints=[run.result.folder for run in finalist.runs],
+        test={name: mean(t.metrics[name] for t in tests) for name in names} if tests else None,
+        test_images=tests[0].images if tests else None,
+        test_interval=_interval(metric, tests) if tests else None,
+    )
 
 
-def _interval(metric: str, runs: Sequence[Mapping[str, Any]]) -> list[float] | None:
+def _interval(metric: str, runs: Sequence[Evaluation]) -> list[float] | None:
     """Over scenes, of each image's mean over the runs; None where there are no images."""
-    if not all(run["samples"].get(metric) for run in runs):
+    if not all(run.samples.get(metric) for run in runs):
         return None
-    per_image = [mean(v) for v in zip(*(run["samples"][metric] for run in runs), strict=True)]
-    bounds = compare.interval(per_image, runs[0]["groups"])
+    per_image = [mean(v) for v in zip(*(run.samples[metric] for run in runs), strict=True)]
+    bounds = compare.interval(per_image, runs[0].groups)
     return list(bounds) if bounds else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from weightsearch.launch import promotion as promote
 from weightsearch.launch.display.progress import display, standing
 from weightsearch.launch.places import LAUNCHERS, PLACED
 from weightsearch.launch.places.local import Command
-from weightsearch.report.evidence.ranking import measured, ranking
+from weightsearch.report.evidence.ranking import Ranking, ranking, yardstick
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
 from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import queries, studies, study_control
+from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import OPEN, Rung, StudyState
 from weightsearch.study import planning, preflight, search_space
@@ -53,7 +54,34 @@ class Request:
     """Folders in which the study's own objective may lie."""
 
 
-def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Launched:
+    """What a launch came to."""
+
+    ranking: Ranking
+    points: Mapping[str, int]
+    """The search's, by state."""
+    coverage: float
+    """The share of them that is done."""
+    equivalent_left_out: int
+    home: Path
+
+    def to_json(self) -> dict[str, Any]:
+        found = self.ranking.to_json()
+        study, promoted = found.pop("study"), found.pop("promoted")
+        del found["guards"]
+        return {
+            "study": study,
+            "points": dict(self.points),
+            "coverage": self.coverage,
+            "equivalent_left_out": self.equivalent_left_out,
+            **found,
+            "promoted": promoted,
+            "home": str(self.home),
+        }
+
+
+def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     """Plans a study (or goes on with it), runs it, ranks it and promotes the best.
 
     Raises WeightsearchError for whatever the user can put right; KeyboardInterrupt leaves a state
@@ -74,19 +102,16 @@ def launch(database: Database, spec: StudySpec, request: Request) -> dict[str, A
         verdict = promote_study(database, study, request)
     else:
         mirror(database, study)
-    return {
-        "study": study.name,
-        "points": queries.counts(database.engine, study),
-        "coverage": queries.coverage(database.engine, study),
-        "equivalent_left_out": study.equivalent_left_out,
-        **measured(spec),
-        "ranking": rows,
-        "promoted": verdict,
-        "home": str(request.home),
-    }
+    return Launched(
+        ranking=Ranking(study.name, yardstick(spec), rows, spec.objective.guards, verdict),
+        points=queries.counts(database.engine, study),
+        coverage=queries.coverage(database.engine, study),
+        equivalent_left_out=study.equivalent_left_out,
+        home=request.home,
+    )
 
 
-def promote_study(database: Database, study: Study, request: Request) -> dict[str, Any]:
+def promote_study(database: Database, study: Study, request: Request) -> PromotionVerdict:
     """Trains the finalists in full and marks the winner; the verdict."""
     if study.spec.data is not None:
         studies.record_data(database.engine, study, _pack(study.spec, request)[1])

@@ -9,6 +9,7 @@ at once goes on with the same points → `verdict.verdict` reads what came of th
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +19,10 @@ from weightsearch.errors import ConfigError, StudyError, WeightsearchError
 from weightsearch.launch import session
 from weightsearch.launch.session import Request
 from weightsearch.nightly import verdict as nightly
+from weightsearch.stats.night_values import NightValues
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import nights
+from weightsearch.store.ledger.night_verdict import Acceptance, NightVerdict, NightWord
 from weightsearch.store.ledger.nights import Night
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import Rung
@@ -27,7 +30,7 @@ from weightsearch.study import planning
 from weightsearch.study.samplers.contract import Plan
 from weightsearch.study.spec import StudySpec
 
-EXIT = {nightly.OK: 0, nightly.REGRESSION: 3, nightly.NOT_JUDGED: 4}
+EXIT = {NightWord.OK: 0, NightWord.REGRESSION: 3, NightWord.NOT_JUDGED: 4}
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class NightRequest:
     request: Request
 
 
-def run(database: Database, spec: StudySpec, asked: NightRequest) -> dict[str, Any]:
+def run(database: Database, spec: StudySpec, asked: NightRequest) -> NightVerdict:
     """Runs a night, or goes on with it; the verdict. One that was judged is only told.
 
     Cut short by its budget, an interrupt, a stop or an error of the workers, it is judged by what
@@ -58,7 +61,7 @@ def run(database: Database, spec: StudySpec, asked: NightRequest) -> dict[str, A
     )
     if begun.final and begun.verdict is not None:
         log.info("night %s of %s was judged before", begun.night, begun.sweep)
-        return dict(begun.verdict)
+        return begun.verdict
     log.info("night %s of %s", begun.night, begun.sweep)
     parts = [_prepare(database, canaries, begun, nightly.CANARIES, asked.request, planned)]
     if search is not None:
@@ -74,7 +77,7 @@ def run(database: Database, spec: StudySpec, asked: NightRequest) -> dict[str, A
     for study, _, _ in parts:
         session.mirror(database, study)
     found = nightly.verdict(database.engine, begun, cut)
-    nights.judge(database.engine, begun, found, final=not found["reasons"])
+    nights.judge(database.engine, begun, found, final=not found.reasons)
     return found
 
 
@@ -90,9 +93,27 @@ def _prepare(
     return session.prepare(database, spec, named, planned), part, named
 
 
-def accept(
-    engine: Engine, sweep: str | None, night: str | None, by: str, why: str
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Accepted:
+    """A baseline that was made."""
+
+    sweep: str
+    made: Acceptance
+    before: Acceptance | None
+    """What it replaces."""
+    measured: NightValues
+    """Without the values per image."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "sweep": self.sweep,
+            **self.made.to_json(),
+            "before": self.before.to_json() if self.before else None,
+            "measured": self.measured.to_json(),
+        }
+
+
+def accept(engine: Engine, sweep: str | None, night: str | None, by: str, why: str) -> Accepted:
     """Makes a night's canaries and best the baseline: the newest night's, or the named one's.
 
     Raises StudyError where not all of it is done, or a run gave no number.
@@ -110,8 +131,8 @@ def accept(
             f"night {chosen.night} must be done to become the baseline, but"
             f" {'; '.join(found.lacking)}; run it to its end, or name another with --night."
         )
-    for canary, runs in found.measured["canaries"].items():
-        for seed, metrics in runs["seeds"].items():
+    for canary, runs in found.measured.canaries.items():
+        for seed, metrics in runs.seeds.items():
             if found.spec.objective.metric not in metrics:
                 raise StudyError(
                     f"every run of a baseline must have ended with a number, but canary {canary}"
@@ -119,29 +140,46 @@ def accept(
                 )
     before = nights.baseline(engine, name)
     made = nights.accept(engine, chosen, found.digest, found.measured, by, why)
-    return {
-        "sweep": name,
-        **made.shown(),
-        "before": before.shown() if before is not None else None,
-        "measured": nightly.means_only(found.measured),
-    }
+    return Accepted(
+        sweep=name,
+        made=made.acceptance(),
+        before=before.acceptance() if before is not None else None,
+        measured=found.measured.means_only(),
+    )
 
 
-def history(engine: Engine, sweep: str | None, last: int | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class History:
+    """A sweep so far, the newest first."""
+
+    sweep: str
+    nights: Sequence[Night]
+    baselines: Sequence[Acceptance]
+
+    def verdicts(self) -> list[NightVerdict]:
+        """Of the nights that have one."""
+        return [night.verdict for night in self.nights if night.verdict is not None]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "sweep": self.sweep,
+            "nights": [_shown(night) for night in self.nights],
+            "baselines": [accepted.to_json() for accepted in self.baselines],
+        }
+
+
+def _shown(night: Night) -> dict[str, Any]:
+    if night.verdict is not None:
+        return night.verdict.to_json()
+    began_at = night.began_at.isoformat(timespec="seconds")
+    return {"night": night.night, "commit": night.commit, "began_at": began_at, "verdict": None}
+
+
+def history(engine: Engine, sweep: str | None, last: int | None = None) -> History:
     """Nights with their verdicts and baselines with their reasons, the newest first."""
     name = nights.newest(engine, sweep)
-    return {
-        "sweep": name,
-        "nights": [
-            dict(n.verdict)
-            if n.verdict is not None
-            else {
-                "night": n.night,
-                "commit": n.commit,
-                "began_at": n.began_at.isoformat(timespec="seconds"),
-                "verdict": None,
-            }
-            for n in nights.history(engine, name, last)
-        ],
-        "baselines": [b.shown() for b in nights.accepted(engine, name)],
-    }
+    return History(
+        sweep=name,
+        nights=nights.history(engine, name, last),
+        baselines=[baseline.acceptance() for baseline in nights.accepted(engine, name)],
+    )

@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
 from weightsearch.stats import comparison, drift
-from weightsearch.stats.drift import Row
+from weightsearch.stats.night_values import CanaryRuns, Moved, NightValues, Row, SearchBest
 from weightsearch.store.ledger import nights, queries, studies
+from weightsearch.store.ledger.night_verdict import Mover, NightVerdict, NightWord
 from weightsearch.store.ledger.nights import Baseline, Night
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import PointState
@@ -23,7 +24,8 @@ from weightsearch.study import planning, weight_presets
 from weightsearch.study.search_space import decimals
 from weightsearch.study.spec import SamplerSpec, StudySpec
 
-OK, REGRESSION, NOT_JUDGED = "ok", "regression", "not judged"
+Kept = TypeVar("Kept")
+
 CANARIES, SEARCH = "canaries", "search"
 MOST_MOVED = 3  # scenes that are named
 
@@ -59,8 +61,7 @@ class Found:
     """Of the canaries."""
     digest: str
     """Of all that the canaries' values depend on, but the code."""
-    measured: dict[str, Any]
-    """As `drift.Measured`, of the canaries with every seed done; values per image beside it."""
+    measured: NightValues
     lacking: list[str]
     """What is not done, and why."""
 
@@ -72,7 +73,7 @@ def measure(engine: Engine, night: Night) -> Found:
     assert spec.nightly is not None
     kept = (spec.objective.metric, *spec.objective.guards)
     runs = queries.done(engine, study)
-    values: dict[str, Any] = {}
+    canaries: dict[str, CanaryRuns] = {}
     lacking = []
     for asked in spec.nightly.canaries:
         point = planning.canary(spec, asked)
@@ -83,44 +84,41 @@ def measure(engine: Engine, night: Night) -> Found:
             )
             continue
         seeds = {str(seed): mine[seed] for seed in spec.nightly.seeds}
-        values[asked.name] = {
-            "point": point.id(),
-            "seeds": {s: _only(kept, result["metrics"]) for s, result in seeds.items()},
-            "samples": {s: _only(kept, r.get("samples", {})) for s, r in seeds.items()},
-            "groups": next((r["groups"] for r in seeds.values() if r.get("groups")), []),
-        }
+        canaries[asked.name] = CanaryRuns(
+            point=point.id(),
+            seeds={s: _only(kept, result.metrics) for s, result in seeds.items()},
+            samples={s: _only(kept, result.samples) for s, result in seeds.items()},
+            groups=next((result.groups for result in seeds.values() if result.groups), []),
+        )
     lacking += sorted({str(row["reason"]) for row in queries.failed(engine, study)})
-    measured = {"canaries": values, "search": None, "best": None}
-    measured |= _circumstances([run.result for run in runs])
-    if spec.nightly.trials:
-        measured |= _searched(engine, night, lacking)
+    searched = _searched(engine, night, lacking) if spec.nightly.trials else None
+    results = [run.result for run in runs]
+    measured = NightValues(
+        canaries=canaries,
+        search=searched[0] if searched else None,
+        best=searched[1] if searched else None,
+        devices=sorted({r.device.partition(":")[0] for r in results if r.device}),
+        hosts=sorted({r.host for r in results if r.host}),
+        versions=(results[0].versions if results else None) or {},
+    )
     return Found(spec, _settings(study), measured, lacking)
 
 
-def _only(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+def _only(names: Sequence[str], values: Mapping[str, Kept]) -> dict[str, Kept]:
     return {name: values[name] for name in names if name in values}
 
 
-def _circumstances(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """On what it was measured: where that differs from the baseline's, the verdict says so."""
-    return {
-        "devices": sorted({r["device"].partition(":")[0] for r in results if r.get("device")}),
-        "hosts": sorted({r["host"] for r in results if r.get("host")}),
-        "versions": dict(results[0].get("versions") or {}) if results else {},
-    }
-
-
-def _searched(engine: Engine, night: Night, lacking: list[str]) -> dict[str, Any]:
-    """The best of the search, once that has come to its end; `lacking` gets what is not done."""
+def _searched(engine: Engine, night: Night, lacking: list[str]) -> tuple[str, SearchBest] | None:
+    """The digest of the search's settings and its best, once it has come to its end; `lacking` gets
+    what is not done."""
     study = studies.find(engine, study_name(night, SEARCH))
     counts = queries.counts(engine, study)
     leader = queries.leader(engine, study)
     if counts[PointState.DONE] + counts[PointState.FAILED] < counts["total"] or leader is None:
-        lacking.append(f"the search has {counts['done']} of {counts['total']} points done")
-        return {}
+        lacking.append(f"the search has {counts[PointState.DONE]} of {counts['total']} points done")
+        return None
     point, value = leader
-    best = {"value": value, "weights": decimals(point.weights), "params": dict(point.params)}
-    return {"best": best, "search": study.spec.digest()}
+    return study.spec.digest(), SearchBest(value, decimals(point.weights), point.params)
 
 
 def digest(spec: StudySpec) -> str:
@@ -148,7 +146,7 @@ def _settings(study: Study) -> str:
     return _digest(kept | {"data_digest": study.data_digest})
 
 
-def verdict(engine: Engine, night: Night, cut: Sequence[str] = ()) -> dict[str, Any]:
+def verdict(engine: Engine, night: Night, cut: Sequence[str] = ()) -> NightVerdict:
     """Whether the night is worse than the baseline, in which metrics, and whether the code or the
     search moved; `cut` says why it ended early."""
     found, baseline = measure(engine, night), nights.baseline(engine, night.sweep)
@@ -170,30 +168,28 @@ def verdict(engine: Engine, night: Night, cut: Sequence[str] = ()) -> dict[str, 
         reasons += [
             f"the seeds of {row.canary} all gave one {row.metric}, so there is no band"
             for row in rows
-            if row.moved == "no spread" and row.metric == found.spec.objective.metric
+            if row.moved == Moved.NO_SPREAD and row.metric == found.spec.objective.metric
         ]
-    worse = [row for row in rows if row.moved == "worse"]
-    word = REGRESSION if worse else NOT_JUDGED if reasons else OK
-    return {
-        "sweep": night.sweep,
-        "night": night.night,
-        "commit": night.commit,
-        "began_at": night.began_at.isoformat(timespec="seconds"),
-        "verdict": word,
-        "answer": answer(word, rows, reasons),
-        "moved": _moved(rows),
-        "metric": found.spec.objective.metric,
-        "level": drift.LEVEL,
-        "rows": [
-            asdict(row) | {"limit": drift.limit(row)} | _evidence(row, found, baseline)
-            for row in rows
-        ],
-        "reasons": reasons,
-        "notes": notes,
-        "baseline": baseline.shown() if baseline is not None else None,
-        "measured": means_only(found.measured),
-        "studies": [study_name(night, part) for part in (CANARIES, SEARCH)[: 1 + _searches(found)]],
-    }
+    word = NightWord.NOT_JUDGED if reasons else NightWord.OK
+    if any(row.moved == Moved.WORSE for row in rows):
+        word = NightWord.REGRESSION
+    return NightVerdict(
+        sweep=night.sweep,
+        night=night.night,
+        commit=night.commit,
+        began_at=night.began_at.isoformat(timespec="seconds"),
+        verdict=word,
+        answer=answer(word, rows, reasons),
+        moved=_mover(rows),
+        metric=found.spec.objective.metric,
+        level=drift.LEVEL,
+        rows=[_with_evidence(row, found, baseline) for row in rows],
+        reasons=reasons,
+        notes=notes,
+        baseline=baseline.acceptance() if baseline is not None else None,
+        measured=found.measured.means_only(),
+        studies=[study_name(night, part) for part in (CANARIES, SEARCH)[: 1 + _searches(found)]],
+    )
 
 
 def _searches(found: Found) -> bool:
@@ -208,8 +204,8 @@ def _rows(found: Found, baseline: Baseline) -> tuple[list[Row], list[str]]:
     common = set.intersection(
         *(
             set(run)
-            for canary in baseline.measured["canaries"].values()
-            for run in canary["seeds"].values()
+            for canary in baseline.measured.canaries.values()
+            for run in canary.seeds.values()
         )
     )
     metrics = {
@@ -217,38 +213,46 @@ def _rows(found: Found, baseline: Baseline) -> tuple[list[Row], list[str]]:
         for name in dict.fromkeys((goal.metric, *goal.guards))
         if name in common
     }
-    before, now = dict(baseline.measured), dict(found.measured)
+    before, now = baseline.measured, found.measured
     notes = []
-    if before["search"] and now["search"] and before["search"] != now["search"]:
-        before["best"] = None
+    if before.search and now.search and before.search != now.search:
+        before = replace(before, best=None)
         notes.append("the search has other settings than the baseline's: its best is not compared")
-    for name in ("devices", "hosts", "versions"):
-        if now[name] and before[name] != now[name]:
-            notes.append(f"{name}: {_difference(before[name], now[name])}")
+    notes += _circumstances(before, now)
     return drift.compare(before, now, metrics), notes
 
 
-def _difference(before: Any, now: Any) -> str:
-    if isinstance(before, dict):
-        changed = [n for n in {**before, **now} if before.get(n) != now.get(n)]
-        return ", ".join(f"{n} {before.get(n, '-')} before, {now.get(n, '-')} now" for n in changed)
-    return f"{' '.join(before)} before, {' '.join(now)} now"
+def _circumstances(before: NightValues, now: NightValues) -> list[str]:
+    """On what it was measured, where that differs from the baseline's."""
+    notes = [
+        f"{name}: {' '.join(old)} before, {' '.join(new)} now"
+        for name, old, new in (
+            ("devices", before.devices, now.devices),
+            ("hosts", before.hosts, now.hosts),
+        )
+        if new and old != new
+    ]
+    old, new = before.versions, now.versions
+    if new and old != new:
+        changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        said = [f"{n} {old.get(n, '-')} before, {new.get(n, '-')} now" for n in changed]
+        notes.append(f"versions: {', '.join(said)}")
+    return notes
 
 
-def _moved(rows: Sequence[Row]) -> str:
-    """Whose doing it is: canaries move with the code, the best also with the search."""
-    moved = [row for row in rows if row.moved in ("worse", "better")]
+def _mover(rows: Sequence[Row]) -> Mover:
+    moved = [row for row in rows if row.moved in (Moved.WORSE, Moved.BETTER)]
     code = any(row.canary is not None for row in moved)
     search = any(row.canary is None for row in moved)
-    return {(1, 1): "code and search", (1, 0): "code", (0, 1): "search"}.get(
-        (code, search), "nothing"
-    )
+    if code and search:
+        return Mover.CODE_AND_SEARCH
+    return Mover.CODE if code else Mover.SEARCH if search else Mover.NOTHING
 
 
-def answer(word: str, rows: Sequence[Row], reasons: Sequence[str]) -> str:
+def answer(word: NightWord, rows: Sequence[Row], reasons: Sequence[str]) -> str:
     """The verdict in one or two sentences."""
-    worse = [row for row in rows if row.moved == "worse"]
-    if word == REGRESSION:
+    worse = [row for row in rows if row.moved == Moved.WORSE]
+    if word == NightWord.REGRESSION:
         said = "; ".join(map(described, worse))
         by_code = any(row.canary is not None for row in worse)
         why = (
@@ -257,9 +261,9 @@ def answer(word: str, rows: Sequence[Row], reasons: Sequence[str]) -> str:
             else "No canary got worse, so it is the search that changed."
         )
         return f"Worse than the baseline: {said}. {why}"
-    if word == NOT_JUDGED:
+    if word == NightWord.NOT_JUDGED:
         return f"Not enough was done to judge: {'; '.join(reasons)}."
-    better = [row for row in rows if row.moved == "better"]
+    better = [row for row in rows if row.moved == Moved.BETTER]
     said = f"No regression: of {len(rows)} comparisons with the baseline none is worse."
     return f"{said} Better: {'; '.join(map(described, better))}." if better else said
 
@@ -273,31 +277,21 @@ def described(row: Row) -> str:
     seeds = f", worse with {row.worse_seeds} of {row.seeds} seeds" if row.canary else ""
     return (
         f"{what} {row.tonight:.4f} against {row.baseline:.4f}"
-        f" ({row.difference:+.4f}, band {drift.limit(row):.4f}{seeds})"
+        f" ({row.difference:+.4f}, band {row.limit:.4f}{seeds})"
     )
 
 
-def _evidence(row: Row, found: Found, baseline: Baseline | None) -> dict[str, Any]:
+def _with_evidence(row: Row, found: Found, baseline: Baseline | None) -> Row:
     """Of a canary with values per image: the paired interval, and the scenes that moved most."""
     if row.canary is None or row.tonight is None or baseline is None:
-        return {"paired": None, "scenes": []}
-    before, now = baseline.measured["canaries"][row.canary], found.measured["canaries"][row.canary]
-    old = [before["samples"][seed].get(row.metric, []) for seed in before["seeds"]]
-    new = [now["samples"][seed].get(row.metric, []) for seed in before["seeds"]]
-    if not all(old) or not all(new) or before["groups"] != now["groups"]:
-        return {"paired": None, "scenes": []}
+        return row
+    before, now = baseline.measured.canaries[row.canary], found.measured.canaries[row.canary]
+    old = [before.samples[seed].get(row.metric, []) for seed in before.seeds]
+    new = [now.samples[seed].get(row.metric, []) for seed in before.seeds]
+    if not all(old) or not all(new) or before.groups != now.groups:
+        return row
     goal = found.spec.objective
     smaller = comparison.smaller_is_better(row.metric, goal.metric, goal.direction == "minimize")
-    pair = comparison.paired(new, old, now["groups"], smaller)
-    named = drift.scenes(old, new, now["groups"], smaller)[:MOST_MOVED] if now["groups"] else []
-    span = None if pair.low is None else [pair.low, pair.high]
-    return {"paired": span, "scenes": [list(scene) for scene in named]}
-
-
-def means_only(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the values per image, which stay in the night's studies and in the baseline."""
-    canaries = {
-        name: {"point": canary["point"], "seeds": canary["seeds"]}
-        for name, canary in measured["canaries"].items()
-    }
-    return {**measured, "canaries": canaries}
+    pair = comparison.paired(new, old, now.groups, smaller)
+    named = drift.scenes(old, new, now.groups, smaller)[:MOST_MOVED] if now.groups else []
+    return replace(row, paired=pair.interval, scenes=named)

@@ -2,62 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
 
 from weightsearch.nightly.verdict_text import HEADINGS, cells
 from weightsearch.report.figures.nightly_history import Night, history
 from weightsearch.report.pages.html import Section, page
+from weightsearch.stats.night_values import Moved
+from weightsearch.stats.verdicts import Verdict
+from weightsearch.store.ledger.night_verdict import NightVerdict
 
 SHOWN = 90
 """Nights on a page, at most."""
-WORDS = {"within the band": "not distinguishable"}
+WORDS = {Moved.WITHIN_THE_BAND: Verdict.NOT_DISTINGUISHABLE}
 
 
-def document(verdict: Mapping[str, Any], nights: Sequence[Mapping[str, Any]]) -> str:
+def document(verdict: NightVerdict, nights: Sequence[NightVerdict]) -> str:
     """The page of a night; `nights` are the verdicts of its sweep, the newest first."""
-    notes = [*verdict["notes"]]
-    if baseline := verdict["baseline"]:
+    notes = [*verdict.notes]
+    if baseline := verdict.baseline:
         notes.append(
-            f"Baseline: night {baseline['night']}, accepted by {baseline['accepted_by']} on"
-            f" {baseline['accepted_at']}: {baseline['why']}"
+            f"Baseline: night {baseline.night}, accepted by {baseline.accepted_by} on"
+            f" {baseline.accepted_at}: {baseline.why}"
         )
     sections = [
         Section(
             "Compared with the baseline",
-            "\n\n".join([f"All together hold at {100 * verdict['level']:g} %.", *notes]),
-            table=(HEADINGS, [cells(row) for row in verdict["rows"]]),
+            "\n\n".join([f"All together hold at {100 * verdict.level:g} %.", *notes]),
+            table=(HEADINGS, [cells(row) for row in verdict.rows]),
         ),
         *(
-            Section(f"{verdict['metric']} of {name}", figure=_history(name, verdict, nights))
-            for name in verdict["measured"]["canaries"]
+            Section(f"{verdict.metric} of {name}", figure=_history(name, verdict, nights))
+            for name in verdict.measured.canaries
         ),
     ]
     repeat = [
-        f"commit {verdict['commit']}",
-        *(f"weightsearch best {study}" for study in verdict["studies"]),
-        f"weightsearch nightly history {verdict['sweep']}",
+        f"commit {verdict.commit}",
+        *(f"weightsearch best {study}" for study in verdict.studies),
+        f"weightsearch nightly history {verdict.sweep}",
     ]
-    return page(
-        f"Night {verdict['night']} of {verdict['sweep']}", verdict["answer"], sections, repeat
-    )
+    return page(f"Night {verdict.night} of {verdict.sweep}", verdict.answer, sections, repeat)
 
 
-def _history(canary: str, verdict: Mapping[str, Any], nights: Sequence[Mapping[str, Any]]) -> Any:
+def _history(canary: str, verdict: NightVerdict, nights: Sequence[NightVerdict]) -> go.Figure:
     """The canary's metric over the nights, with the band that decided each."""
     points = []
     for night in reversed(nights):
-        for row in night.get("rows", ()):
-            if (row["canary"], row["metric"]) == (canary, verdict["metric"]) and row["tonight"]:
+        for row in night.rows:
+            if (row.canary, row.metric) == (canary, verdict.metric) and row.tonight:
                 points.append(
                     Night(
-                        date=night["began_at"],
-                        value=row["tonight"],
-                        low=row["baseline"] - row["limit"],
-                        high=row["baseline"] + row["limit"],
-                        verdict=WORDS.get(row["moved"], row["moved"]),
-                        commit=night["commit"],
+                        date=night.began_at,
+                        value=row.tonight,
+                        low=row.baseline - row.limit,
+                        high=row.baseline + row.limit,
+                        verdict=WORDS.get(row.moved, row.moved),
+                        commit=night.commit,
                     )
                 )
-    metric = verdict["metric"]
+    metric = verdict.metric
     return history(points, f"{metric} of canary {canary}, mean over seeds", metric)

@@ -3,115 +3,120 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from weightsearch.nightly.sweep import Accepted, History
 from weightsearch.runtime.console import columns, console
 from weightsearch.runtime.safe_text import presentable
+from weightsearch.stats.night_values import Moved, Row
+from weightsearch.store.ledger.night_verdict import NightVerdict, NightWord
 
-MARKS = {"ok": "No regression", "regression": "Regression", "not judged": "Not judged"}
+MARKS = {
+    NightWord.OK: "No regression",
+    NightWord.REGRESSION: "Regression",
+    NightWord.NOT_JUDGED: "Not judged",
+}
 HEADINGS = ("what", "metric", "baseline", "tonight", "difference", "band", "seeds worse", "moved")
 
 
-def told(verdict: Mapping[str, Any]) -> None:
+def told(verdict: NightVerdict) -> None:
     """A verdict on a terminal."""
-    table = columns(f"night {verdict['night']} of {verdict['sweep']}", HEADINGS)
-    for row in verdict["rows"]:
+    table = columns(f"night {verdict.night} of {verdict.sweep}", HEADINGS)
+    for row in verdict.rows:
         table.add_row(*cells(row))
-    if verdict["rows"]:
+    if verdict.rows:
         console.print(table)
         console.print()
-    for note in verdict["notes"]:
+    for note in verdict.notes:
         console.print(f"note: {note}")
-    console.print(verdict["answer"], soft_wrap=False)
+    console.print(verdict.answer, soft_wrap=False)
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
+def cells(row: Row) -> list[str]:
     """A comparison as text, in the order of HEADINGS; the band is the one that decides."""
     return [
-        row["canary"] or "best of the search",
-        row["metric"],
-        f"{row['baseline']:.4f}",
-        "no number" if row["tonight"] is None else f"{row['tonight']:.4f}",
-        "" if row["difference"] is None else f"{row['difference']:+.4f}",
-        f"{row['limit']:.4f}",
-        f"{row['worse_seeds']} of {row['seeds']}" if row["canary"] else "",
-        row["moved"],
+        row.canary or "best of the search",
+        row.metric,
+        f"{row.baseline:.4f}",
+        "no number" if row.tonight is None else f"{row.tonight:.4f}",
+        "" if row.difference is None else f"{row.difference:+.4f}",
+        f"{row.limit:.4f}",
+        f"{row.worse_seeds} of {row.seeds}" if row.canary else "",
+        row.moved,
     ]
 
 
-def markdown(verdict: Mapping[str, Any]) -> str:
+def markdown(verdict: NightVerdict) -> str:
     """A verdict as Markdown; whatever stands in names and reasons is shown, not obeyed."""
-    baseline = verdict["baseline"]
+    baseline = verdict.baseline
     lines = [
-        f"## {MARKS[verdict['verdict']]}: {_plain(verdict['sweep'])}, {_plain(verdict['night'])}",
+        f"## {MARKS[verdict.verdict]}: {_plain(verdict.sweep)}, {_plain(verdict.night)}",
         "",
-        _plain(verdict["answer"]),
+        _plain(verdict.answer),
         "",
     ]
-    if verdict["rows"]:
-        lines += _table(HEADINGS, [cells(row) for row in verdict["rows"]])
-        lines += ["", f"All comparisons together hold at {100 * verdict['level']:g} %.", ""]
-    for row in verdict["rows"]:
-        if row["moved"] == "worse" and row["scenes"]:
-            named = ", ".join(f"{scene} ({change:+.4f})" for scene, change in row["scenes"])
-            what = f"{_plain(row['metric'])} of {_plain(row['canary'])}"
+    if verdict.rows:
+        lines += _table(HEADINGS, [cells(row) for row in verdict.rows])
+        lines += ["", f"All comparisons together hold at {100 * verdict.level:g} %.", ""]
+    for row in verdict.rows:
+        if row.moved == Moved.WORSE and row.scenes:
+            named = ", ".join(f"{scene} ({change:+.4f})" for scene, change in row.scenes)
+            what = f"{_plain(row.metric)} of {_plain(row.canary or '')}"
             lines.append(f"- {what} by scene: {_plain(named)}")
-    lines += [f"- {_plain(note)}" for note in verdict["notes"]]
+    lines += [f"- {_plain(note)}" for note in verdict.notes]
     if baseline is not None:
         lines.append(
-            f"- baseline: night {_plain(baseline['night'])}, accepted by"
-            f" {_plain(baseline['accepted_by'])} on {baseline['accepted_at']}:"
-            f" {_plain(baseline['why'])}"
+            f"- baseline: night {_plain(baseline.night)}, accepted by"
+            f" {_plain(baseline.accepted_by)} on {baseline.accepted_at}:"
+            f" {_plain(baseline.why)}"
         )
-        if verdict["verdict"] == "regression":
-            before, now = _commit(baseline["night"]), _commit(verdict["night"])
+        if verdict.verdict == NightWord.REGRESSION:
+            before, now = _commit(baseline.night), _commit(verdict.night)
             if before != now:
                 lines.append(f"- what changed: `git log {_code(before)}..{_code(now)}`")
-    lines.append(f"- commit {_plain(verdict['commit'])}, began {verdict['began_at']}")
+    lines.append(f"- commit {_plain(verdict.commit)}, began {verdict.began_at}")
     return "\n".join(lines) + "\n"
 
 
-def accepted(answer: Mapping[str, Any]) -> None:
+def accepted(found: Accepted) -> None:
     """What `nightly accept` did."""
-    before = answer["before"]
-    instead = f", instead of that of {before['night']}" if before else ""
+    instead = f", instead of that of {found.before.night}" if found.before else ""
+    made = found.made
     console.print(
-        f"baseline of {answer['sweep']}: night {answer['night']}{instead}, accepted by"
-        f" {answer['accepted_by']}: {answer['why']}"
+        f"baseline of {found.sweep}: night {made.night}{instead}, accepted by"
+        f" {made.accepted_by}: {made.why}"
     )
 
 
-def history(answer: Mapping[str, Any]) -> None:
+def history(found: History) -> None:
     """Nights and baselines, the newest first."""
-    metric = next((n["metric"] for n in answer["nights"] if n.get("metric")), "")
-    table = columns(
-        f"sweep {answer['sweep']}", ("night", "verdict", "moved", f"{metric}, furthest")
-    )
-    for night in answer["nights"]:
-        worst = _furthest(night)
-        table.add_row(night["night"], night["verdict"] or "begun", night.get("moved", ""), worst)
+    metric = next((verdict.metric for verdict in found.verdicts() if verdict.metric), "")
+    table = columns(f"sweep {found.sweep}", ("night", "verdict", "moved", f"{metric}, furthest"))
+    for night in found.nights:
+        verdict = night.verdict
+        said = (
+            (verdict.verdict, verdict.moved, _furthest(verdict)) if verdict else ("begun", "", "")
+        )
+        table.add_row(night.night, *said)
     console.print(table)
     console.print()
-    for row in answer["baselines"]:
+    for baseline in found.baselines:
         console.print(
-            f"baseline since {row['accepted_at'][:10]}: night {row['night']}, accepted by"
-            f" {row['accepted_by']}: {row['why']}"
+            f"baseline since {baseline.accepted_at[:10]}: night {baseline.night}, accepted by"
+            f" {baseline.accepted_by}: {baseline.why}"
         )
 
 
-def _furthest(night: Mapping[str, Any]) -> str:
+def _furthest(verdict: NightVerdict) -> str:
     """The canary whose metric is the furthest from the baseline, in bands; first one without a
     number, which is farther than any."""
-    rows = [
-        row for row in night.get("rows", ()) if row["metric"] == night["metric"] and row["canary"]
-    ]
+    rows = [row for row in verdict.rows if row.metric == verdict.metric and row.canary]
     if not rows:
         return ""
-    if gone := next((row for row in rows if row["difference"] is None), None):
-        return f"no number ({gone['canary']})"
-    row = max(rows, key=lambda r: abs(r["difference"]) / (r["limit"] or 1.0))
-    return f"{row['difference']:+.4f} ({row['canary']})"
+    if gone := next((row for row in rows if row.difference is None), None):
+        return f"no number ({gone.canary})"
+    row = max(rows, key=lambda row: abs(row.difference or 0.0) / (row.limit or 1.0))
+    return f"{row.difference:+.4f} ({row.canary})"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -13,35 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from weightsearch.stats.verdicts import Comparison, Verdict
+
 LEVEL = 0.95
-
-Verdict = Literal["better", "worse", "not distinguishable"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How `a` differs from `b`: the mean of a - b over images and seeds, with its interval."""
-
-    difference: float
-    low: float | None
-    high: float | None
-    verdict: Verdict
-    images: int
-    groups: int
-    seeds: int
-    level: float
-    p: float | None = None
-    """Of such a difference, or a larger one, where there is none; None without an interval."""
-    seeds_needed: int | None = None
-    """How many seeds would settle a difference of this size, if their spread stays as it is; None
-    where it is settled, or where no number of seeds would: then more scenes are needed."""
-
 
 MOST_SEEDS = 100
 LARGER_IS_BETTER = ("delta1", "delta2", "delta3")
@@ -131,7 +110,8 @@ def paired(
     seeds, images = first.shape
     mean = float((first - second).mean())
     if found is None:
-        return Comparison(mean, None, None, "not distinguishable", images, 1, seeds, level)
+        undecided = Verdict.NOT_DISTINGUISHABLE
+        return Comparison(mean, None, None, undecided, images, 1, seeds, level)
     half = found.half_width(level)
     return Comparison(
         difference=mean,
@@ -149,8 +129,8 @@ def paired(
 
 def _verdict(mean: float, settled: bool, smaller_is_better: bool) -> Verdict:
     if not settled:
-        return "not distinguishable"
-    return "better" if (mean < 0) == smaller_is_better else "worse"
+        return Verdict.NOT_DISTINGUISHABLE
+    return Verdict.BETTER if (mean < 0) == smaller_is_better else Verdict.WORSE
 
 
 def smaller_is_better(metric: str, objective: str, minimize: bool) -> bool:
@@ -189,9 +169,11 @@ def judge(
     guards are named.
     """
     corrected = holm(found, smaller)
-    harmed = [n for n, c in corrected.items() if n != primary and c.verdict == "worse"]
+    harmed = [n for n, c in corrected.items() if n != primary and c.verdict == Verdict.WORSE]
     verdict = corrected[primary].verdict
-    return ("not distinguishable" if verdict == "better" and harmed else verdict), harmed
+    if verdict == Verdict.BETTER and harmed:
+        verdict = Verdict.NOT_DISTINGUISHABLE
+    return verdict, harmed
 
 
 def _interval(

@@ -22,68 +22,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean as mean
-from typing import Any, Literal
 
 import numpy as np
 from scipy.special import stdtrit
 
+from weightsearch.stats.night_values import Moved, NightValues, Row
+
 LEVEL = 0.98
 """Of a whole night, one-sided."""
 
-Moved = Literal["worse", "better", "within the band", "no spread"]
-Measured = Mapping[str, Any]
-"""What is kept of a night: `{"canaries": {name: {"seeds": {"1": {metric: value}}}}, "best": ...}`;
-a seed of which the loss was no number has no metrics."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One metric of one canary, or of the search's best (`canary` is None)."""
-
-    canary: str | None
-    metric: str
-    baseline: float
-    tonight: float | None
-    """None where the loss was no number."""
-    difference: float | None
-    band: float
-    """How far the mean may lie from the baseline's, whatever the seeds."""
-    paired_band: float | None
-    """How far, where every seed moved by about as much; None of a single run."""
-    seeds: int
-    worse_seeds: int
-    moved: Moved
-
 
 def compare(
-    baseline: Measured, tonight: Measured, metrics: Mapping[str, bool], level: float = LEVEL
+    baseline: NightValues, tonight: NightValues, metrics: Mapping[str, bool], level: float = LEVEL
 ) -> list[Row]:
     """A row per canary of tonight and metric, then one for the search's best.
 
     `metrics` says of each whether smaller is better; the first is the objective's.
     """
     # As many as there can be, so that a night that is cut short has the same band.
-    tests = 2 * len(baseline["canaries"]) * len(metrics) + bool(baseline.get("best"))
+    tests = 2 * len(baseline.canaries) * len(metrics) + (baseline.best is not None)
     rows = []
-    for name, now in tonight["canaries"].items():
-        before = baseline["canaries"][name]
-        t = _quantile(len(before["seeds"]), tests, level)
+    for name, now in tonight.canaries.items():
+        before = baseline.canaries[name]
+        t = _quantile(len(before.seeds), tests, level)
         for metric, smaller in metrics.items():
-            old = [run[metric] for run in before["seeds"].values()]
-            new = [now["seeds"][seed].get(metric) for seed in before["seeds"]]
+            old = [run[metric] for run in before.seeds.values()]
+            new = [now.seeds[seed].get(metric) for seed in before.seeds]
             rows.append(_canary(name, metric, old, new, smaller, t))
-    if baseline.get("best") and tonight.get("best"):
+    if baseline.best and tonight.best:
         metric, smaller = next(iter(metrics.items()))
-        seeds = min(len(canary["seeds"]) for canary in baseline["canaries"].values())
-        rows.append(_best(baseline, tonight, metric, smaller, _quantile(seeds, tests, level)))
+        t = _quantile(min(len(canary.seeds) for canary in baseline.canaries.values()), tests, level)
+        rows.append(_best(baseline, baseline.best.value, tonight.best.value, metric, smaller, t))
     return rows
-
-
-def limit(row: Row) -> float:
-    """The narrower band: what decides."""
-    return row.band if row.paired_band is None else min(row.band, row.paired_band)
 
 
 def _quantile(seeds: int, tests: int, level: float) -> float:
@@ -104,27 +75,39 @@ def _canary(
     behind = sum(b is None or (b > a if smaller else b < a) for a, b in zip(old, new, strict=True))
     numbers = [value for value in new if value is not None]
     if len(numbers) < seeds:
-        return Row(name, metric, mean(old), None, None, width, None, seeds, behind, "worse")
+        return Row(
+            name, metric, mean(old), None, None, width, None, seeds, behind, Moved.WORSE, width
+        )
     apart = [b - a for a, b in zip(old, numbers, strict=True)]
     paired = max(t * _spread(apart) / math.sqrt(seeds), error * spread)
-    difference = mean(apart)
-    moved = _moved(difference, min(width, paired), smaller)
+    difference, limit = mean(apart), min(width, paired)
     return Row(
-        name, metric, mean(old), mean(numbers), difference, width, paired, seeds, behind, moved
+        canary=name,
+        metric=metric,
+        baseline=mean(old),
+        tonight=mean(numbers),
+        difference=difference,
+        band=width,
+        paired_band=paired,
+        seeds=seeds,
+        worse_seeds=behind,
+        moved=_moved(difference, limit, smaller),
+        limit=limit,
     )
 
 
-def _best(baseline: Measured, tonight: Measured, metric: str, smaller: bool, t: float) -> Row:
+def _best(
+    baseline: NightValues, old: float, new: float, metric: str, smaller: bool, t: float
+) -> Row:
     """One run each: a single run varies as the canaries' do, on average."""
     spreads = [
-        _spread([run[metric] for run in canary["seeds"].values()])
-        for canary in baseline["canaries"].values()
+        _spread([run[metric] for run in canary.seeds.values()])
+        for canary in baseline.canaries.values()
     ]
     width = t * math.sqrt(2 * mean(s**2 for s in spreads))
-    old, new = baseline["best"]["value"], tonight["best"]["value"]
     moved = _moved(new - old, width, smaller)
     behind = int(new > old if smaller else new < old)
-    return Row(None, metric, old, new, new - old, width, None, 1, behind, moved)
+    return Row(None, metric, old, new, new - old, width, None, 1, behind, moved, width)
 
 
 def _spread(values: Sequence[float]) -> float:
@@ -134,10 +117,10 @@ def _spread(values: Sequence[float]) -> float:
 
 def _moved(difference: float, width: float, smaller: bool) -> Moved:
     if width == 0:
-        return "no spread"
+        return Moved.NO_SPREAD
     if abs(difference) <= width:
-        return "within the band"
-    return "worse" if (difference > 0) == smaller else "better"
+        return Moved.WITHIN_THE_BAND
+    return Moved.WORSE if (difference > 0) == smaller else Moved.BETTER
 
 
 def scenes(

@@ -44,6 +44,7 @@ from weightsearch.store.administration import migration
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger.results import Result
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points
 from weightsearch.store.tables.states import Outcome, Rung
@@ -218,7 +219,8 @@ class Mirror:
             and row.attempt == row.last_attempt
             and row.result is not None
         ):
-            return TrialState.COMPLETE, row.result["metrics"][self.study.spec.objective.metric]
+            metric = self.study.spec.objective.metric
+            return TrialState.COMPLETE, Result.from_json(row.result).metrics[metric]
         return TrialState.FAIL, None
 
     def _forget_what_is_gone(self) -> None:
@@ -328,7 +330,8 @@ def _facts(row: Row[Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if row.outcome is not None:
         facts |= row.epochs[-1] if row.epochs else {}
-        facts |= row.result["metrics"] if row.outcome == Outcome.DONE and row.result else {}
+        if row.outcome == Outcome.DONE and row.result:
+            facts |= Result.from_json(row.result).metrics
         facts |= {"outcome": row.outcome, "seconds": row.seconds}
         facts |= {"fail_reason": row.reason} if row.reason else {}
     return facts | {

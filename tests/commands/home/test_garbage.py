@@ -106,7 +106,7 @@ def test_delete_leaves_not_a_row_of_the_study_and_all_of_the_other(
     assert rows(opened)["trials"] == 2 * before["trials"] > 0
     assert study_removal.delete_study(opened.engine, second).trials == before["trials"]
     assert rows(opened) == before
-    assert queries.verify(opened.engine, first)["ok"]
+    assert queries.verify(opened.engine, first).ok
 
 
 def test_delete_removes_the_files_of_the_study_and_no_other(
@@ -282,7 +282,7 @@ def test_the_folder_that_a_worker_uses_has_the_name_that_gc_knows(
     run(opened, study, tmp_path)
     for rung in (Rung.SEARCH, Rung.PROMOTION):
         for done in queries.done(opened.engine, study, rung):
-            assert Path(done.result["folder"]) == (
+            assert Path(done.result.folder) == (
                 tmp_path
                 / "checkpoints"
                 / "study"

@@ -6,32 +6,31 @@ import io
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 from support.specs import make_spec
+from support.verdicts import finalist, promotion
 
 from weightsearch.commands.text import data_text, study_text
 from weightsearch.launch.display.progress import Standing, _panel
+from weightsearch.launch.session import Launched
+from weightsearch.report.evidence.ranking import RankedPoint, Ranking, Yardstick
 from weightsearch.study import loading
 from weightsearch.study.objective import Summary
 
 LONG = "efficientnet_with_a_name_that_is_longer_than_any_other_one_in_timm.pretrained_in1k"
 
 
-def answer(**facts: Any) -> dict[str, Any]:
-    """That of `best`, with one row."""
-    row = {
-        "rank": 1, "number": 7, "params": {"encoder": LONG}, "weights": {"mae": 0.25, "edge": 0.75},
-        "rmse": 0.5, "rel": 0.1, "interval": [0.4, 0.6], "against_best": None, "images": 12,
-    }  # fmt: skip
-    other = row | {"rank": 2, "params": {"encoder": "x"}}
-    plain = {
-        "study": "toy-grid", "metric": "rmse", "protocol": "full", "split": "val",
-        "ranking": [row, other], "promoted": None, "home": "/h",
-    }  # fmt: skip
-    return plain | facts
+def answer(protocol: str | None = "full") -> Ranking:
+    """That of `best`, with two rows."""
+    row = RankedPoint(
+        rank=1, point="abc", number=7, params={"encoder": LONG},
+        weights={"mae": 0.25, "edge": 0.75}, value=0.5, metrics={"rmse": 0.5, "rel": 0.1},
+        interval=(0.4, 0.6), against_best=None, images=12, epoch=1, seconds=1.0, device="cpu",
+    )  # fmt: skip
+    rows = [row, replace(row, rank=2, params={"encoder": "x"})]
+    return Ranking("toy-grid", Yardstick("rmse", protocol), rows, (), None)
 
 
 def test_a_ranking_names_its_protocol_and_split(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,14 +43,15 @@ def test_a_ranking_names_its_protocol_and_split(capsys: pytest.CaptureFixture[st
 def test_the_end_of_a_launch_is_a_ranking_and_commands_that_can_be_typed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    launched = Launched(answer(), {}, 1.0, 0, Path("/h"))
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "argv", ["/x/weightsearch/__main__.py", "launch"])
-    study_text.launched(answer())
+    study_text.launched(launched)
     said = capsys.readouterr().out
     assert "by protocol full, val split" in said
     assert f"  {sys.executable} -m weightsearch best toy-grid\n" in said
     monkeypatch.setattr(sys, "argv", ["/x/.venv/bin/weightsearch", "launch"])
-    study_text.launched(answer())
+    study_text.launched(launched)
     assert "  /x/.venv/bin/weightsearch best toy-grid\n" in capsys.readouterr().out
 
 
@@ -82,17 +82,12 @@ def test_a_line_about_a_run_names_the_protocol() -> None:
 def test_a_verdict_speaks_of_a_test_split_only_where_there_is_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    finalist = {"params": {}, "weights": {"fit": 1.0}, "validation": {"rmse": 0.5}, "seeds": 2}
-    verdict = {
-        "metric": "rmse", "finalists": [finalist], "protocol": None, "comparisons": [],
-        "point": "abc", "verdict": "winner", "checkpoint": "/c",
-    }  # fmt: skip
-    study_text.promoted(verdict)
+    study_text.promoted(promotion())
     said = capsys.readouterr().out
     assert "rmse, means over 2 fresh seeds\n" in said
     assert "test" not in said
-    tested = finalist | {"test": {"rmse": 0.6}, "test_images": 9, "test_interval": [0.5, 0.7]}
-    study_text.promoted(verdict | {"finalists": [tested], "protocol": "bts"})
+    tested = finalist(test={"rmse": 0.6}, test_images=9, test_interval=[0.5, 0.7])
+    study_text.promoted(promotion(finalists=[tested], protocol="bts"))
     said = capsys.readouterr().out
     assert "fresh seeds; test split of 9 images; protocol bts\n" in said
     assert "0.500..0.700" in said

@@ -210,8 +210,8 @@ def test_a_node_that_is_lost_costs_an_attempt_and_nothing_else(
     assert running.wait(PATIENCE_S) == 0, (tmp_path / "said").read_text()
 
     found = queries.verify(opened.engine, studies.find(opened.engine, "toy-grid"))
-    assert found["ok"]
-    assert (found["starts"], found["lost"], found["given_back"]) == (11, 1, 0)
+    assert found.ok
+    assert (found.starts, found.lost, found.given_back) == (11, 1, 0)
     assert json.loads((tmp_path / "answer").read_text())["points"]["done"] == 10
     said = (tmp_path / "said").read_text()
     assert f"2 workers on the Ray cluster at {rays.address}, each with 1 cores" in said
@@ -250,7 +250,7 @@ def test_without_a_cluster_an_instance_of_this_machine_is_started_and_ended(
     processes = tree(running)
     assert running.wait(PATIENCE_S) == 0, (tmp_path / "said").read_text()
     assert "1 workers on a Ray instance of this machine" in (tmp_path / "said").read_text()
-    assert queries.verify(opened.engine, studies.find(opened.engine, "toy-grid"))["ok"]
+    assert queries.verify(opened.engine, studies.find(opened.engine, "toy-grid")).ok
     assert psutil.wait_procs(processes, timeout=PATIENCE_S)[1] == []
     password_watch.look_through(folder)
     shutil.rmtree(folder)

@@ -130,9 +130,9 @@ def test_an_element_near_its_time_limit_is_requeued_and_goes_on(
 
     study = studies.find(opened.engine, "toy-grid")
     found = queries.verify(opened.engine, study)
-    assert found["ok"]
-    assert found["lost"] == 0  # its point was given back, unless it was in its last epoch
-    assert found["starts"] == 10 + found["given_back"]
+    assert found.ok
+    assert found.lost == 0  # its point was given back, unless it was in its last epoch
+    assert found.starts == 10 + found.given_back
     assert json.loads((tmp_path / "answer").read_text())["points"]["done"] == 10
     assert "2 workers submitted to Slurm as job 1" in (tmp_path / "said").read_text()
     assert not list(home.glob("2*"))  # the requeued element is the old one
@@ -166,7 +166,7 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
     wait_until(lambda: {element.read("state") for element in both} == {"CANCELLED", "COMPLETED"})
     study = studies.find(opened.engine, "toy-grid")
     assert queries.counts(opened.engine, study)["leased"] == 0
-    assert queries.verify(opened.engine, study)["lost"] == 0
+    assert queries.verify(opened.engine, study).lost == 0
 
     # An element that still waits in the queue must not keep the launch from ending.
     again = launch("--workers", "2")
@@ -174,7 +174,7 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
     wait_until(lambda: any(holds(opened, element) for element in both))
     (home / "room").write_text("0")
     assert again.wait(60) == 0, (tmp_path / "said").read_text()
-    assert queries.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study).ok
     wait_until(lambda: {element.read("state") for element in both} == {"CANCELLED", "COMPLETED"})
 
 
@@ -218,8 +218,8 @@ def test_an_element_that_is_lost_with_its_node_is_replaced(
     assert lost.read("state") == "NODE_FAIL"
     wait_until(lambda: Element("2").read("state") == "COMPLETED")
     found = queries.verify(opened.engine, study)
-    assert found["ok"]
-    assert (found["starts"], found["lost"]) == (10 + held, held)
+    assert found.ok
+    assert (found.starts, found.lost) == (10 + held, held)
 
 
 def test_an_element_that_its_owner_cancels_gives_its_point_back_and_is_not_replaced(
@@ -243,8 +243,8 @@ def test_an_element_that_its_owner_cancels_gives_its_point_back_and_is_not_repla
     assert cancelled.read("state") == "CANCELLED"
     assert not list(home.glob("2*"))
     found = queries.verify(opened.engine, study)
-    assert found["ok"]
-    assert (found["lost"], found["starts"]) == (0, 10 + found["given_back"])
+    assert found.ok
+    assert (found.lost, found.starts) == (0, 10 + found.given_back)
 
 
 def test_what_a_worker_states_ends_the_launch(

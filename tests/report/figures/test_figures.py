@@ -17,6 +17,7 @@ from weightsearch.report.figures import ternary_map as ternaries
 from weightsearch.report.figures.course import MOST_WORKERS
 from weightsearch.report.figures.registry import FIGURES, Night, history, ternary
 from weightsearch.report.figures.style import ORDER, colours, is_nothing
+from weightsearch.store.ledger.results import Evaluation
 
 CASES = {
     "none": make_records(0),
@@ -132,7 +133,7 @@ def test_points_that_the_images_do_not_tell_apart_are_ringed() -> None:
         "rmse",
         min(
             (d for d in records.done if d.point.params["encoder"] == ENCODERS[0]),
-            key=lambda d: d.result["metrics"]["rmse"],
+            key=lambda d: d.result.metrics["rmse"],
         ),
         [d for d in records.done if d.point.params["encoder"] == ENCODERS[0]],
     )
@@ -205,7 +206,8 @@ def test_error_by_depth_is_that_of_the_full_runs_on_the_test_split() -> None:
         {"from": 4.0, "to": None, "pixels": 3, "rmse": 1.5, "abs_rel": 0.2, "bias": 0.1},
     ]
     run = bare.done[0]
-    tested = run.result | {"test": {"images": 7, "about": {"by_depth_m": bins}}}
+    test = Evaluation(images=7, about={"by_depth_m": bins})
+    tested = dataclasses.replace(run.result, test=test)
     records = dataclasses.replace(bare, full=[dataclasses.replace(run, result=tested)])
     (trace,) = EVERYTHING["by_depth"](records).data
     assert (list(trace.x), list(trace.y)) == ([1.0], [0.5])

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.pages import listened
+from support.pages import browser, listened, promoted
 from support.processes import Cli
 from support.records import make_records
+from support.verdicts import beaten, promotion
 
 from weightsearch.commands.answers import report_pages
 from weightsearch.errors import StudyError
@@ -23,7 +24,12 @@ from weightsearch.report.evidence import records
 from weightsearch.report.evidence.records import Records
 from weightsearch.report.pages import comparison_page, html, study_page
 from weightsearch.report.pages.html import Picture, Section
+from weightsearch.stats.verdicts import Verdict
 from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger.promotion_verdict import Promoted
+from weightsearch.study.point_text import weighted_sum
+
+__all__ = ["browser", "promoted"]
 
 EVIL = "<script>alert(1)</script>"
 
@@ -153,8 +159,8 @@ def test_a_report_of_a_promotion_begins_with_the_winner(promoted: Database, tmp_
     answer = report_pages.report(promoted.engine, "study", out, here)
     found = records.read(promoted.engine, "study")
     assert found.promoted is not None
-    (winner,) = [f for f in found.promoted["finalists"] if f["validation"]["rmse"] < 1.1]
-    who = " + ".join(f"{w:.3g} {t}" for t, w in winner["weights"].items() if w)
+    (winner,) = [f for f in found.promoted.finalists if f.validation["rmse"] < 1.1]
+    who = weighted_sum(winner.weights)
     assert answer["answer"].startswith(f"{who} was promoted: RMSE 0.9")
     assert "it beats every other finalist" in answer["answer"]
     document = out.read_text()
@@ -204,27 +210,27 @@ def test_the_place_of_a_point_without_a_result_is_no_other_points_id() -> None:
 
 def test_the_answer_counts_the_finalists_that_cannot_be_told_from_the_best() -> None:
     records = make_records(5)
-    finalist = {"point": "p", "validation": {"rmse": 1.0}, "seeds": 3}
-
-    def test(verdict: str, **more: object) -> dict[str, object]:
-        return {"verdict": verdict, "difference": -0.5, "harmed": [], **more}
-
-    promoted = {
-        "metric": "rmse", "finalists": [finalist], "point": "p", "params": {},
-        "weights": {"mae": 1.0}, "verdict": "no difference shown",
-        "comparisons": [test("better"), test("not distinguishable", harmed=["rel"])],
-    }  # fmt: skip
+    equal = beaten(Verdict.NOT_DISTINGUISHABLE, harmed=("rel",))
+    promoted = promotion(verdict=Promoted.NO_DIFFERENCE, comparisons=[beaten(), equal])
     said = study_page.answer(dataclasses.replace(records, promoted=promoted))
     assert "cannot be told from 1 of the other 2 finalists" in said
     assert "at the expense of REL" in said
-    alone = promoted | {"comparisons": [test("not distinguishable")]}
+    alone = dataclasses.replace(promoted, comparisons=[beaten(Verdict.NOT_DISTINGUISHABLE)])
     said = study_page.answer(dataclasses.replace(records, promoted=alone))
     assert "cannot be told from the other finalist, and" in said
 
 
 def test_without_values_per_image_nothing_is_said_to_be_told_apart() -> None:
     records = make_records(4)
-    bare = [dataclasses.replace(d, result=d.result | {"samples": {}}) for d in records.done]
+    bare = [
+        dataclasses.replace(
+            done,
+            result=dataclasses.replace(
+                done.result, validation=dataclasses.replace(done.result.validation, samples={})
+            ),
+        )
+        for done in records.done
+    ]
     said = study_page.answer(dataclasses.replace(records, done=bare))
     assert "nothing was measured by which points could be told apart" in said
 

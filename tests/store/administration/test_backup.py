@@ -91,9 +91,9 @@ def test_a_restored_sweep_has_the_same_counts_and_finishes(
     with workers(1, "study", server.url("fresh"), tmp_path / "second", lease=2.0) as (worker,):
         assert worker.wait(60) == 0, worker.said()
     found = queries.verify(fresh.engine, study)
-    assert found["ok"]
-    assert found["done_once"] == 15
-    assert found["starts"] == 15 + found["lost"]
+    assert found.ok
+    assert found.done_once == 15
+    assert found.starts == 15 + found.lost
     after = {done.number: done.result for done in queries.done(fresh.engine, study)}
     assert {number: after[number] for number in before} == before
 

@@ -132,7 +132,7 @@ def test_a_worker_works_under_its_role(server: OwnServer, cli: Cli, tmp_path: Pa
         *("worker", "worked-on", "--device", "cpu"), WEIGHTSEARCH_STORAGE=url(server, "ws_worker")
     )
     assert asked.returncode == 0, asked.stderr
-    assert study_answers.verify(database.engine, study.name)["ok"]
+    assert study_answers.verify(database.engine, study.name).ok
     database.engine.dispose()
 
 

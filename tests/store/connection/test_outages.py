@@ -81,8 +81,8 @@ def test_restarts_and_crashes_cost_no_result_and_no_attempt(
                 pass
         assert [worker.wait(PATIENCE_S) for worker in started] == [0, 0]
         verified = queries.verify(opened.engine, study)
-        assert verified["ok"]
-        assert verified["starts"] == verified["points"] == 12
+        assert verified.ok
+        assert verified.starts == verified.points == 12
         assert all(1 <= worker.outages() <= 2 for worker in started)
 
 
@@ -108,8 +108,8 @@ def test_an_outage_longer_than_the_lease_costs_no_result(
     # Several threads want in, and yet a second lies between two tries.
     assert min(b - a for a, b in itertools.pairwise(tries)) > 0.9
     verified = queries.verify(opened.engine, study)
-    assert verified["ok"]
-    assert verified["starts"] == 3 + verified["lost"]
+    assert verified.ok
+    assert verified.starts == 3 + verified.lost
     proxy.close()
 
 
@@ -165,8 +165,8 @@ def test_more_workers_than_connections_get_everything_done(
         with server.admin(dbname) as admin:
             admin.execute("DROP OWNED BY few")
     verified = queries.verify(opened.engine, study)
-    assert verified["ok"]
-    assert verified["starts"] == verified["points"] == 12
+    assert verified.ok
+    assert verified.starts == verified.points == 12
 
 
 def test_a_worker_refuses_newer_tables_at_once(

@@ -88,7 +88,7 @@ def test_many_processes_share_a_plan_without_double_or_missed_claims(
     for process in processes:
         process.join()
     assert sorted(claimed) == list(range(190))
-    assert queries.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study).ok
 
 
 def test_an_expired_lease_is_taken_over_at_its_own_place(opened: Database) -> None:
@@ -121,7 +121,7 @@ def test_a_worker_that_lost_its_lease_changes_nothing(opened: Database) -> None:
     assert not ledger.give_back(engine, late, "no", paused=False)
     assert ledger.finish(engine, taken, {**RESULT, "metrics": {"rmse": 0.25}})
     assert not ledger.finish(engine, late, RESULT)
-    assert queries.done(engine, study)[0].result["metrics"] == {"rmse": 0.25}
+    assert queries.done(engine, study)[0].result.metrics == {"rmse": 0.25}
 
 
 def test_a_server_that_was_away_gives_everybody_one_lease_more(opened: Database) -> None:
@@ -148,7 +148,7 @@ def test_finishing_twice_is_finishing_once(opened: Database) -> None:
     assert ledger.finish(opened.engine, lease, RESULT)
     assert ledger.finish(opened.engine, lease, RESULT)
     found = queries.verify(opened.engine, study)
-    assert (found["done_once"], found["duplicated"]) == (1, [])
+    assert (found.done_once, found.duplicated) == (1, [])
 
 
 def test_a_point_whose_workers_keep_dying_is_failed_with_the_reason(opened: Database) -> None:
@@ -285,9 +285,9 @@ def test_verify_names_what_is_missing_and_what_is_double(opened: Database) -> No
             )
         )
     found = queries.verify(opened.engine, study)
-    assert not found["ok"]
-    assert found["duplicated"] == [0]
-    assert found["missing"] == list(range(1, 10))
+    assert not found.ok
+    assert found.duplicated == [0]
+    assert found.missing == list(range(1, 10))
 
 
 def test_a_newer_schema_is_refused(opened: Database, storage: str, tmp_path: object) -> None:

@@ -64,8 +64,8 @@ def test_a_paused_studys_points_are_given_back_and_go_on_where_they_were(
         assert "goes on" in ran("resume", "study")
         assert worker.wait(PATIENCE_S) == 0
     found = queries.verify(opened.engine, study)
-    assert found["ok"]
-    assert found["starts"] == found["points"] + found["given_back"]
+    assert found.ok
+    assert found.starts == found.points + found.given_back
 
 
 def test_a_stopped_studys_workers_leave_and_another_goes_on(
@@ -276,7 +276,7 @@ def test_an_idle_worker_takes_a_point_that_is_given_back(
         wait_until(lambda: listens(opened, study))
         leases.give_back(opened.engine, held, "asked", paused=False)
         assert worker.wait(PATIENCE_S) == 0
-    assert queries.verify(opened.engine, study)["ok"]
+    assert queries.verify(opened.engine, study).ok
 
 
 def listens(opened: Database, study: studies.Study) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from weightsearch.errors import ConfigError, StudyError
-from weightsearch.report.evidence.ranking import measured, ranking
+from weightsearch.report.evidence.ranking import RankedPoint, ranking, yardstick
 from weightsearch.store.ledger import queries, studies
 from weightsearch.study import known_names
 from weightsearch.study import spec as config
@@ -97,9 +97,9 @@ def front(engine: Engine, study_name: str, how: BenchSettings) -> dict[str, Any]
             f"study '{study.name}' must have [data] and [model] tables for its networks to be"
             " built, but trains an objective of its own."
         )
-    best: dict[tuple[str, str], dict[str, Any]] = {}
+    best: dict[tuple[str, str], RankedPoint] = {}
     for row in ranking(spec, queries.done(engine, study)):
-        chosen = [row["params"].get(n, getattr(spec.model, n)) for n in ("encoder", "decoder")]
+        chosen = [row.params.get(n, getattr(spec.model, n)) for n in ("encoder", "decoder")]
         best.setdefault((str(chosen[0]), str(chosen[1])), row)
     if not best:
         raise StudyError(f"study '{study.name}' must have a finished point, but has none.")
@@ -119,16 +119,23 @@ def front(engine: Engine, study_name: str, how: BenchSettings) -> dict[str, Any]
             if (c["encoder"], c["decoder"], c["mode"], c["batch"]) == (encoder, decoder, FRONT, 1)
             and c["size"] == answer["costs"][0]["size"]
         )
-        shown = {n: point[n] for n in (spec.objective.metric, "interval", "images", "weights")}
         rows.append(
-            {"encoder": encoder, "decoder": decoder, "point": point["number"], **shown}
-            | {"p50_ms": cost["p50_ms"], "size": cost["size"]}
+            {
+                "encoder": encoder,
+                "decoder": decoder,
+                "point": point.number,
+                spec.objective.metric: point.value,
+                "interval": list(point.interval) if point.interval else None,
+                "images": point.images,
+                "weights": dict(point.weights),
+                "p50_ms": cost["p50_ms"],
+                "size": cost["size"],
+            }
         )
     metric, larger = spec.objective.metric, spec.objective.direction == "maximize"
     on = on_front([(-r[metric] if larger else r[metric], r["p50_ms"]) for r in rows])
-    for row, is_on in zip(rows, on, strict=True):
-        row["on_front"] = is_on
-    return answer | {"study": study.name, **measured(spec), "front": rows}
+    front = [row | {"on_front": is_on} for row, is_on in zip(rows, on, strict=True)]
+    return answer | {"study": study.name, **yardstick(spec).to_json(), "front": front}
 
 
 def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:

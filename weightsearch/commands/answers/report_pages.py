@@ -102,7 +102,7 @@ def show_pictures(database: Database, name: str, here: Here) -> int:
     records = recorded.read(database.engine, name)
     if not study.promoted or study.spec.objective.run != DEPTH_OBJECTIVE:
         return 0
-    checkpoint = Path(study.promoted["checkpoint"])
+    checkpoint = Path(study.promoted.checkpoint)
     found, why = _panels(records, checkpoint, here)
     trial = queries.trial(database.engine, study, study.promoted)
     if found is None or trial is None:
@@ -123,7 +123,7 @@ def _pictures(records: Records, here: Here) -> tuple[list[Picture], str]:
     """Panels of the promoted checkpoint, where it lies here; else why there are none."""
     if not records.promoted:
         return [], NOT_PROMOTED
-    found, why = _panels(records, Path(records.promoted["checkpoint"]), here)
+    found, why = _panels(records, Path(records.promoted.checkpoint), here)
     if found is None:
         return [], why
     return [_picture(panel, records) for panel in found], RULE.format(metric=records.label())
@@ -133,7 +133,7 @@ def _stored(records: Records) -> tuple[list[Picture], str]:
     """The panels that were drawn when the network was promoted (`show_pictures`)."""
     if not records.promoted:
         return [], NOT_PROMOTED
-    folder = Path(records.promoted["checkpoint"]) / PANELS
+    folder = Path(records.promoted.checkpoint) / PANELS
     pictures = []
     for file in sorted(folder.glob("*.png")):  # best, median, worst
         try:
@@ -170,11 +170,11 @@ def _pairs(a: Side, b: Side, here: Here) -> tuple[list[Picture], str]:
     """The same frames under both, with a slider."""
     if not a.full:
         return [], "Only full runs keep their checkpoints, so there are no pictures."
-    ours, why = _panels(a.records, Path(a.runs[0].result["folder"]), here)
+    ours, why = _panels(a.records, Path(a.runs[0].result.folder), here)
     if ours is None:
         return [], why
     frames = [panel.index for panel in ours]
-    theirs, why = _panels(b.records, Path(b.runs[0].result["folder"]), here, frames)
+    theirs, why = _panels(b.records, Path(b.runs[0].result.folder), here, frames)
     if theirs is None:
         return [], why
     pictures = [

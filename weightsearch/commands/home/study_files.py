@@ -30,7 +30,7 @@ def deletion_preview(home: Path, database: Database, study: Study) -> dict[str, 
 
     study_removal.check_right(database.engine)
     counts = queries.counts(database.engine, study)
-    promoted = study.promoted["checkpoint"] if study.promoted else None
+    promoted = study.promoted.checkpoint if study.promoted else None
     files = _files_of(home, database.engine, study)
     return {
         "study": study.name,

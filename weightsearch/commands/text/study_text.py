@@ -6,24 +6,33 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weightsearch.runtime.console import columns, console, duration
 from weightsearch.runtime.safe_text import size
-from weightsearch.store.tables.states import StudyState
+from weightsearch.stats.verdicts import Verdict
+from weightsearch.store.tables.states import PointState, StudyState
 from weightsearch.study.objective import Summary
 from weightsearch.study.single_run import protocol
 from weightsearch.study.spec import StudySpec
+from weightsearch.study.table import Value
+
+if TYPE_CHECKING:
+    from weightsearch.commands.answers.study_answers import Status
+    from weightsearch.launch.session import Launched
+    from weightsearch.report.evidence.ranking import RankedPoint, Ranking
+    from weightsearch.store.ledger.promotion_verdict import FinalistComparison, PromotionVerdict
+    from weightsearch.store.ledger.queries import Verification
 
 ROWS = 20
 """So many rows of a ranking are printed; --json has all."""
 
 
-def launched(answer: Mapping[str, Any]) -> None:
+def launched(found: Launched) -> None:
     """The end of a launch: the ranking, the verdict, and where everything is."""
-    ranking(answer)
-    name = answer["study"]
-    console.print(f"\nEverything lies under {answer['home']}. Look further with:")
+    ranking(found.ranking)
+    name = found.ranking.study
+    console.print(f"\nEverything lies under {found.home}. Look further with:")
     for command in (f"best {name}", f"status {name}", f"verify {name}", "dashboard"):
         console.print(f"  {_ours()} {command}")
 
@@ -37,43 +46,39 @@ def _ours() -> str:
     return f"{sys.executable} -m weightsearch" if is_module else str(started)
 
 
-def status(answer: Mapping[str, Any], drawn: Sequence[str] = ()) -> None:
+def status(found: Status, drawn: Sequence[str] = ()) -> None:
     """Where a study stands; `drawn` is the triangle of its directions, for who stays to watch."""
-    points = answer["points"]
+    points = found.points
     states = "  ".join(f"{n} {state}" for state, n in points.items() if state != "total")
-    console.print(f"study {answer['study']}: {answer['goal']}", soft_wrap=False)  # prose
-    if answer["state"] != StudyState.RUNNING:
-        why = f" ({answer['state_reason']})" if answer["state_reason"] else ""
-        console.print(f"{answer['state']}{why}; `weightsearch resume {answer['study']}` goes on")
+    console.print(f"study {found.study}: {found.goal}", soft_wrap=False)  # prose
+    if found.state != StudyState.RUNNING:
+        why = f" ({found.state_reason})" if found.state_reason else ""
+        console.print(f"{found.state}{why}; `weightsearch resume {found.study}` goes on")
     console.print(f"{points['total']} points: {states}")
-    if answer["equivalent_left_out"]:
-        console.print(f"{answer['equivalent_left_out']} points of equal direction were left out")
-    if answer["promotion"]["total"]:
+    if found.equivalent_left_out:
+        console.print(f"{found.equivalent_left_out} points of equal direction were left out")
+    if found.promotion["total"]:
         console.print(
-            f"promotion: {answer['promotion']['done']}/{answer['promotion']['total']} runs"
+            f"promotion: {found.promotion[PointState.DONE]}/{found.promotion['total']} runs"
         )
-    if answer["budget"]:
-        _budget(answer["budget"])
-    disk = [f"{kind} {size(count)}" for kind, count in answer["disk"].items() if count]
+    if found.budget:
+        _budget(found.budget)
+    disk = [f"{kind} {size(count)}" for kind, count in found.disk.items() if count]
     console.print(f"disk: {', '.join(disk)}", soft_wrap=False)
-    _workers(answer["workers"])
-    if answer["seconds_a_point"] is not None:
-        left = answer["seconds_left"]
+    _workers(found.workers)
+    if found.seconds_a_point is not None:
+        left = found.seconds_left
         console.print(
-            f"{duration(answer['seconds_a_point'])} a point"
+            f"{duration(found.seconds_a_point)} a point"
             + (f", {duration(left)} left" if left else "")
-            + (
-                f", {answer['images_per_second']:.0f} images/s"
-                if answer["images_per_second"]
-                else ""
-            )
+            + (f", {found.images_per_second:.0f} images/s" if found.images_per_second else "")
         )
-    for failure in answer["failures"]:
+    for failure in found.failures:
         console.print(f"point {failure['number']} failed: {failure['reason']}")
-    if answer["diverged"]:
-        console.print(f"diverged (done, not ranked): {answer['diverged']}")
-    if answer["best"]:
-        _ranking_table([answer["best"]], "best so far")
+    if found.diverged:
+        console.print(f"diverged (done, not ranked): {found.diverged}")
+    if found.best:
+        _ranking_table([found.best], "best so far")
     for line in drawn:
         console.print(line)
 
@@ -120,99 +125,102 @@ def changed(answer: Mapping[str, Any]) -> None:
     console.print(answer["did"])
 
 
-def verified(answer: Mapping[str, Any]) -> None:
-    word = "ok" if answer["ok"] else "not ok"
+def verified(found: Verification) -> None:
+    word = "ok" if found.ok else "not ok"
     console.print(
-        f"{word}: {answer['done_once']} of {answer['points']} points done exactly once;"
-        f" {answer['starts']} starts, {answer['lost']} lost, {answer['given_back']} given back"
+        f"{word}: {found.done_once} of {found.points} points done exactly once;"
+        f" {found.starts} starts, {found.lost} lost, {found.given_back} given back"
     )
-    for kind in ("missing", "duplicated"):
-        if answer[kind]:
-            console.print(f"{kind}: {answer[kind]}")
+    for kind, numbers in {"missing": found.missing, "duplicated": found.duplicated}.items():
+        if numbers:
+            console.print(f"{kind}: {numbers}")
 
 
-def ranking(answer: Mapping[str, Any]) -> None:
-    by = f" by protocol {answer['protocol']}, {answer['split']} split" if answer["protocol"] else ""
-    _ranking_table(answer["ranking"], f"study {answer['study']}: {answer['metric']}{by}")
-    if answer["promoted"]:
-        promoted(answer["promoted"])
+def ranking(found: Ranking) -> None:
+    yardstick = found.yardstick
+    by = f" by protocol {yardstick.protocol}, {yardstick.split} split" if yardstick.protocol else ""
+    _ranking_table(found.rows, f"study {found.study}: {yardstick.metric}{by}")
+    if found.promoted:
+        promoted(found.promoted)
 
 
-def _ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+def _ranking_table(rows: Sequence[RankedPoint], title: str) -> None:
     if not rows:
         console.print(f"{title}: no point is finished yet")
         return
-    varied = [n for n in rows[0]["params"] if len({str(r["params"][n]) for r in rows}) > 1]
-    metrics = [n for n in rows[0] if isinstance(rows[0][n], float) and n != "seconds"]
-    terms = " ".join(rows[0]["weights"])
-    table = columns(title, ("#", "pt", *varied, terms, metrics[0], "95 % interval", *metrics[1:]))
+    varied = _varied([row.params for row in rows])
+    first, *others = [name for name, value in rows[0].metrics.items() if value is not None]
+    terms = " ".join(rows[0].weights)
+    table = columns(title, ("#", "pt", *varied, terms, first, "95 % interval", *others))
     for row in rows[:ROWS]:
         table.add_row(
-            f"{row['rank']}{'~' if row['against_best'] == 'not distinguishable' else ''}",
-            str(row["number"]),
-            *(str(row["params"][n]) for n in varied),
-            _weights(row),
-            f"{row[metrics[0]]:.4f}",
-            _interval(row["interval"]),
-            *("" if row[n] is None else f"{row[n]:.4f}" for n in metrics[1:]),
+            f"{row.rank}{'~' if row.against_best == Verdict.NOT_DISTINGUISHABLE else ''}",
+            str(row.number),
+            *(str(row.params[n]) for n in varied),
+            _weights(row.weights),
+            f"{row.value:.4f}",
+            _interval(row.interval),
+            *("" if (value := row.metrics[n]) is None else f"{value:.4f}" for n in others),
         )
     console.print(table)
     console.print()
-    notes = [f"n = {rows[0]['images']} images, one seed"] if rows[0]["images"] else []
+    notes = [f"n = {rows[0].images} images, one seed"] if rows[0].images else []
     notes += ["~ not distinguishable from the first"] if len(rows) > 1 else []
     notes += [f"{len(rows) - ROWS} more in --json"] if len(rows) > ROWS else []
     console.print("; ".join(notes))
 
 
-def _weights(row: Mapping[str, Any]) -> str:
-    return " ".join(f"{weight:.2f}" for weight in row["weights"].values())
+def _varied(params: Sequence[Mapping[str, Value]]) -> list[str]:
+    """The choices that are not the same everywhere."""
+    return [name for name in params[0] if len({str(one[name]) for one in params}) > 1]
+
+
+def _weights(weights: Mapping[str, float]) -> str:
+    return " ".join(f"{weight:.2f}" for weight in weights.values())
 
 
 def _interval(bounds: Sequence[float] | None) -> str:
     return f"{bounds[0]:.3f}..{bounds[1]:.3f}" if bounds else ""
 
 
-def promoted(answer: Mapping[str, Any]) -> None:
+def promoted(verdict: PromotionVerdict) -> None:
     """The verdict of a promotion with its evidence."""
-    metric = answer["metric"]
-    first = answer["finalists"][0]
-    varied = [
-        n for n in first["params"] if len({str(f["params"][n]) for f in answer["finalists"]}) > 1
-    ]
-    tested = [n for n in (metric, "rel", "log10") if n in first.get("test", {})]
+    metric, first = verdict.metric, verdict.finalists[0]
+    varied = _varied([finalist.params for finalist in verdict.finalists])
+    tested = [name for name in (metric, "rel", "log10") if name in (first.test or {})]
     headings = ["val", *("test" if name == metric else name for name in tested)]
     headings += ["95 % test"] if tested else []
-    table = columns("full runs", (*varied, " ".join(first["weights"]), *headings))
-    for row in answer["finalists"]:
+    table = columns("full runs", (*varied, " ".join(first.weights), *headings))
+    for finalist in verdict.finalists:
         table.add_row(
-            *(str(row["params"][n]) for n in varied),
-            _weights(row),
-            f"{row['validation'][metric]:.4f}",
-            *(f"{row['test'][name]:.4f}" for name in tested),
-            *([_interval(row.get("test_interval"))] if tested else []),
+            *(str(finalist.params[n]) for n in varied),
+            _weights(finalist.weights),
+            f"{finalist.validation[metric]:.4f}",
+            *(f"{(finalist.test or {})[name]:.4f}" for name in tested),
+            *([_interval(finalist.test_interval)] if tested else []),
         )
     console.print(table)
-    notes = [f"{metric}, means over {first['seeds']} fresh seeds"]
-    notes += [f"test split of {first['test_images']} images"] if first.get("test_images") else []
-    notes += [f"protocol {answer['protocol']}"] if answer["protocol"] else []
+    notes = [f"{metric}, means over {first.seeds} fresh seeds"]
+    notes += [f"test split of {first.test_images} images"] if first.test_images else []
+    notes += [f"protocol {verdict.protocol}"] if verdict.protocol else []
     console.print("; ".join(notes))
-    for test in answer["comparisons"]:
-        span = f"{test['low']:+.4f} .. {test['high']:+.4f}" if test["low"] is not None else "none"
-        console.print(
-            f"{test['point']} against {test['against']}: {metric} {test['difference']:+.4f},"
-            f" {100 * test['level']:.3g} % interval {span}: {test['verdict']}" + _why(test)
-        )
-    console.print(
-        f"promoted: {answer['point']} ({answer['verdict']}), checkpoint {answer['checkpoint']}"
+    for comparison in verdict.comparisons:
+        console.print(_compared(metric, comparison))
+    console.print(f"promoted: {verdict.point} ({verdict.verdict}), checkpoint {verdict.checkpoint}")
+
+
+def _compared(metric: str, found: FinalistComparison) -> str:
+    test = found.deciding
+    span = "{:+.4f} .. {:+.4f}".format(*test.interval) if test.interval else "none"
+    why = ""  # what makes the verdict weaker than the numbers, or what would settle it
+    if found.harmed:
+        why = f" ({', '.join(found.harmed)} worse)"
+    elif test.seeds_needed:
+        why = f" (about {test.seeds_needed} seeds would tell)"
+    return (
+        f"{found.point} against {found.against}: {metric} {test.difference:+.4f},"
+        f" {100 * test.level:.3g} % interval {span}: {test.verdict}{why}"
     )
-
-
-def _why(test: Mapping[str, Any]) -> str:
-    """What makes a verdict weaker than the numbers, or what would settle it."""
-    if test.get("harmed"):
-        return f" ({', '.join(test['harmed'])} worse)"
-    needed = test.get("seeds_needed")
-    return f" (about {needed} seeds would tell)" if needed else ""
 
 
 def epoch(kind: str, summary: Summary, spec: StudySpec) -> str:

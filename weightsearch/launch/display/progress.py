@@ -21,7 +21,7 @@ from weightsearch.runtime.console import duration
 from weightsearch.store.ledger import queries
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import PointState, Rung
-from weightsearch.study import search_space
+from weightsearch.study import point_text, search_space
 
 PLAIN_EVERY_S = 10.0  # between lines where stderr is no terminal
 DRAWN = 2000  # points: more are too many to read twice a second
@@ -65,7 +65,7 @@ def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
     best = ""
     if leader is not None:
         point, value = leader
-        best = f"{study.spec.objective.metric} {value:.4f} ({described(point)})"
+        best = f"{study.spec.objective.metric} {value:.4f} ({point_text.described(point)})"
     return Standing(
         finished=counts[PointState.DONE],
         total=counts["total"],
@@ -97,14 +97,6 @@ def _picture(
         for weights, state in [*queries.places(engine, study), *best]
     ]
     return triangle(study.spec.loss.terms, shares)
-
-
-def described(point: search_space.Point) -> str:
-    """A configuration in a few words: `mae=0.3333 edge=0 ssim=0.6667 densenet121`."""
-    weights = [
-        f"{term}={weight:g}" for term, weight in search_space.decimals(point.weights).items()
-    ]
-    return " ".join([*weights, *filter(None, [str(point.params.get("encoder", ""))])])
 
 
 @dataclass

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from weightsearch.report.evidence.ranking import measured, ranking
+from weightsearch.report.evidence.ranking import RankedPoint, ranking, yardstick
 from weightsearch.stats import comparison
 from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.store.tables.schema import attempts, points
 from weightsearch.store.tables.states import Rung
@@ -66,12 +66,12 @@ class Records:
     """The promotion's."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """The search's points by state, and `total`."""
-    promoted: Mapping[str, Any] | None = None
+    promoted: PromotionVerdict | None = None
     data_digest: str | None = None
     equivalent_left_out: int = 0
 
     @cached_property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[RankedPoint]:
         """The ranking: best first, with intervals, and verdicts against the best."""
         return ranking(self.spec, self.done)
 
@@ -114,15 +114,15 @@ class Records:
         return sum(attempt.seconds() for attempt in self.attempts)
 
     def images(self) -> int | None:
-        return next((row["images"] for row in self.rows), None)
+        return next((row.images for row in self.rows), None)
 
     def measured(self) -> str:
         """By which protocol, on which split, over how many images: what stands beside numbers."""
-        said = measured(self.spec)
+        by = yardstick(self.spec)
         images = self.images()
-        split = {"val": "validation"}.get(said["split"], said["split"])
+        split = {"val": "validation"}.get(by.split, by.split)
         parts = [f"{split} split"] + ([f"n = {images} images"] if images else [])
-        return ", ".join([f"protocol {said['protocol']}", *parts] if said["protocol"] else parts)
+        return ", ".join([f"protocol {by.protocol}", *parts] if by.protocol else parts)
 
     def smaller_is_better(self, metric: str) -> bool:
         return comparison.smaller_is_better(metric, self.metric, self.smaller)
@@ -146,14 +146,6 @@ def amount(metric: str, value: float) -> str:
 def encoder(point: Point) -> str:
     """The encoder's name; empty where the study has none."""
     return str(point.params.get("encoder", ""))
-
-
-def described(point: Point) -> str:
-    """`0.6 mae + 0.4 ssim, densenet121, lr 0.001`: terms of weight 0 are left out."""
-    weights = search_space.decimals(point.weights, 3)
-    terms = " + ".join(f"{w:g} {t}" for t, w in weights.items() if w)
-    rest = [v if isinstance(v, str) else f"{n} {v}" for n, v in point.params.items()]
-    return ", ".join([terms, *rest])
 
 
 def directions(point: Point) -> tuple[Fraction, ...]:

@@ -10,7 +10,7 @@ from statistics import mean
 import plotly.graph_objects as go
 
 from weightsearch.report.evidence.ranking import ranked
-from weightsearch.report.evidence.records import Records, described, directions, encoder
+from weightsearch.report.evidence.records import Records, directions, encoder
 from weightsearch.report.figures.merit import EMPTY
 from weightsearch.report.figures.style import (
     BLUE,
@@ -25,6 +25,7 @@ from weightsearch.report.figures.style import (
 )
 from weightsearch.store.ledger.queries import Done
 from weightsearch.study import search_space
+from weightsearch.study.point_text import described
 
 MOST_AXES = 8
 MOST_COLUMNS = 40
@@ -33,7 +34,7 @@ LEAST_TRIALS = 8
 
 
 def _value(records: Records, done: Done) -> float:
-    return float(done.result["metrics"][records.metric])
+    return done.result.metrics[records.metric]
 
 
 def parallel(records: Records) -> go.Figure:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from weightsearch.report.evidence.records import Attempt, Records, described, encoder
+from weightsearch.report.evidence.records import Attempt, Records, encoder
 from weightsearch.report.figures.merit import EMPTY
 from weightsearch.report.figures.style import (
     BLUE,
@@ -24,6 +24,7 @@ from weightsearch.report.figures.style import (
     text,
 )
 from weightsearch.store.tables.states import Outcome, Rung
+from weightsearch.study.point_text import described
 
 OUTCOMES = {
     Outcome.DONE: GREEN,
@@ -52,7 +53,7 @@ def best_so_far(records: Records) -> go.Figure:
         done = values.get(attempt.number) if attempt.outcome == Outcome.DONE else None
         if done is None:
             continue
-        value = float(done.result["metrics"][records.metric])
+        value = done.result.metrics[records.metric]
         each.append((spent, value))
         if best is None or (value < best if records.smaller else value > best):
             best = value
@@ -149,7 +150,7 @@ def _last(attempt: Attempt, metric: str) -> float:
 def loss_shares(records: Records) -> go.Figure:
     """Of the best point: each term's share of the loss, and of the gradient at the output."""
     title = "What drives the training of the best point"
-    best = records.rows[0]["number"] if records.rows else None
+    best = records.rows[0].number if records.rows else None
     found = [
         a
         for a in records.attempts

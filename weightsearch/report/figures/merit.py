@@ -4,12 +4,12 @@ below which no difference counts."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from weightsearch.report.evidence.records import Records, described, encoder, label
+from weightsearch.report.evidence.records import Records, encoder, label
 from weightsearch.report.figures.style import (
     BLUE,
     GREY,
@@ -23,6 +23,7 @@ from weightsearch.report.figures.style import (
 )
 from weightsearch.report.figures.ternary_map import pairs
 from weightsearch.store.ledger.queries import Done
+from weightsearch.study.point_text import assigned, described
 
 SHOWN = 30
 """Rows of a ranking that can be read at once."""
@@ -44,15 +45,15 @@ def ranking(records: Records) -> go.Figure:
     colour, symbol = colours(records.encoders), symbols(records.encoders)
     traces = []
     for name in records.encoders:
-        mine = [row for row in rows if str(row["encoder"] or "") == name]
+        mine = [row for row in rows if row.encoder == name]
         if not mine:
             continue
-        values = [row[records.metric] for row in mine]
-        bounds = [row["interval"] or (v, v) for row, v in zip(mine, values, strict=True)]
+        values = [row.value for row in mine]
+        bounds = [row.interval or (v, v) for row, v in zip(mine, values, strict=True)]
         traces.append(
             go.Scatter(
                 x=short(values),
-                y=[row["rank"] for row in mine],
+                y=[row.rank for row in mine],
                 error_x={
                     "array": short(b[1] - v for b, v in zip(bounds, values, strict=True)),
                     "arrayminus": short(v - b[0] for b, v in zip(bounds, values, strict=True)),
@@ -64,14 +65,14 @@ def ranking(records: Records) -> go.Figure:
                 marker={
                     "size": 9,
                     "color": colour[name],
-                    "symbol": [symbol[name] + ("-open" if is_equal(row) else "") for row in mine],
+                    "symbol": [symbol[name] + ("-open" if row.is_equal() else "") for row in mine],
                     "line": {"width": 2, "color": colour[name]},
                 },
-                text=[text(f"point {row['number']}: {_weights(row)} {name}") for row in mine],
+                text=[text(f"point {row.number}: {assigned(row.weights)} {name}") for row in mine],
                 hovertemplate="%{text}<br>%{x:.4g}<extra></extra>",
             )
         )
-    equal = sum(map(is_equal, records.rows))
+    equal = sum(row.is_equal() for row in records.rows)
     told = (
         f"The best {len(rows)} of {len(records.rows)} points with 95 % intervals over scenes;"
         f" {records.measured()}, one seed. Open symbols: the best, and the {equal - 1} that these"
@@ -83,28 +84,19 @@ def ranking(records: Records) -> go.Figure:
     return made
 
 
-def is_equal(row: dict[str, Any]) -> bool:
-    """Ties are told by a paired test where there are values per image; without, nothing is."""
-    return row["rank"] == 1 or row["against_best"] in ("better", "not distinguishable")
-
-
-def _weights(row: dict[str, Any]) -> str:
-    return " ".join(f"{term}={weight:.3g}" for term, weight in row["weights"].items())
-
-
 def cost(records: Records) -> go.Figure:
     """Accuracy against latency or, where that was not measured, the number of parameters."""
     title = f"{text(records.label())} against what the network costs"
     found = [d for d in records.done if not d.diverged()]
-    name = next((c for c in COSTS if any(c in d.result["metrics"] for d in found)), None)
+    name = next((c for c in COSTS if any(c in d.result.metrics for d in found)), None)
     if name is None:
         why = "No result says what its network costs." if found else EMPTY
         return nothing(title, why)
     traces = _by_encoder(
         records,
-        [d for d in found if name in d.result["metrics"]],
-        lambda d: d.result["metrics"][name],
-        lambda d: d.result["metrics"][records.metric],
+        [d for d in found if name in d.result.metrics],
+        lambda d: d.result.metrics[name],
+        lambda d: d.result.metrics[records.metric],
     )
     told = (
         f"Each point's {records.label()} against its {COSTS[name]}; {records.measured()}, one seed."
@@ -132,19 +124,20 @@ def by_depth(records: Records) -> go.Figure:
                 line={"color": colour[encoder(done.point)]},
             )
         )
+    images = next(done.result.test.images for done in found if done.result.test)
     promotion = records.spec.promote
     protocol = f"protocol {promotion.protocol}, " if promotion else ""
     told = (
         f"RMSE of the pixels of each bin of true depth, all images pooled; {protocol}test split,"
-        f" n = {found[0].result['test']['images']} images."
+        f" n = {images} images."
     )
     return figure(traces, title, told, "true depth (m)", "RMSE (m)")
 
 
-def bins(done: Done) -> Sequence[dict[str, Any]]:
+def bins(done: Done) -> Sequence[Mapping[str, Any]]:
     """What `error_breakdown.py` says of the test split by bins of depth; empty without them."""
-    test = done.result.get("test") or {}
-    found = test.get("about", {}).get("by_depth_m", ())
+    test = done.result.test
+    found = test.about.get("by_depth_m", ()) if test else ()
     return [row for row in found if row.get("to") is not None]
 
 
@@ -177,7 +170,7 @@ def noise(records: Records) -> go.Figure:
         traces.append(trace(same, "same direction", BLUE))
     if seeds:
         traces.append(trace(seeds, "another seed", ORANGE))
-    ordered = [row[metric] for row in records.rows]
+    ordered = [row.value for row in records.rows]
     gap = abs(ordered[1] - ordered[0]) if len(ordered) > 1 else None
     told = (
         "Absolute differences between runs of one configuration: weights that differ by a common"
@@ -202,10 +195,15 @@ def _no_noise(records: Records) -> str:
 
 
 def _value(done: Done, metric: str) -> float:
-    return float(done.result["metrics"][metric])
+    return done.result.metrics[metric]
 
 
-def _by_encoder(records: Records, found: Sequence[Done], x: Any, y: Any) -> list[go.Scatter]:
+def _by_encoder(
+    records: Records,
+    found: Sequence[Done],
+    x: Callable[[Done], float],
+    y: Callable[[Done], float],
+) -> list[go.Scatter]:
     colour, symbol = colours(records.encoders), symbols(records.encoders)
     return [
         go.Scatter(
@@ -231,8 +229,8 @@ def differences(a: Sequence[Done], b: Sequence[Done], metrics: Sequence[str]) ->
             x - y
             for one, other in zip(a, b, strict=True)
             for x, y in zip(
-                one.result["samples"].get(metric, ()),
-                other.result["samples"].get(metric, ()),
+                one.result.samples.get(metric, ()),
+                other.result.samples.get(metric, ()),
                 strict=False,
             )
         ]

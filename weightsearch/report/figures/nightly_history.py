@@ -9,9 +9,13 @@ from datetime import datetime, timedelta
 import plotly.graph_objects as go
 
 from weightsearch.report.figures.style import BLUE, GREEN, GREY, RED, figure, nothing, short, text
+from weightsearch.stats.night_values import Moved
 
 ROUND = timedelta(hours=12)  # what is shown before the first night, and after the last
-MARKS = {"better": (GREEN, "triangle-up"), "worse": (RED, "triangle-down")}
+MARKS: dict[str, tuple[str, str]] = {
+    Moved.BETTER: (GREEN, "triangle-up"),
+    Moved.WORSE: (RED, "triangle-down"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Night:
     """The band within which a value tells nothing."""
     high: float | None
     verdict: str
-    """better, worse, not distinguishable, or what else is to be said."""
+    """`Moved`, or what else is to be said."""
     commit: str = ""
 
 
@@ -69,7 +73,7 @@ def history(nights: Sequence[Night], label: str, axis: str = "") -> go.Figure:
             hovertemplate="%{x}<br>%{y:.4g}<br>%{text}<extra></extra>",
         )
     )
-    worse = sum(n.verdict == "worse" for n in nights)
+    worse = sum(n.verdict == Moved.WORSE for n in nights)
     number = "One night" if len(nights) == 1 else f"{len(nights)} nights"
     told = (
         f"{number}, {worse} of them worse (triangles down). The band is the one that"

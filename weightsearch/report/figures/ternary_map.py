@@ -18,10 +18,12 @@ import plotly.graph_objects as go
 from scipy.interpolate import RBFInterpolator
 
 from weightsearch.report.evidence import records as recorded
-from weightsearch.report.evidence.records import Records, described, encoder
+from weightsearch.report.evidence.records import Records, encoder
 from weightsearch.report.figures.style import FIELD, figure, nothing, short, text
 from weightsearch.stats import comparison
+from weightsearch.stats.verdicts import Verdict
 from weightsearch.store.ledger.queries import Done
+from weightsearch.study.point_text import described
 
 Array = npt.NDArray[np.float64]
 
@@ -48,11 +50,11 @@ def ternary(records: Records, name: str, metric: str) -> go.Figure:
     points = [
         done
         for done in records.done
-        if encoder(done.point) == name and metric in done.result["metrics"]
+        if encoder(done.point) == name and metric in done.result.metrics
     ]
     if not points:
         return nothing(title, "No point of this encoder has a result.")
-    values = np.array([done.result["metrics"][metric] for done in points])
+    values = np.array([done.result.metrics[metric] for done in points])
     shares = np.array([[float(w) for w in recorded.directions(d.point)] for d in points])
     order = np.argsort(
         values if records.smaller_is_better(metric) else -values,
@@ -106,18 +108,15 @@ def carpet(steps: int = STEPS) -> Array:
 
 def _equals(records: Records, metric: str, best: Done, points: Sequence[Done]) -> list[Done]:
     """Those that the images do not tell from the best."""
-    ours = best.result["samples"].get(metric)
+    ours = best.result.samples.get(metric)
     if not ours:
         return []
     found = []
     for done in points:
-        theirs = done.result["samples"].get(metric)
+        theirs = done.result.samples.get(metric)
         if done is not best and theirs and len(theirs) == len(ours):
-            groups, smaller = (
-                best.result["groups"],
-                records.smaller_is_better(metric),
-            )
-            if comparison.paired([theirs], [ours], groups, smaller).verdict != "worse":
+            groups, smaller = best.result.groups, records.smaller_is_better(metric)
+            if comparison.paired([theirs], [ours], groups, smaller).verdict != Verdict.WORSE:
                 found.append(done)
     return found
 

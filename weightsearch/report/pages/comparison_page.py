@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from weightsearch.errors import StudyError, did_you_mean
-from weightsearch.report.evidence.records import Records, described, label
+from weightsearch.report.evidence.records import Records, label
 from weightsearch.report.figures import merit
 from weightsearch.report.pages.html import Picture, Section, lines, page
 from weightsearch.report.pages.study_page import hours
 from weightsearch.stats import comparison
+from weightsearch.stats.verdicts import Verdict
 from weightsearch.store.ledger.queries import Done
+from weightsearch.study.point_text import described
 from weightsearch.study.search_space import Point
 
 
@@ -56,11 +58,11 @@ def sides(first: Records, a: str | None, second: Records, b: str | None) -> tupl
 def _point(records: Records, name: str | None) -> Point:
     if name is None:
         if records.promoted:
-            wanted = records.promoted["point"]
+            wanted = records.promoted.point
             return next(d.point for d in records.full if d.point.id() == wanted)
         if not records.rows:
             raise StudyError(f"study '{records.study}' must have a result, but has none.")
-        name = records.rows[0]["point"]
+        name = records.rows[0].point
     known = {d.point.id(): d.point for d in (*records.done, *records.full) if not d.diverged()}
     numbers = {str(d.number): d.point for d in records.done if not d.diverged()}
     found = [point for known_id, point in known.items() if known_id.startswith(name)]
@@ -86,8 +88,8 @@ def _check(a: Side, b: Side) -> None:
         ("metric", a.records.metric, b.records.metric),
         ("protocol", a.records.spec.evaluate.protocol, b.records.spec.evaluate.protocol),
         ("data digest", a.records.data_digest, b.records.data_digest),
-        ("validation frames", a.runs[0].result["groups"], b.runs[0].result["groups"]),
-        ("number of images", a.runs[0].result["images"], b.runs[0].result["images"]),
+        ("validation frames", a.runs[0].result.groups, b.runs[0].result.groups),
+        ("number of images", a.runs[0].result.images, b.runs[0].result.images),
     ):
         if one != other:
             said = f"'{one}' and '{other}'" if isinstance(one, str) else "two different ones"
@@ -99,11 +101,11 @@ def compared(a: Side, b: Side) -> dict[str, Any]:
     first, tests = a.records.metric, {}
     smaller = {metric: a.records.smaller_is_better(metric) for metric in a.records.metrics}
     for metric in a.records.metrics:
-        samples = [[run.result["samples"].get(metric) for run in side.runs] for side in (a, b)]
+        samples = [[run.result.samples.get(metric, ()) for run in side.runs] for side in (a, b)]
         if all(all(one) for one in samples):
-            groups = a.runs[0].result["groups"]
+            groups = a.runs[0].result.groups
             tests[metric] = comparison.paired(samples[0], samples[1], groups, smaller[metric])
-    verdict: comparison.Verdict = "not distinguishable"
+    verdict = Verdict.NOT_DISTINGUISHABLE
     harmed: list[str] = []
     if first in tests:
         verdict, harmed = comparison.judge(tests, smaller, first)
@@ -126,8 +128,8 @@ def _about(side: Side) -> dict[str, Any]:
         "point": side.point.id(),
         "name": side.name(),
         "seeds": [run.seed for run in side.runs],
-        "seconds": sum(run.result["seconds"] for run in side.runs),
-        **{m: _mean([run.result["metrics"].get(m) for run in side.runs]) for m in metrics},
+        "seconds": sum(run.result.seconds for run in side.runs),
+        **{m: _mean([run.result.metrics.get(m) for run in side.runs]) for m in metrics},
     }
 
 
@@ -188,9 +190,7 @@ def report(
                 "B": f"{b.records.study}, point {b.point.id()}",
                 "digest of the settings": f"{a.records.spec.digest()}, {b.records.spec.digest()}",
                 "digest of the data": a.records.data_digest or "none: no data",
-                "commit": ", ".join(
-                    sorted({str(d.result.get("commit")) for d in (*a.runs, *b.runs)})
-                ),
+                "commit": ", ".join(sorted({str(d.result.commit) for d in (*a.runs, *b.runs)})),
             }
         ),
         "",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from weightsearch.report.evidence.records import Records, amount, described, encoder, label
-from weightsearch.report.figures import merit
+from weightsearch.report.evidence.records import Records, amount, encoder, label
 from weightsearch.report.figures.registry import FIGURES, ternary
 from weightsearch.report.figures.style import is_nothing
 from weightsearch.report.pages.html import Picture, Section, lines, page
 from weightsearch.stats import comparison
+from weightsearch.stats.verdicts import Comparison, Verdict
+from weightsearch.store.ledger.promotion_verdict import Promoted, PromotionVerdict
 from weightsearch.store.tables.states import Outcome, PointState
+from weightsearch.study.point_text import choices, described, weighted_sum
+from weightsearch.study.table import Value
 
 MOST_ROWS = 50
 """Of a table that people read; the figures and `best --json` have all."""
@@ -77,48 +79,45 @@ def _won(records: Records) -> str:
         failed = records.counts.get(PointState.FAILED, 0)
         why = f": {failed} points failed" if failed else " yet"
         return f"Nothing has won{why}."
-    best, metric = rows[0], records.metric
-    value = f"{amount(metric, best[metric])}{_interval(best['interval'])}"
-    said = f"{_who(records, best)} leads with {value}"
+    best = rows[0]
+    value = f"{amount(records.metric, best.value)}{_interval(best.interval)}"
+    said = f"{_who(records, best.weights, best.params)} leads with {value}"
     if len(rows) == 1:
         return f"{said}; it is the only result."
     second = rows[1]
-    gap = abs(second[metric] - best[metric])
-    equal = sum(merit.is_equal(row) for row in rows[1:])
-    if all(row["against_best"] is None for row in rows[1:]):
+    gap = abs(second.value - best.value)
+    equal = sum(row.is_equal() for row in rows[1:])
+    if all(row.against_best is None for row in rows[1:]):
         sure = "nothing was measured by which points could be told apart"
     elif equal:
         sure = f"{equal} of the other {len(rows) - 1} points cannot be told from it"
     else:
         sure = "it is better than every other point on these images"
     return (
-        f"{said}, {gap:.3g} ahead of {_who(records, second)}; {sure} ({records.measured()}, one"
-        " seed, not promoted)."
+        f"{said}, {gap:.3g} ahead of {_who(records, second.weights, second.params)}; {sure}"
+        f" ({records.measured()}, one seed, not promoted)."
     )
 
 
-def _promoted(records: Records, promoted: Mapping[str, Any]) -> str:
-    metric, finalists = promoted["metric"], promoted["finalists"]
-    mine = next((f for f in finalists if f["point"] == promoted["point"]), finalists[0])
+def _promoted(records: Records, promoted: PromotionVerdict) -> str:
+    metric, mine, tests = promoted.metric, promoted.chosen(), promoted.comparisons
     said = (
-        f"{_who(records, promoted)} was promoted: {amount(metric, mine['validation'][metric])} on"
-        f" the validation frames, mean of {mine['seeds']} fresh seeds"
+        f"{_who(records, promoted.weights, promoted.params)} was promoted:"
+        f" {amount(metric, mine.validation[metric])} on the validation frames, mean of"
+        f" {mine.seeds} fresh seeds"
     )
-    if "test" in mine and metric in mine["test"]:
-        span = _interval(mine.get("test_interval"))
-        said += f", and {mine['test'][metric]:.4g}{span} on the test frames"
-    tests = promoted["comparisons"]
-    if promoted["verdict"] == "winner" and tests:
-        nearest = min(tests, key=lambda t: abs(t["difference"]))
-        gap, level = abs(nearest["difference"]), nearest["level"]
-        span = f"{abs(nearest['high']):.3g} to {abs(nearest['low']):.3g}"
+    if mine.test and metric in mine.test:
+        said += f", and {mine.test[metric]:.4g}{_interval(mine.test_interval)} on the test frames"
+    if promoted.verdict == Promoted.WINNER and tests:
+        nearest = min((t.deciding for t in tests), key=lambda test: abs(test.difference))
+        far, near = map(abs, nearest.interval or ())
         return (
-            f"{said}; it beats every other finalist, the nearest by {gap:.3g}"
-            f" ({100 * level:.3g} % interval {span})."
+            f"{said}; it beats every other finalist, the nearest by {abs(nearest.difference):.3g}"
+            f" ({100 * nearest.level:.3g} % interval {near:.3g} to {far:.3g})."
         )
-    if promoted["verdict"] == "no difference shown":
-        level = [t for t in tests if t["verdict"] != "better"]
-        harmed = sorted({name for t in level for name in t.get("harmed", ())})
+    if promoted.verdict == Promoted.NO_DIFFERENCE:
+        level = [t for t in tests if t.deciding.verdict != Verdict.BETTER]
+        harmed = sorted({name for t in level for name in t.harmed})
         but = f" (better, but at the expense of {', '.join(map(label, harmed))})" if harmed else ""
         others = f"{len(level)} of the other {len(tests)} finalists"
         if len(level) == len(tests):
@@ -147,12 +146,11 @@ def hours(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _who(records: Records, row: Mapping[str, Any]) -> str:
+def _who(records: Records, weights: Mapping[str, float], params: Mapping[str, Value]) -> str:
     """The weights and what else was searched: `resnet18 with 0.6 mae + 0.4 ssim`."""
-    terms = " + ".join(f"{w:.3g} {t}" for t, w in row["weights"].items() if w)
-    searched = {n: row["params"][n] for n in records.searched if n in row["params"]}
-    rest = ", ".join(v if isinstance(v, str) else f"{n} {v}" for n, v in searched.items())
-    return f"{rest} with {terms}" if rest else terms
+    searched = choices({name: params[name] for name in records.searched if name in params})
+    terms = weighted_sum(weights)
+    return f"{searched} with {terms}" if searched else terms
 
 
 def _interval(bounds: Sequence[float] | None) -> str:
@@ -190,25 +188,23 @@ def _capital(text: str) -> str:
 
 
 def ranking_table(records: Records) -> tuple[list[str], list[list[str]]]:
-    shown = [m for m in records.metrics if any(row.get(m) is not None for row in records.rows)]
-    heads = ["#", "point", "id", *records.spec.loss.terms]
-    params = records.searched
-    heads += [*params, *map(label, shown), "95 % interval", "against # 1"]
-    rows = []
-    for row in records.rows[:MOST_ROWS]:
-        bounds = row["interval"]
-        rows.append(
-            [
-                str(row["rank"]),
-                str(row["number"]),
-                row["point"],
-                *(f"{row['weights'].get(t, 0):.3f}" for t in records.spec.loss.terms),
-                *(str(row["params"].get(n, "")) for n in params),
-                *(f"{row[m]:.4f}" if row.get(m) is not None else "" for m in shown),
-                f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else "",
-                row["against_best"] or "",
-            ]
-        )
+    shown = [m for m in records.metrics if any(row.metrics[m] is not None for row in records.rows)]
+    terms, params = records.spec.loss.terms, records.searched
+    heads = ["#", "point", "id", *terms, *params, *map(label, shown)]
+    heads += ["95 % interval", "against # 1"]
+    rows = [
+        [
+            str(row.rank),
+            str(row.number),
+            row.point,
+            *(f"{row.weights.get(term, 0):.3f}" for term in terms),
+            *(str(row.params.get(name, "")) for name in params),
+            *("" if (value := row.metrics[m]) is None else f"{value:.4f}" for m in shown),
+            "{:.4f} to {:.4f}".format(*row.interval) if row.interval else "",
+            row.against_best or "",
+        ]
+        for row in records.rows[:MOST_ROWS]
+    ]
     return heads, rows
 
 
@@ -216,41 +212,34 @@ def _promotion(records: Records) -> list[Section]:
     promoted = records.promoted
     if not promoted:
         return []
-    metric = promoted["metric"]
-    tested = [
-        m for m in records.metrics if all(m in f.get("test", {}) for f in promoted["finalists"])
-    ]
+    metric = promoted.metric
+    tested = [m for m in records.metrics if all(m in (f.test or {}) for f in promoted.finalists)]
     heads = ["finalist", f"validation {label(metric)}", *(f"test {label(m)}" for m in tested)]
     heads += ["seeds", "parameters", "against"]
-    verdicts = {t["against"]: t for t in promoted["comparisons"]}
-    rows = []
-    for finalist in promoted["finalists"]:
-        test = verdicts.get(finalist["point"])
-        rows.append(
-            [
-                _who(records, finalist)
-                + (" (promoted)" if finalist["point"] == promoted["point"] else ""),
-                f"{finalist['validation'][metric]:.4f}",
-                *(f"{finalist['test'][m]:.4f}" for m in tested),
-                str(finalist["seeds"]),
-                f"{finalist['parameters']:,.0f}" if finalist.get("parameters") else "",
-                _test(test) if test else "the best",
-            ]
-        )
+    tests = {test.against: test.deciding for test in promoted.comparisons}
+    rows = [
+        [
+            _who(records, finalist.weights, finalist.params)
+            + (" (promoted)" if finalist.point == promoted.point else ""),
+            f"{finalist.validation[metric]:.4f}",
+            *(f"{(finalist.test or {})[m]:.4f}" for m in tested),
+            str(finalist.seeds),
+            f"{finalist.parameters:,.0f}" if finalist.parameters else "",
+            _test(tests[finalist.point]) if finalist.point in tests else "the best",
+        ]
+        for finalist in promoted.finalists
+    ]
     text = (
-        f"Verdict: {promoted['verdict']}, decided at {promoted['decided_at']}. The choice is made"
+        f"Verdict: {promoted.verdict}, decided at {promoted.decided_at}. The choice is made"
         " by a paired test on the validation frames, with fresh seeds; the test split decides"
-        f" nothing. Protocol of the test: {promoted['protocol'] or 'none'}."
+        f" nothing. Protocol of the test: {promoted.protocol or 'none'}."
     )
     return [Section("The promotion", text, table=(heads, rows))]
 
 
-def _test(test: Mapping[str, Any]) -> str:
-    if test["low"] is None:
-        return f"{test['difference']:+.4f}: {test['verdict']}"
-    return (
-        f"{test['difference']:+.4f} ({test['low']:+.4f} to {test['high']:+.4f}): {test['verdict']}"
-    )
+def _test(test: Comparison) -> str:
+    span = " ({:+.4f} to {:+.4f})".format(*test.interval) if test.interval else ""
+    return f"{test.difference:+.4f}{span}: {test.verdict}"
 
 
 def _troubles_text(records: Records) -> str:
@@ -290,10 +279,8 @@ def _settings(records: Records) -> tuple[list[str], list[list[str]]]:
 def repeat(records: Records) -> list[str]:
     """What names the study, its code and its data; the commands."""
     results = [d.result for d in (*records.done, *records.full)]
-    commits = sorted({str(r["commit"]) for r in results if r.get("commit")})
-    versions: Mapping[str, str] = next(
-        (r["versions"] for r in reversed(results) if r.get("versions")), {}
-    )
+    commits = sorted({str(r.commit) for r in results if r.commit})
+    versions = next((r.versions for r in reversed(results) if r.versions), {})
     facts = {
         "study": records.study,
         "digest of the settings": records.spec.digest(),

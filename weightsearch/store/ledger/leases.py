@@ -30,6 +30,7 @@ from sqlalchemy.exc import IntegrityError
 from weightsearch.runtime.safe_text import presentable
 from weightsearch.store.ledger import attempt_end
 from weightsearch.store.ledger import claim as claiming
+from weightsearch.store.ledger.results import Result
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables import statements
 from weightsearch.store.tables.schema import attempts, channel, points, studies
@@ -120,7 +121,7 @@ def seen(engine: Engine, study: Study) -> list[Seen]:
     return [
         Seen(
             Point(search_space.decode(row.weights), row.params),
-            row.result["metrics"].get(metric) if row.result else None,
+            Result.from_json(row.result).metrics.get(metric) if row.result else None,
         )
         for row in rows
     ]

@@ -6,15 +6,16 @@ which one counted when, who accepted it and why, can always be told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, select, true, update
+from sqlalchemy import Engine, Row, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.errors import StudyError, did_you_mean
+from weightsearch.stats.night_values import NightValues
+from weightsearch.store.ledger.night_verdict import Acceptance, NightVerdict
 from weightsearch.store.tables import statements
 from weightsearch.store.tables.schema import baselines, nights
 
@@ -30,7 +31,7 @@ class Night:
     commit: str
     digest: str
     began_at: datetime
-    verdict: Mapping[str, Any] | None
+    verdict: NightVerdict | None
     final: bool
 
 
@@ -39,22 +40,22 @@ class Baseline:
     id: int
     night: str
     digest: str
-    measured: Mapping[str, Any]
+    measured: NightValues
     accepted_by: str
     accepted_at: datetime
     why: str
     previous_id: int | None
 
-    def shown(self) -> dict[str, Any]:
+    def acceptance(self) -> Acceptance:
         """Everything but the values."""
-        return {
-            "id": self.id,
-            "night": self.night,
-            "accepted_by": self.accepted_by,
-            "accepted_at": self.accepted_at.isoformat(timespec="seconds"),
-            "why": self.why,
-            "previous": self.previous_id,
-        }
+        return Acceptance(
+            id=self.id,
+            night=self.night,
+            accepted_by=self.accepted_by,
+            accepted_at=self.accepted_at.isoformat(timespec="seconds"),
+            why=self.why,
+            previous=self.previous_id,
+        )
 
 
 def begin(engine: Engine, sweep: str, date: str | None, commit: str, digest: str) -> Night:
@@ -89,16 +90,21 @@ def begin(engine: Engine, sweep: str, date: str | None, commit: str, digest: str
             f" {digest}); restore them, or name another night with --date or another sweep with"
             " --name."
         )
-    return Night(**row._mapping)
+    return _night(row)
 
 
-def judge(engine: Engine, night: Night, verdict: Mapping[str, Any], final: bool) -> None:
+def _night(row: Row[Any]) -> Night:
+    verdict = NightVerdict.from_json(row.verdict) if row.verdict else None
+    return Night(**{**row._mapping, "verdict": verdict})
+
+
+def judge(engine: Engine, night: Night, verdict: NightVerdict, final: bool) -> None:
     """Records the verdict, unless a final one is there."""
     with engine.begin() as connection:
         connection.execute(
             update(nights)
             .where(nights.c.id == night.id, ~nights.c.final)
-            .values(verdict=dict(verdict), final=final)
+            .values(verdict=verdict.to_json(), final=final)
         )
 
 
@@ -111,14 +117,14 @@ def history(engine: Engine, sweep: str | None, last: int | None = None) -> list[
             .order_by(nights.c.began_at.desc(), nights.c.id.desc())
             .limit(last)
         ).all()
-    return [Night(**row._mapping) for row in rows]
+    return [_night(row) for row in rows]
 
 
 def numbered(engine: Engine, number: int) -> Night | None:
     """The night with that id."""
     with engine.connect() as connection:
         row = connection.execute(select(nights).where(nights.c.id == number)).one_or_none()
-    return None if row is None else Night(**row._mapping)
+    return None if row is None else _night(row)
 
 
 def newest(engine: Engine, sweep: str | None) -> str:
@@ -136,7 +142,7 @@ def newest(engine: Engine, sweep: str | None) -> str:
 
 
 def accept(
-    engine: Engine, night: Night, digest: str, measured: Mapping[str, Any], by: str, why: str
+    engine: Engine, night: Night, digest: str, measured: NightValues, by: str, why: str
 ) -> Baseline:
     """Makes a night's values what later nights are judged by."""
     with engine.begin() as connection:
@@ -148,7 +154,7 @@ def accept(
                 sweep=night.sweep,
                 night_id=night.id,
                 digest=digest,
-                measured=dict(measured),
+                measured=measured.to_json(),
                 accepted_by=by,
                 why=why,
                 previous_id=newest_id.scalar_subquery(),
@@ -174,4 +180,7 @@ def accepted(engine: Engine, sweep: str) -> list[Baseline]:
             .where(baselines.c.sweep == sweep)
             .order_by(baselines.c.id.desc())
         ).all()
-    return [Baseline(**row._mapping) for row in rows]
+    return [
+        Baseline(**{**row._mapping, "measured": NightValues.from_json(row.measured)})
+        for row in rows
+    ]

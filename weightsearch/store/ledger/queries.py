@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Column, Engine, Float, Select, Table, column, func, or_, select, table
 
+from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
+from weightsearch.store.ledger.results import Result
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points, studies, workers
 from weightsearch.store.tables.states import FINISHED, Outcome, PointState, Rung
@@ -28,10 +30,10 @@ class Done:
     number: int
     seed: int
     point: Point
-    result: Mapping[str, Any]
+    result: Result
 
     def diverged(self) -> bool:
-        return bool(self.result["outcome"] == Outcome.DIVERGED)
+        return self.result.outcome == Outcome.DIVERGED
 
 
 def counts(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> dict[str, int]:
@@ -91,8 +93,14 @@ def done(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> list[Done]:
             .order_by(points.c.number)
         ).all()
     return [
-        Done(r.id, r.number, r.seed, Point(search_space.decode(r.weights), r.params), r.result)
-        for r in rows
+        Done(
+            point_id=row.id,
+            number=row.number,
+            seed=row.seed,
+            point=Point(search_space.decode(row.weights), row.params),
+            result=Result.from_json(row.result),
+        )
+        for row in rows
     ]
 
 
@@ -212,7 +220,7 @@ def point_seconds(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> floa
     return None if found is None else float(found)
 
 
-def trial(engine: Engine, study: Study, promoted: Mapping[str, Any]) -> int | None:
+def trial(engine: Engine, study: Study, promoted: PromotionVerdict) -> int | None:
     """The Optuna trial of the promoted run; None where it is not shown there yet."""
     with engine.connect() as connection:
         found = connection.execute(
@@ -221,12 +229,12 @@ def trial(engine: Engine, study: Study, promoted: Mapping[str, Any]) -> int | No
             .where(
                 points.c.study_id == study.id,
                 points.c.rung == Rung.PROMOTION,
-                points.c.seed == promoted["seed"],
+                points.c.seed == promoted.seed,
                 attempts.c.outcome == Outcome.DONE,
             )
         ).all()
     return next(
-        (r[0] for r in found if Point(search_space.decode(r[1]), r[2]).id() == promoted["point"]),
+        (r[0] for r in found if Point(search_space.decode(r[1]), r[2]).id() == promoted.point),
         None,
     )
 
@@ -286,11 +294,35 @@ def unshown(study_id: int, *columns: Table | Column[Any]) -> Select[Any]:
     )
 
 
-def verify(engine: Engine, study: Study) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Verification:
+    """Whether a study's search is whole. More starts than points are explained by those that were
+    lost or given back."""
+
+    study: str
+    points: int
+    """All that were planned."""
+    done_once: int
+    missing: Sequence[int]
+    """Numbers of points without a result."""
+    duplicated: Sequence[int]
+    """Numbers of points with more than one."""
+    starts: int
+    """Every attempt."""
+    lost: int
+    given_back: int
+
+    @property
+    def ok(self) -> bool:
+        return not self.missing and not self.duplicated
+
+    def to_json(self) -> dict[str, Any]:
+        return {"study": self.study, "ok": self.ok, **asdict(self)}
+
+
+def verify(engine: Engine, study: Study) -> Verification:
     """Whether each planned point is done exactly once, from two sides: the points' states, and the
-    attempts that committed a result. `starts` counts every attempt; more starts than points are
-    explained by `lost` and `given_back` ones.
-    """
+    attempts that committed a result."""
     committed = (
         select(attempts.c.point_id, func.count().label("times"))
         .where(attempts.c.outcome.in_(FINISHED))
@@ -312,16 +344,13 @@ def verify(engine: Engine, study: Study) -> dict[str, Any]:
             .group_by(attempts.c.outcome)
         ).all()
     outcomes: dict[str | None, int] = {row[0]: row[1] for row in ended}
-    missing = [n for n, state, times in rows if state != PointState.DONE or times == 0]
-    duplicated = [n for n, _, times in rows if times > 1]
-    return {
-        "study": study.name,
-        "ok": not missing and not duplicated,
-        "points": len(rows),
-        "done_once": sum(state == PointState.DONE and times == 1 for _, state, times in rows),
-        "missing": missing,
-        "duplicated": duplicated,
-        "starts": sum(outcomes.values()),
-        Outcome.LOST: outcomes.get(Outcome.LOST, 0),
-        "given_back": outcomes.get(Outcome.GIVEN_BACK, 0),
-    }
+    return Verification(
+        study=study.name,
+        points=len(rows),
+        done_once=sum(state == PointState.DONE and times == 1 for _, state, times in rows),
+        missing=[n for n, state, times in rows if state != PointState.DONE or times == 0],
+        duplicated=[n for n, _, times in rows if times > 1],
+        starts=sum(outcomes.values()),
+        lost=outcomes.get(Outcome.LOST, 0),
+        given_back=outcomes.get(Outcome.GIVEN_BACK, 0),
+    )

@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.errors import StudyError, did_you_mean
+from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
 from weightsearch.store.tables.schema import channel, points, studies
 from weightsearch.store.tables.states import Rung, StudyState
 from weightsearch.study import loading, search_space
@@ -34,8 +35,8 @@ class Study:
     spec: StudySpec
     equivalent_left_out: int
     data_digest: str | None
-    promoted: Mapping[str, Any] | None
-    state: str = StudyState.RUNNING
+    promoted: PromotionVerdict | None
+    state: StudyState = StudyState.RUNNING
     state_reason: str | None = None
     budget: Mapping[str, float] | None = None
     deadline: datetime | None = None
@@ -109,8 +110,8 @@ def find(engine: Engine, name: str | None = None) -> Study:
         spec=loading.parse(row.spec, f"study '{row.name}' in the database"),
         equivalent_left_out=row.equivalent_left_out,
         data_digest=row.data_digest,
-        promoted=row.promoted,
-        state=row.state,
+        promoted=PromotionVerdict.from_json(row.promoted) if row.promoted else None,
+        state=StudyState(row.state),
         state_reason=row.state_reason,
         budget=row.budget,
         deadline=row.deadline,
@@ -153,9 +154,9 @@ def record_data(engine: Engine, study: Study, digest: str) -> None:
         )
 
 
-def promote(engine: Engine, study: Study, verdict: Mapping[str, Any]) -> None:
+def promote(engine: Engine, study: Study, verdict: PromotionVerdict) -> None:
     """Marks the promotion's verdict, with its lineage."""
     with engine.begin() as connection:
         connection.execute(
-            update(studies).where(studies.c.id == study.id).values(promoted=dict(verdict))
+            update(studies).where(studies.c.id == study.id).values(promoted=verdict.to_json())
         )
