@@ -6,7 +6,6 @@ import fcntl
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +21,13 @@ from weightsearch.store.embedded import client
 pytest.register_assert_rewrite("support")
 pytest_plugins = ("support.password_watch",)
 
-from support import password_watch  # noqa: E402
+from support import command_runs, password_watch  # noqa: E402
 from support.processes import Cli  # noqa: E402
 
 # Two test processes on two cores: torch's own threads would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Hundreds of processes import the same modules: compile them once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)
@@ -95,14 +96,7 @@ def cli(tmp_path: Path) -> Cli:
     """Runs `weightsearch ARGUMENTS` as a process, with its own home."""
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "weightsearch", *map(str, arguments)],
-            env=os.environ | environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        said = command_runs.server().run(command_runs.Run(arguments, environment), tmp_path)
+        return subprocess.CompletedProcess(arguments, said.code, said.out, said.err)
 
     return run

@@ -134,7 +134,6 @@ NETWORKS = (
     Step("robustness", f"robustness {ON} --limit 1"),
     Step("dispute", f"dispute {ON} --out panels --frames 1"),
 )
-MODULES = ("torch", "timm", "segmentation_models_pytorch", "h5py", "skimage.feature")
 KEPT = {
     "studies": "SELECT name, spec, equivalent_left_out, promoted, state, state_reason, budget"
     " FROM ws_studies ORDER BY id",
@@ -196,7 +195,7 @@ def answers(steps: Sequence[Step], folder: Path, measured: bool) -> dict[str, st
         said = run_all(
             runs,
             folder,
-            ("psycopg", "optuna", "scipy.stats", "plotly", *(MODULES if measured else ())),
+            240,
         )
         found = {step.name: _told(step, told) for step, told in zip(steps, said, strict=True)}
         with server.admin() as admin:

@@ -44,10 +44,10 @@ def rows(storage: str, study: str, numbers: list[int]) -> list[Any]:
         return connection.execute(DONE, (study, numbers)).fetchall()
 
 
-def ran(storage: str, folder: Path, *commands: str, modules: tuple[str, ...] = ()) -> list[Said]:
+def ran(storage: str, folder: Path, *commands: str) -> list[Said]:
     """What these commands say, one after the other; all must go well."""
     where = {"WEIGHTSEARCH_STORAGE": storage}
-    said = run_all([Run(c.split(), where) for c in commands], folder, ("optuna", *modules))
+    said = run_all([Run(c.split(), where) for c in commands], folder, 240)
     for command, told in zip(commands, said, strict=True):
         assert told.code == 0, f"{command}: {told.err}"
     return said
@@ -115,7 +115,6 @@ def test_an_old_study_of_networks_goes_on_with_its_data(restored: str, tmp_path:
         "worker old-depth --device cpu",
         f"launch {OLD / 'depth.toml'} --name old-depth --device cpu --workers 1 --json",
         *after("depth"),
-        modules=("torch", "timm", "segmentation_models_pytorch"),
     )
     assert "goes on" in launched.err
     answer = json.loads(launched.out)

@@ -280,7 +280,7 @@ def test_a_night_started_twice_at_once_does_the_work_once_and_exits_as_it_should
             Run(["nightly", "history", "ours"], environment),
         ],
         tmp_path,
-        ("weightsearch.nightly.sweep", "weightsearch.nightly.verdict_text"),
+        240,
     )
     assert json.loads(accepted.out)["accepted_by"] == "somebody"
     assert raised.code == 3, raised.err

@@ -484,9 +484,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, S
     for folder, hostile in zip(folders, HOSTILE.values(), strict=True):
         folder.mkdir()
         runs.append(Run(hostile.make(folder), {"WEIGHTSEARCH_HOME": str(folder / "home")}))
-    said = run_all(
-        runs, base, ("weightsearch.depth.inference.predict", "weightsearch.data.readers.registry")
-    )
+    said = run_all(runs, base)
     return dict(zip(HOSTILE, zip(folders, said, strict=True), strict=True))
 
 

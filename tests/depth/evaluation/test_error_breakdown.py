@@ -161,7 +161,6 @@ def test_evaluate_answers_several_protocols_with_intervals_details_and_a_csv(
     several, single, shown, unknown = run_all(
         [Run(given + end) for end in (more, ["--json"], ["--details"], ["--align", "meen"])],
         tmp_path,
-        ["weightsearch.depth.evaluation.questions"],
     )
     answer, plain = json.loads(several.out), json.loads(single.out)
     assert (answer["protocol"], answer["alignment"]) == ("full", "median")
