@@ -39,9 +39,9 @@ class Fault:
 FAULTS = [
     Fault(
         "sign of the MAE term flipped",
-        "weightsearch/depth/loss/weighted_sum.py",
-        '"mae": loss_terms.mae,',
-        '"mae": lambda *given: -loss_terms.mae(*given),',
+        "weightsearch/depth/loss/terms.py",
+        '"mae": pixelwise.mae,',
+        '"mae": lambda *given: -pixelwise.mae(*given),',
     ),
     Fault(
         "depth x 1.1 in the loader",

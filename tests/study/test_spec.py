@@ -174,7 +174,7 @@ def test_an_objective_may_be_named_by_its_metric_alone() -> None:
 def test_the_names_that_studies_use_are_those_of_the_code() -> None:
     from weightsearch.data.readers.registry import READERS
     from weightsearch.depth.evaluation.protocols import PROTOCOLS
-    from weightsearch.depth.loss.weighted_sum import LOSS_TERMS
+    from weightsearch.depth.loss.terms import LOSS_TERMS
     from weightsearch.depth.network.decoders import DECODERS
     from weightsearch.study.samplers import SAMPLERS
 

@@ -17,8 +17,11 @@ from scipy.signal import convolve2d
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from weightsearch.depth.loss.terms import edge, mae, ssim
-from weightsearch.depth.loss.weighted_sum import LOSS_TERMS, compare, gradient_norms, total
+from weightsearch.depth.loss.edge import edge
+from weightsearch.depth.loss.pixelwise import mae
+from weightsearch.depth.loss.ssim import ssim
+from weightsearch.depth.loss.terms import LOSS_TERMS
+from weightsearch.depth.loss.weighted_sum import compare, gradient_norms, total
 from weightsearch.depth.network.depth_net import represent
 from weightsearch.errors import ConfigError
 from weightsearch.study import known_names

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weightsearch.depth.evaluation.metrics import Errors, Metric
-from weightsearch.depth.loss.terms import WINDOW, ssim
+from weightsearch.depth.loss.ssim import WINDOW, ssim
 
 THRESHOLD_M = 0.25
 """Of the Sobel gradient that makes an edge (Hu et al. 2019)."""

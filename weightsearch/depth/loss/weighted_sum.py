@@ -1,42 +1,17 @@
-"""Which terms the loss may have, and which representation of depth each of them compares."""
+"""The loss: what each term compares, their weighted sum, and how hard each of them pulls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightsearch.depth.loss import terms as loss_terms
-from weightsearch.depth.loss.terms import Map, Mask, Scalar, Term
+from weightsearch.depth.loss.masked import Map, Mask, Scalar
+from weightsearch.depth.loss.terms import COMPARES, LOSS_TERMS
 from weightsearch.depth.network.depth_net import data_range, represent
 from weightsearch.study.spec import DataSpec
-
-LOSS_TERMS: dict[str, Term] = {
-    "mae": loss_terms.mae,
-    "edge": loss_terms.edge,
-    "ssim": loss_terms.ssim,
-    "berhu": loss_terms.berhu,
-    "silog": loss_terms.silog,
-    "normal": loss_terms.normal,
-    "gradient": loss_terms.gradient,
-    "log_l1": loss_terms.log_l1,
-    "sobel_edge": loss_terms.sobel_edge,
-    "smoothness": loss_terms.smoothness,
-}
-
-COMPARES: dict[str, Literal["depth", "log"]] = {
-    "silog": "log",
-    "normal": "depth",
-    "log_l1": "depth",
-}
-"""What a term compares whose formula says it; the others compare what `data.target` says.
-
-silog is a function of ln d. A surface is made of metres, and so is the 0.5 in Hu et al.'s
-ln(|e| + 0.5).
-"""
 
 
 def compare(

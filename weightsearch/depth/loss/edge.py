@@ -1,0 +1,49 @@
+"""Terms that compare edges: differences of neighbouring pixels."""
+
+from __future__ import annotations
+
+import torch
+
+from weightsearch.depth.loss.masked import (
+    Map,
+    Mask,
+    Scalar,
+    fully_valid,
+    masked_error,
+    masked_mean,
+    mean_step,
+    sobel,
+)
+
+SCALES = 4
+
+
+def edge(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
+    """Mean |dx e| + mean |dy e| of the error e: forward differences of valid neighbours.
+
+    As in DenseDepth (arXiv 1812.11941), but a pair with an invalid pixel does not count.
+    """
+    return mean_step(masked_error(pred, true, valid), valid)
+
+
+def gradient(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
+    """The sum of `edge` over four scales: every pixel, every 2nd, 4th and 8th of the error.
+
+    Li and Snavely 2018 (MegaDepth, arXiv 1804.00607) and Ranftl et al. 2020 (MiDaS, arXiv
+    1907.01341), with the mean over the pairs of each scale.
+    """
+    error = masked_error(pred, true, valid)
+    strides = [2**k for k in range(SCALES)]
+    return torch.stack(
+        [mean_step(error[..., ::s, ::s], valid[..., ::s, ::s]) for s in strides]
+    ).sum()
+
+
+def sobel_edge(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
+    """Mean |Sx e| + mean |Sy e| of the error e over the windows of 3x3 that are wholly valid.
+
+    S is Sobel's operator divided by 8, so that a ramp gives its slope, as in `edge`.
+    """
+    whole = fully_valid(valid, 3)
+    x, y = sobel(masked_error(pred, true, valid))
+    return (masked_mean(x.abs(), whole) + masked_mean(y.abs(), whole)) / 8
