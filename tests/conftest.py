@@ -19,7 +19,7 @@ from weightsearch.store.connection.database import Database
 from weightsearch.store.embedded import client
 
 pytest.register_assert_rewrite("support")
-pytest_plugins = ("support.password_watch",)
+pytest_plugins = ("support.password_watch", "support.nights", "support.pages")
 
 from support import command_runs, password_watch  # noqa: E402
 from support.processes import Cli  # noqa: E402

@@ -300,7 +300,7 @@ def planted(
     """A run of a suite that is watched, in which one test leaks; and what must not be shown."""
     secret = secrets.token_hex(12)
     hooks = 'pytest_plugins = ("support.password_watch",)\n'
-    assert hooks in (ROOT / "tests" / "conftest.py").read_text()
+    assert '"support.password_watch"' in (ROOT / "tests" / "conftest.py").read_text()
     (folder / "conftest.py").write_text(hooks)
     code = PLANTED.format(secret="{secret}", leak=leak, mode=mode).replace("{secret}", secret)
     (folder / "test_planted.py").write_text(code)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 from support.dashboard_processes import dashboard
-from support.nights import Night, accept, night
-from support.pages import browser, listened, promoted
+from support.nights import Night, accept
+from support.pages import listened
 from support.processes import Cli
 from support.specs import make_spec
 
@@ -27,8 +27,6 @@ from weightsearch.store.ledger import queries, studies
 from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.store.tables.schema import nights
 from weightsearch.study import planning
-
-__all__ = ["browser", "night", "promoted"]
 
 
 @pytest.fixture

@@ -469,7 +469,7 @@ def test_gc_removes_pictures_of_trials_that_are_gone_and_no_other(
 
 
 def test_gc_keeps_the_copies_of_every_searched_size(opened: Database) -> None:
-    from depth_factory import depth_spec
+    from support.depth_studies import depth_spec
 
     spec = depth_spec(params={"size": ["32x64", "48x64"]})
     study = studies.create(opened.engine, "sizes", spec, planning.plan(spec))
