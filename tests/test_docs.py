@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import io
 import json
 import re
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +25,8 @@ DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "studies
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
 def test_links_between_files_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+    prose = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#:]+)\)", prose):
         assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
@@ -84,3 +90,132 @@ def test_the_page_on_protocols_says_what_the_code_says() -> None:
     page = (ROOT / "docs/protocols.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert rows == [f"| `{name}` | {p.description} |" for name, p in PROTOCOLS.items()]
+
+
+# Paths and dotted names that documents, settings and code mention
+
+FILES = [
+    file
+    for file in sorted(ROOT.rglob("*"))
+    if file.is_file()
+    and not any(
+        (part.startswith(".") and part not in (".github", ".ci")) or part == "__pycache__"
+        for part in file.relative_to(ROOT).parts[:-1]
+    )
+]
+BASENAMES = {file.name for file in FILES}
+TEXTS = [f for f in FILES if f.suffix in (".md", ".toml", ".yml", ".yaml", ".sh", ".sql")] + [
+    *(ROOT / "Dockerfile", ROOT / "Makefile", ROOT / ".dockerignore", ROOT / ".ci" / "run")
+]
+CODE = [f for f in FILES if f.suffix == ".py"]
+
+SUFFIX = r"\.(?:py|toml|md|sql|yml|yaml|css|js)(?![\w/])"
+WITH_SLASH = re.compile(rf"(?<![\w/.{{}}*:@$~<-])[\w.-][\w/.-]*/[\w/.-]*\w{SUFFIX}")
+BARE = re.compile(r"[`(]([\w-]+\.py)(?=[`),;: ])")
+DOTTED = re.compile(r"(?<![\w./@-])(?:weightsearch|dashboards)(?:\.[A-Za-z_]\w*)+(?![\w/-])")
+
+ELSEWHERE = {
+    "depth_estimation.py",
+    "examples/vision/depth_estimation.py",  # in keras-team/keras-io
+}
+NOT_MODULES = {
+    "weightsearch.trivial",  # the name under which stored studies know the trivial objective
+    "weightsearch.json",  # a file inside an exported .pt2
+    "weightsearch.dashboards",  # the entry point group of pyproject.toml
+}
+
+
+def _prose(code: str) -> Iterator[str]:
+    """The comments and docstrings of a file of code."""
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield str(node.value.value)  # a docstring, of an attribute too
+
+
+def _strings(code: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _dead_paths(text: str, folder: Path, known: frozenset[str] = frozenset()) -> list[str]:
+    """The files that a text names and that are not there: from the root, from weightsearch/, or
+    from the text's own folder. A bare file name is any file's."""
+    dead = []
+    for path in WITH_SLASH.findall(text):
+        roots = (ROOT, ROOT / "weightsearch", folder)
+        if path not in known | ELSEWHERE and not any((root / path).exists() for root in roots):
+            dead.append(path)
+    return dead + [n for n in BARE.findall(text) if n not in BASENAMES | ELSEWHERE | known]
+
+
+def _resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    parts = name.split(".")
+    for size in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:size]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[size:]:
+            if not hasattr(found, attribute):
+                return False
+            found = getattr(found, attribute)
+        return True
+    return False
+
+
+def _dead_names(text: str) -> list[str]:
+    return [n for n in DOTTED.findall(text) if n not in NOT_MODULES and not _resolves(n)]
+
+
+def _relative(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("file", TEXTS, ids=_relative)
+def test_documents_and_settings_name_what_exists(file: Path) -> None:
+    text = file.read_text()
+    # A block of code that begins with the path of a file shows how that file would be written.
+    new = frozenset(re.findall(r"^```python\n# ([\w/.]+)", text, re.M))
+    assert _dead_paths(text, file.parent, new) == []
+    assert _dead_names(text) == []
+
+
+@pytest.mark.parametrize("folder", ["weightsearch", "dashboards", "benchmarks", "tests"])
+def test_comments_docstrings_and_strings_name_what_exists(folder: str) -> None:
+    dead = []
+    for file in {*(ROOT / folder).rglob("*.py")} - {Path(__file__)}:  # it plants dead ones
+        code = file.read_text()
+        found = [path for text in _prose(code) for path in _dead_paths(text, file.parent)]
+        found += [name for text in _strings(code) for name in _dead_names(text)]
+        dead += [f"{_relative(file)}: {name}" for name in found]
+    assert dead == []
+
+
+@pytest.mark.parametrize(
+    ("text", "dead"),
+    [
+        ("see tests/test_gone.py", ["tests/test_gone.py"]),
+        ("see `gone.py` and (gone.py)", ["gone.py", "gone.py"]),
+        (
+            "weightsearch/gone.toml, store/gone/x.sql",
+            ["weightsearch/gone.toml", "store/gone/x.sql"],
+        ),
+        ("see depth/objective.py, `objective.py`, test_docs.py", []),
+        ("https://example.org/a/b.js, /etc/x/y.yml, {a}/b.py, runs/*/c.toml", []),
+    ],
+)
+def test_a_dead_path_is_found(text: str, dead: list[str]) -> None:
+    assert _dead_paths(text, ROOT / "tests") == dead
+
+
+def test_a_dead_module_is_found() -> None:
+    named = "weightsearch.ledger, weightsearch.store.ledger.leases.claim, weightsearch.trivial:run"
+    assert _dead_names(named) == ["weightsearch.ledger"]
+    assert _dead_names("weightsearch.store.ledger.leases.gone") == [
+        "weightsearch.store.ledger.leases.gone"
+    ]

@@ -49,7 +49,8 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Written]:
     def followed(heading: str, kind: str) -> Written:
         page = (ROOT / "docs" / "extending.md").read_text()
         section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-        (path, _, code), (registry, registered, entry), (test_path, _, test) = BLOCK.findall(section)
+        blocks = BLOCK.findall(section)
+        (path, _, code), (registry, registered, entry), (test_path, _, test) = blocks
         name = _module(path)
         if (ROOT / path).exists():  # a function that is added to a file
             module = importlib.import_module(name)

@@ -1,6 +1,6 @@
 """The model card: what it says, in which order, and that nothing in it is markup of somebody else.
 
-That a promotion writes it: tests/test_cli.py and tests/test_promote.py."""
+That a promotion writes it: tests/test_json_golden.py and tests/launch/test_promotion.py."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ configuration was trained with several seeds, seeds are a sample too. The varian
 that between groups plus that between seeds (their overlap counts twice, on the safe side), with
 Satterthwaite's degrees of freedom (Searle, Casella and McCulloch, Variance Components, 1992; a
 percentile bootstrap over two or three seeds and a dozen scenes called a difference that was not
-there in 10 to 50 % of simulated cases instead of 5 %, `tests/test_compare.py`).
+there in 10 to 50 % of simulated cases instead of 5 %, `tests/stats/test_comparison.py`).
 """
 
 from __future__ import annotations

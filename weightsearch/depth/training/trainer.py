@@ -1,9 +1,9 @@
 """The trainer: data and network graph built once, many trials trained with them.
 
 The route of one step: `Trainer.run` → `_epoch` takes a batch (batches.py) → `_step` augments it,
-predicts (network/depth_net.py), compares (loss/weighted_sum.py) and moves the lane. What makes
-one trial differ from another is in its `Lane`; the trainer itself holds nothing that training
-changes.
+predicts (depth/network/depth_net.py), compares (depth/loss/weighted_sum.py) and moves the lane.
+What makes one trial differ from another is in its `Lane`; the trainer itself holds nothing that
+training changes.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ def page(title: str, answer: str, sections: Sequence[Section], repeat: Sequence[
     """One self-contained HTML document.
 
     `answer` is the first thing that is read; `repeat` are lines of facts and commands. A figure's
-    description is its `layout.meta`, where it has one (figures/registry.py). All is plain text.
+    description is its `layout.meta`, where it has one (report/figures/registry.py). All is plain
+    text.
     """
     body = [_section(number, section) for number, section in enumerate(sections)]
     contents = "".join(
