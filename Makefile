@@ -14,11 +14,12 @@ launch: setup          ## plan, train, rank and promote on synthetic data, in mi
 test: setup check      ## lint, types, tests
 	$(BIN)/pytest -n 2
 
-check: setup
+check: setup           ## lint, types, import contracts; FILE=tests/store runs those tests too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(if $(FILE),$(BIN)/pytest $(FILE))
 
 lint-deploy: setup     ## the files for containers and CI; needs npm
 	$(BIN)/hadolint Dockerfile
