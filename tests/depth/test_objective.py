@@ -17,11 +17,12 @@ from support.depth_studies import OPTIONS, WEIGHTS, context, depth_spec
 
 from weightsearch.data.packs import building
 from weightsearch.data.packs.building import Pack
-from weightsearch.depth import objective
 from weightsearch.depth.evaluation.metrics import METRICS
 from weightsearch.depth.evaluation.scoring import evaluate_checkpoint
 from weightsearch.depth.network import checkpoint
 from weightsearch.depth.objective import run
+from weightsearch.depth.training import saving
+from weightsearch.depth.training import saving
 from weightsearch.errors import ConfigError, DataError, Interrupted
 from weightsearch.study.objective import Context, summarise
 
@@ -68,7 +69,7 @@ def test_a_searched_size_is_what_the_network_is_trained_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scored at native size all the same: sizes are compared on the same pixels."""
-    monkeypatch.setattr(objective, "SAVING_SHARE", 1e9)
+    monkeypatch.setattr(saving, "SHARE", 1e9)
     spec = depth_spec(train={"epochs": 2, "batch": 4, "lr": 1e-3})
     small = context(spec, tmp_path / "small")
     (at_small, _), _ = whole(small, {"size": "32x64"})
@@ -85,7 +86,7 @@ def test_a_killed_attempt_goes_on_from_its_last_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit: what is yielded, and what is saved, of an attempt that died without a word."""
-    monkeypatch.setattr(objective, "SAVING_SHARE", 1e9)  # epochs this short are not all saved
+    monkeypatch.setattr(saving, "SHARE", 1e9)  # epochs this short are not all saved
     spec = depth_spec(train={"epochs": 3, "batch": 4, "lr": 1e-3})
     expected, _ = whole(context(spec, tmp_path / "whole"))
     there = context(spec, tmp_path / "killed")

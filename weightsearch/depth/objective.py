@@ -8,8 +8,6 @@ frames at native size (evaluation/scoring.py) and yielded. Importing this module
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from weightsearch.depth.training.trial_state import Lane
 
 SEARCHED = ("encoder", "decoder", "lr", "size")
-SAVING_SHARE = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +48,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
     and returns what the test split says of it: test frames are read nowhere else.
     """
     from weightsearch.data.packs import building
-    from weightsearch.depth.network import checkpoint
+    from weightsearch.depth.training.saving import Saving, still_ours
 
     context = _at_size(params, context)
     spec = context.spec
@@ -71,48 +68,21 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
         def validate(predict: Predict) -> Scores:
             return _score(predict, native, val, spec.evaluate.protocol, trainer)
 
-        saved_at, took_s = -math.inf, 0.0
-
-        def save_last() -> None:
-            nonlocal saved_at, took_s
-            began = time.monotonic()
-            _still_ours(context)
-            at = {"position": lane.position(), "epochs": epochs}
-            checkpoint.save(context.folder, LAST, lane.tensors(), facts | at, keep_previous=True)
-            saved_at = time.monotonic()
-            took_s = saved_at - began
-
-        def save_if_possible() -> None:
-            nonlocal saved_at
-            try:
-                save_last()
-            except CheckpointError as error:  # a full disk: what is lost is only a short cut
-                log.warning("%s Training goes on without", error)
-                saved_at = math.inf
-
-        def worth_saving() -> bool:
-            """Each epoch but the last, as long as saving takes `SAVING_SHARE` of the time."""
-            more = lane.epoch < context.epochs
-            return more and SAVING_SHARE * (time.monotonic() - saved_at) >= took_s
-
+        saving = Saving(context, lane, facts)
         try:
             until = lane.epoch if _ran_out(epochs, context) else context.epochs
             for epoch in trainer.run(lane, until, validate, context.grace_s):
                 epochs.append(_shown(epoch, trainer, lane))
-                _still_ours(context)
+                still_ours(context)
                 if context.final and _best(epochs, context) == len(epochs):
-                    at = {"epoch": epoch.number, "metrics": summarise(epochs[-1]).metrics}
-                    checkpoint.save(context.folder, "best", {"model": lane.model}, facts | at)
-                if context.final or context.grace_s() is not None:
-                    save_last()
-                elif worth_saving():
-                    save_if_possible()
+                    saving.best(epoch.number, summarise(epochs[-1]).metrics)
+                saving.after_epoch(epochs)
                 yield epochs[-1]
                 if _ran_out(epochs, context):
                     break
         except Interrupted:
             if not context.lost():
-                save_last()
+                saving.last(epochs)
             raise
         return _test(native, trainer, lane, context) if context.final else None
 
@@ -149,12 +119,6 @@ def _same_data(native: Pack, context: Context) -> None:
             f"the study was begun on data with digest {str(context.data_digest)[:12]}, but"
             f" {context.data or 'the data'} has {native.digest[:12]}; name the same data in --data."
         )
-
-
-def _still_ours(context: Context) -> None:
-    """Raises Interrupted where the point was given to another worker, whose folder it is now."""
-    if context.lost():
-        raise Interrupted("the point is another worker's")
 
 
 def _check_names(spec: StudySpec, params: Mapping[str, Any]) -> None:

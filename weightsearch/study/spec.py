@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from weightsearch.errors import did_you_mean
-from weightsearch.study import weight_presets
+from weightsearch.study import known_names, weight_presets
 from weightsearch.study.nightly_table import NightlySpec
 from weightsearch.study.table import Count, Part, Positive, Seed, Value, Weights
 
@@ -242,44 +242,70 @@ class StudySpec(Part):
     def _metric_alone(cls, objective: Any) -> Any:
         return {"metric": objective} if isinstance(objective, str) else objective
 
-    @model_validator(mode="after")
-    def _whole(self) -> StudySpec:
-        from weightsearch.study import known_names
+    # Rules between tables, checked in this order: only the first that is broken is reported.
 
+    @model_validator(mode="after")
+    def _tables_of_the_depth_objective(self) -> StudySpec:
         if self.objective.run == DEPTH_OBJECTIVE:
             for part in ("data", "model"):
                 if getattr(self, part) is None:
                     raise ValueError(
                         f"the table [{part}] is missing; the depth objective needs it."
                     )
-            assert self.model is not None
-            decoders = self.model.decoder
-            for decoder in (decoders,) if isinstance(decoders, str) else decoders:
-                known_names.check("decoder", decoder)
-            for term in self.loss.terms:
-                known_names.check("loss term", term)
-            known_names.check("protocol", self.evaluate.protocol)
-            if self.promote is not None:
-                known_names.check("protocol", self.promote.protocol)
+        return self
+
+    @model_validator(mode="after")
+    def _names_of_the_depth_objective(self) -> StudySpec:
+        if self.objective.run != DEPTH_OBJECTIVE:
+            return self
+        assert self.model is not None
+        decoders = self.model.decoder
+        for decoder in (decoders,) if isinstance(decoders, str) else decoders:
+            known_names.check("decoder", decoder)
+        for term in self.loss.terms:
+            known_names.check("loss term", term)
+        known_names.check("protocol", self.evaluate.protocol)
+        if self.promote is not None:
+            known_names.check("protocol", self.promote.protocol)
+        return self
+
+    @model_validator(mode="after")
+    def _names_of_any_objective(self) -> StudySpec:
         if self.data is not None:
             known_names.check("reader", self.data.source)
         known_names.check("sampler", self.sampler.kind)
+        return self
+
+    @model_validator(mode="after")
+    def _params_are_no_terms(self) -> StudySpec:
         for name in self.params:
             if name in self.loss.terms:
                 raise ValueError(f"params.{name}: a parameter must not be named as a loss term.")
+        return self
+
+    @model_validator(mode="after")
+    def _fresh_seeds(self) -> StudySpec:
         if self.promote is not None and self.train.seed in self.promote.seeds:
             raise ValueError(
                 f"promote.seeds must be fresh, but {self.train.seed} is the search's seed"
                 " (train.seed)."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _canaries_of_these_terms(self) -> StudySpec:
         if self.nightly is not None:
             self.nightly.check(self.loss.terms)
-        if self.sampler.kind != "grid" and self.sampler.trials is None and not self.loss.vectors():
+        return self
+
+    @model_validator(mode="after")
+    def _sampler_that_can_plan(self) -> StudySpec:
+        kind, written = self.sampler.kind, bool(self.loss.vectors())
+        if kind != "grid" and self.sampler.trials is None and not written:
             raise ValueError(
-                f"sampler '{self.sampler.kind}' needs a number of trials; set sampler.trials or"
-                " give --trials."
+                f"sampler '{kind}' needs a number of trials; set sampler.trials or give --trials."
             )
-        if self.sampler.kind == "tpe" and (self.loss.vectors() or self.sampler.draw == "levels"):
+        if kind == "tpe" and (written or self.sampler.draw == "levels"):
             raise ValueError(
                 "sampler 'tpe' chooses the weights itself, anywhere on the simplex; it takes"
                 " neither written-out weights nor draw = 'levels'."
