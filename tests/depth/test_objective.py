@@ -22,7 +22,6 @@ from weightsearch.depth.evaluation.scoring import evaluate_checkpoint
 from weightsearch.depth.network import checkpoint
 from weightsearch.depth.objective import run
 from weightsearch.depth.training import saving
-from weightsearch.depth.training import saving
 from weightsearch.errors import ConfigError, DataError, Interrupted
 from weightsearch.study.objective import Context, summarise
 

@@ -15,7 +15,13 @@ from weightsearch.depth.evaluation.protocols import (
     Size,
     is_of_part,
 )
-from weightsearch.depth.evaluation.scoring import Scores, _asked, _Batch, _score, _stepped
+from weightsearch.depth.evaluation.scoring import (
+    Batch,
+    Scores,
+    checked_request,
+    score_batches,
+    stepped_size,
+)
 from weightsearch.depth.files.depth_maps import read_depth
 from weightsearch.errors import DataError
 
@@ -35,7 +41,7 @@ def evaluate_predictions(
     Raises DataError where a prediction is missing (with `partial` it is counted instead) or is no
     such file, ConfigError for an unknown protocol.
     """
-    protocol, indices = _asked(protocol_name, pack, split, alignment)
+    protocol, indices = checked_request(protocol_name, pack, split, alignment)
     if not folder.is_dir():
         raise DataError(f"{folder}: must be a folder of predictions, but there is no such folder.")
     found, missing = _find(folder, pack, indices)
@@ -48,11 +54,11 @@ def evaluate_predictions(
     resized: list[str] = []
     parts: list[str] = []
 
-    def batches() -> Iterator[_Batch]:
+    def batches() -> Iterator[Batch]:
         for i, file in found.items():
             depth_m = read_depth(file)
             size: Size = (depth_m.shape[0], depth_m.shape[1])
-            shape = _stepped(protocol, pack.depth_sizes[i])
+            shape = stepped_size(protocol, pack.depth_sizes[i])
             of_part = is_of_part(protocol, size, shape, pack.sizes[i])
             if of_part:
                 parts.append(pack.names[i])
@@ -60,10 +66,10 @@ def evaluate_predictions(
                 resized.append(f"{pack.names[i]} from {size[0]}x{size[1]} to {shape[0]}x{shape[1]}")
             _, gt_m, valid = (torch.from_numpy(x) for x in pack.read([i]))
             views_m = [torch.from_numpy(depth_m)[None, None]]
-            yield _Batch([i], views_m, gt_m, valid, of_part)
+            yield Batch([i], views_m, gt_m, valid, of_part)
 
     details = Details(protocol.details_m(pack.max_depth_m)) if detailed else None
-    scores = _score(batches(), pack, protocol, list(found), alignment, details)
+    scores = score_batches(batches(), pack, protocol, list(found), alignment, details)
     notes = list(scores.notes)
     if missing:
         notes.append(f"left out, having no prediction: {len(missing)} of {len(indices)} frames")

@@ -98,7 +98,7 @@ def score(
     protocol does not suit the data, or no pixel counts.
     """
 
-    def batches() -> Iterator[_Batch]:
+    def batches() -> Iterator[Batch]:
         for chunk in pack.batches(indices, batch):
             rgb, gt_m, valid = pack.read(chunk)
             if protocol.sees is not None:
@@ -109,9 +109,9 @@ def score(
                 if protocol.mirror:
                     views_m.append(predict(inputs.flip(-1)).float().flip(-1))
             gt, mask = (torch.from_numpy(x).to(device) for x in (gt_m, valid))
-            yield _Batch(chunk, views_m, gt, mask, of_part=True)
+            yield Batch(chunk, views_m, gt, mask, of_part=True)
 
-    return _score(batches(), pack, protocol, indices, alignment, details)
+    return score_batches(batches(), pack, protocol, indices, alignment, details)
 
 
 def evaluate_checkpoint(
@@ -130,7 +130,7 @@ def evaluate_checkpoint(
     Raises CheckpointError for a checkpoint of no use, DataError as `score` does, ConfigError for an
     unknown protocol.
     """
-    protocol, indices = _asked(protocol_name, pack, split, alignment)
+    protocol, indices = checked_request(protocol_name, pack, split, alignment)
     network = checkpoints.network(checkpoint, device)
     at = size or network.data.size
     details = Details(protocol.details_m(pack.max_depth_m)) if detailed else None
@@ -142,7 +142,7 @@ def evaluate_checkpoint(
     return dataclasses.replace(scores, notes=[*scores.notes, note])
 
 
-def _asked(
+def checked_request(
     protocol_name: str, pack: Pack, split: str, alignment: str
 ) -> tuple[Protocol, list[int]]:
     """The protocol, found to suit the pack, and the split's frames, at least one."""
@@ -158,7 +158,9 @@ def _asked(
 
 
 @dataclass(frozen=True)
-class _Batch:
+class Batch:
+    """Predictions of some frames, with the ground truth that they are compared with."""
+
     indices: Sequence[int]
     views_m: Sequence[Tensor]
     """Predictions (b, 1, h', w') to average: one, or two where the protocol mirrors."""
@@ -169,14 +171,18 @@ class _Batch:
     """Whether the predictions show what the protocol `sees`, not the whole picture."""
 
 
-def _score(
-    batches: Iterable[_Batch],
+def score_batches(
+    batches: Iterable[Batch],
     pack: Pack,
     protocol: Protocol,
     asked: Sequence[int],
     alignment: str,
     details: Details | None,
 ) -> Scores:
+    """Compares the batches of the frames that were asked for, image by image.
+
+    Raises UnsuitedError where the protocol does not fit the size of a frame.
+    """
     assert pack.digest == pack.origin, "a training copy has no ground truth of its own"
     try:
         for i in asked:
@@ -223,7 +229,7 @@ def _score(
 
 
 def _comparable(
-    batch: _Batch, protocol: Protocol, data_max_m: float, alignment: str
+    batch: Batch, protocol: Protocol, data_max_m: float, alignment: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Prediction, ground truth and which pixels count (b, h, w): the part that is judged."""
     first = protocol.step // 2
@@ -240,7 +246,7 @@ def _comparable(
     return align(alignment, pred_m, gt_m, counts).clamp(*protocol.range_m(data_max_m)), gt_m, counts
 
 
-def _stepped(protocol: Protocol, shape: Size) -> Size:
+def stepped_size(protocol: Protocol, shape: Size) -> Size:
     """The size of ground truth of that shape once `step` is applied."""
     first = protocol.step // 2
     height, width = (len(range(first, side, protocol.step)) for side in shape)
