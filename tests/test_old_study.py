@@ -92,7 +92,7 @@ def test_an_old_study_goes_on_with_what_was_held_spooled_and_waiting(
     assert (points["done"], points["leased"], points["waiting"]) == (4, 2, 4)
     assert "point 5: its result was on disk and is committed now" in worker.err
     assert "point 0 " not in worker.err
-    assert "goes on" in launched.err
+    assert "resumed" in launched.err
     answer = json.loads(launched.out)
     answers = [json.loads(said.out) for said in told]
     assert answers.pop()["verdict"] == answer["promoted"]["verdict"]
@@ -116,7 +116,7 @@ def test_an_old_study_of_networks_goes_on_with_its_data(restored: str, tmp_path:
         f"launch {OLD / 'depth.toml'} --name old-depth --device cpu --workers 1 --json",
         *after("depth"),
     )
-    assert "goes on" in launched.err
+    assert "resumed" in launched.err
     answer = json.loads(launched.out)
     answers = [json.loads(said.out) for said in told]
     check(answers, 4, answer["promoted"])

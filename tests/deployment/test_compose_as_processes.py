@@ -327,7 +327,7 @@ def test_a_study_from_the_first_command_to_the_promoted_checkpoint(deployed: Dep
     launch.send_signal(signal.SIGTERM)
     stopped = finished(launch)
     assert stopped.returncode == 130, stopped.stderr
-    assert "study mine-grid is saved; the same command goes on" in stopped.stderr
+    assert "study mine-grid is saved; run the same command to resume it" in stopped.stderr
 
     (given,) = (w for w in command(services()["worker"]) if w.endswith("-grid"))
     words = ["mine-grid" if w == given else w for w in command(services()["worker"])]

@@ -156,7 +156,7 @@ def test_an_interrupted_launch_says_how_to_go_on_and_going_on_loses_nothing(
     running.send_signal(number)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "interrupted: study toy-grid is saved; the same command goes on with it." in said
+    assert "interrupted: study toy-grid is saved; run the same command to resume it." in said
     assert not any(worker.is_running() for worker in workers)
     study = studies.find(opened.engine, "toy-grid")
     counts = queries.counts(opened.engine, study)

@@ -25,17 +25,17 @@ WATCH_EVERY_S = 2.0
 
 app = typer.Typer()
 
-Why = Annotated[str | None, typer.Option(help="Shown to whoever asks for the status.")]
+Why = Annotated[str | None, typer.Option(help="The reason, shown by `status`.")]
 
 
 @app.command()
 def status(
     name: Name = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Stay, and look again.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep running and refresh.")] = False,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Points by state, workers, the best so far, what failed and why.
+    """Show a study's progress: points by state, workers, the best so far, failures.
 
     Example: weightsearch status quickstart-grid --watch
     """
@@ -44,7 +44,9 @@ def status(
 
     engine = open_storage(storage).engine
     if watch and as_json:
-        raise ConfigError("--watch is for people; for programs ask for --json as often as needed.")
+        raise ConfigError(
+            "--watch refreshes a terminal, --json prints one document; give only one of them."
+        )
     if watch:
         _watch(engine, lambda: study_answers.status(engine, name, home_folder()))
     else:
@@ -81,7 +83,7 @@ def _drawn(engine: Engine, name: str) -> list[str]:
 
 @app.command()
 def workers(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
-    """Who is at it: host, process, device, and the point in hand.
+    """List the workers: host, process, device and current point.
 
     Example: weightsearch workers
     """
@@ -95,7 +97,7 @@ def workers(name: Name = None, storage: Storage = None, as_json: Json = False) -
 
 @app.command()
 def failures(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
-    """Every attempt that brought no result, with the reason.
+    """List the attempts that ended without a result, with the reason.
 
     Example: weightsearch failures quickstart-grid
     """
@@ -111,7 +113,7 @@ def failures(name: Name = None, storage: Storage = None, as_json: Json = False) 
 def pause(
     name: Name = None, why: Why = None, storage: Storage = None, as_json: Json = False
 ) -> None:
-    """Let workers give their points back at the end of the epoch, and wait.
+    """Pause a study: workers give their points back after the current epoch, and wait.
 
     Example: weightsearch pause paper-grid-grid --why "the GPUs are needed until noon"
     """
@@ -121,7 +123,7 @@ def pause(
 
 @app.command()
 def resume(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
-    """Go on with a paused or stopped study; a stopped one needs workers too (`launch`).
+    """Resume a paused or stopped study; a stopped one also needs new workers (`launch`).
 
     Example: weightsearch resume paper-grid-grid
     """
@@ -132,7 +134,7 @@ def resume(name: Name = None, storage: Storage = None, as_json: Json = False) ->
 def stop(
     name: Name = None, why: Why = None, storage: Storage = None, as_json: Json = False
 ) -> None:
-    """Let workers give their points back at the end of the epoch, and leave.
+    """Stop a study: workers give their points back after the current epoch, and exit.
 
     Example: weightsearch stop paper-grid-grid
     """
@@ -147,14 +149,14 @@ def retry(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Let points that were given up be tried again, with all their attempts.
+    """Retry points that were given up, each with a full set of attempts.
 
     Example: weightsearch retry quickstart-grid --failed
     """
     from weightsearch.store.ledger import study_control
 
     if not failed:
-        raise ConfigError("`retry` must be told what to try again; say --failed.")
+        raise ConfigError("`retry` must be told what to retry; add --failed.")
 
     def again(engine: Engine, study: Study) -> str:
         number = study_control.retry_failed(engine, study)

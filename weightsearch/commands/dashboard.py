@@ -19,27 +19,29 @@ app = typer.Typer()
 
 @app.command()
 def dashboard(
-    name: Annotated[
-        str | None, typer.Argument(help="A study whose pages to open; all without it.")
-    ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8080,
-    writable: Annotated[bool, typer.Option("--writable", help="Notes can be edited.")] = False,
+    name: Annotated[str | None, typer.Argument(help="The study to open; by default all.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = 8080,
+    writable: Annotated[bool, typer.Option("--writable", help="Allow notes to be edited.")] = False,
     bind: Annotated[
-        str, typer.Option(help="The address to listen on; another than this only in a container.")
+        str, typer.Option(help="The address to listen on; change it only in a container.")
     ] = "127.0.0.1",
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(help="A name to answer under besides localhost: a proxy's. Repeatable."),
+        typer.Option(
+            help="A host name to accept besides localhost, such as a proxy's; repeatable."
+        ),
     ] = None,
     artifacts: Annotated[
         Path | None,
-        typer.Option(help="The folder of an Optuna FileSystemArtifactStore; else this home's."),
+        typer.Option(
+            help="The folder of an Optuna FileSystemArtifactStore; by default this home's."
+        ),
     ] = None,
     storage: Storage = None,
 ) -> None:
     """Browse the studies with optuna-dashboard: read-only, on this machine only, with a token.
 
-    Two addresses are printed: of the trials, and of the reports. WEIGHTSEARCH_DASHBOARD_TOKEN_FILE
+    Prints two addresses: one of the trials, one of the reports. WEIGHTSEARCH_DASHBOARD_TOKEN_FILE
     names a file with a token of your own.
 
     Example: weightsearch dashboard --port 8080

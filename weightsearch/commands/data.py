@@ -10,16 +10,16 @@ import typer
 from weightsearch.commands.options import Json, Option, Reader, print_answer, reader_options
 from weightsearch.runtime.home import home_folder
 
-app = typer.Typer(help="Data sets: what is in them, and packing them.", no_args_is_help=True)
+app = typer.Typer(help="Inspect and pack data sets.", no_args_is_help=True)
 
 
 @app.command("inspect")
 def data_inspect(
-    path: Annotated[Path | None, typer.Argument(help="Where the data set lies.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="Path of the data set.")] = None,
     reader: Reader = None,
     option: Option = None,
     sample: Annotated[
-        int, typer.Option(min=0, help="Frames to look at, evenly spread; 0 is all.")
+        int, typer.Option(min=0, help="Number of frames to check, evenly spread; 0 for all.")
     ] = 16,
     val: Annotated[
         str, typer.Option(help="The validation split of a study, whose frames are checked.")
@@ -30,7 +30,7 @@ def data_inspect(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What is in a data set, and what is wrong with it: counts, sizes, units, holes, splits, leaks.
+    """Inspect a data set: counts, sizes, units, holes, splits, leaks, with warnings.
 
     Example: weightsearch data inspect /data/nyu_data --picture sheet.png
     """
@@ -46,12 +46,12 @@ def data_inspect(
 
 @app.command("pack")
 def data_pack(
-    path: Annotated[Path | None, typer.Argument(help="Where the data set lies.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="Path of the data set.")] = None,
     reader: Reader = None,
     option: Option = None,
     as_json: Json = False,
 ) -> None:
-    """Pack a data set into one HDF5 file under WEIGHTSEARCH_HOME; training does it by itself.
+    """Pack a data set into one HDF5 file under WEIGHTSEARCH_HOME; training does so on its own.
 
     Example: weightsearch data pack /data/nyu_depth_v2_labeled.mat --option depths=raw
     """

@@ -17,12 +17,13 @@ app = typer.Typer()
 def migrate(
     storage: Storage = None,
     worker: Annotated[
-        str | None, typer.Option(help="A role that may read and write rows, and delete none.")
+        str | None,
+        typer.Option(help="A role that may read, insert and update rows, but not delete them."),
     ] = None,
-    viewer: Annotated[str | None, typer.Option(help="A role that may only look.")] = None,
+    viewer: Annotated[str | None, typer.Option(help="A role that may only read.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make or upgrade the tables, ours and Optuna's, as their owner; give other roles their rights.
+    """Create or upgrade the tables, as their owner, and grant other roles their rights.
 
     Example: weightsearch migrate --worker ws_worker --viewer ws_viewer
     """

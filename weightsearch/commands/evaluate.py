@@ -28,30 +28,37 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="Folder of NAME.npy (metres) or 16-bit NAME.png (mm).")
     ] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Where a data set lies; may be repeated.")
-    ] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="Path of a data set; repeatable.")] = None,
     protocol: Annotated[
-        list[str] | None, typer.Option(help="How predictions become numbers; may be repeated.")
+        list[str] | None, typer.Option(help="The evaluation protocol; repeatable.")
     ] = None,
     align: Annotated[
         str, typer.Option(help="Fit each image's scale first: none, median or least-squares.")
     ] = "none",
     size: Annotated[
-        str | None, typer.Option(help="HxW given to the network; else what it was trained at.")
+        str | None, typer.Option(help="Input size HxW; by default the trained one.")
     ] = None,
     details: Annotated[
-        bool, typer.Option("--details", help="Also edge quality, error by depth and by edge.")
+        bool,
+        typer.Option(
+            "--details",
+            help="Also report edge quality, and error by depth and by distance from an edge.",
+        ),
     ] = False,
-    csv: Annotated[Path | None, typer.Option(help="A file for the numbers of each image.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write one row per image to this file.")] = None,
     split: Annotated[str, typer.Option(help="test or train.")] = "test",
     reader: Reader = None,
     option: Option = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Score what is there.")] = False,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial", help="Score the predictions that exist, though some are missing."
+        ),
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Score a checkpoint, or a folder of predictions made by anything, by named protocols.
+    """Score a checkpoint, or a folder of predictions from any program, by named protocols.
 
     Example: weightsearch evaluate --predictions mine/ --data /data/nyu_data --protocol full
     """
@@ -93,7 +100,7 @@ def dispute(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Where a network and the ground truth disagree most, and which of them fits the picture.
+    """Show where a network and the ground truth disagree most, and which of them fits the picture.
 
     Example: weightsearch dispute runs/equal --data /data/nyu_depth_v2_labeled.mat --out panels/
     """

@@ -20,10 +20,10 @@ app = typer.Typer()
 @app.command()
 def delete(
     name: Annotated[str, typer.Argument(help="The study.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Though workers hold points of it; what they do is lost."),
+        typer.Option("--force", help="Delete even if workers hold points; their work is lost."),
     ] = False,
     storage: Storage = None,
     as_json: Json = False,
@@ -40,7 +40,7 @@ def delete(
     if not yes:
         _show_what_goes(study_files.deletion_preview(home, database, study))
         if not sys.stdin.isatty():
-            raise ConfigError("`delete` must be confirmed where nobody can be asked; add --yes.")
+            raise ConfigError("`delete` must be confirmed, but stdin is not a terminal; add --yes.")
         if not typer.confirm("Delete it?", err=True):
             print("nothing was deleted", file=sys.stderr)
             sys.exit(NO)
@@ -51,7 +51,7 @@ def _show_what_goes(found: dict[str, Any]) -> None:
     points, promoted = found["points"], found["promoted_checkpoint"]
     lines = [
         f"study {found['study']}: {points['done']} of {points['total']} points done",
-        f"its promoted checkpoint: {promoted}" if promoted else "nothing of it is promoted",
+        f"its promoted checkpoint: {promoted}" if promoted else "nothing was promoted",
         *(f"{path}" for path in found["files"]),
         f"{size(found['bytes'])} on this machine",
     ]
@@ -72,15 +72,17 @@ def _deleted(found: dict[str, Any]) -> None:
 
 @app.command()
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be removed.")
+    ] = False,
     unused_for: Annotated[
-        float, typer.Option(min=0, help="Hours: what was used more recently stays.")
+        float, typer.Option(min=0, help="Hours; keep anything used more recently.")
     ] = 1.0,
     only_database: Annotated[
         bool,
         typer.Option(
             "--only-database",
-            help="No other database is used with this WEIGHTSEARCH_HOME any more.",
+            help="No other database uses this WEIGHTSEARCH_HOME any more.",
         ),
     ] = False,
     storage: Storage = None,
@@ -117,7 +119,7 @@ def backup(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Write the whole database into one file, while work goes on.
+    """Write the whole database to one file; workers may keep running.
 
     Example: weightsearch backup studies.dump
     """
@@ -135,14 +137,14 @@ def _backed_up(found: dict[str, Any]) -> None:
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `backup` wrote.")],
+    file: Annotated[Path, typer.Argument(help="A file written by `backup`.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Replace what is in the database.")
+        bool, typer.Option("--force", help="Replace the contents of the database.")
     ] = False,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Fill an empty database from a backup; `launch` or `worker` then go on.
+    """Restore a backup into an empty database; `launch` or `worker` then continue.
 
     Example: weightsearch restore studies.dump
     """

@@ -49,14 +49,14 @@ def launch(
     name: Annotated[str | None, typer.Option(help="The study's name in the database.")] = None,
     budget: Annotated[
         list[str] | None,
-        typer.Option(help="2h, '100 points' or '8 device-h'; repeatable. None: all points."),
+        typer.Option(help="2h, '100 points' or '8 device-h'; repeatable. By default unlimited."),
     ] = None,
     on: On = "local",
     promote: Annotated[bool, typer.Option(help="Train the best in full afterwards.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Plan a study (or go on with it), run it, rank it, and train the best in full.
+    """Plan a study or resume it, run it, rank its points, and train the best in full.
 
     Example: weightsearch launch quickstart --sampler grid
     """
@@ -83,7 +83,7 @@ def launch(
         outcome = session.launch(database, spec, request)
     except KeyboardInterrupt:
         print(
-            f"interrupted: study {request.name} is saved; the same command goes on with it.",
+            f"interrupted: study {request.name} is saved; run the same command to resume it.",
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
@@ -102,7 +102,7 @@ def promote(
     on: On = "local",
     as_json: Json = False,
 ) -> None:
-    """Train the best configurations in full with fresh seeds, compare them, mark the winner.
+    """Train the best configurations in full with fresh seeds, compare them and mark the winner.
 
     Example: weightsearch promote paper-grid-grid --data /data/nyu
     """
@@ -118,7 +118,7 @@ def promote(
     try:
         verdict = session.promote_study(database, study, request)
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on.", file=sys.stderr)
+        print("interrupted: run the same command to resume.", file=sys.stderr)
         sys.exit(INTERRUPTED)
     print_answer(verdict, as_json, study_text.promoted)
     show_pictures(database, request)

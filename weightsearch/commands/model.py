@@ -25,7 +25,7 @@ from weightsearch.study import search_space
 app = typer.Typer()
 
 Checkpoint = Annotated[Path, typer.Argument(help="A checkpoint's folder.")]
-Pixels = Annotated[float | None, typer.Option(help="Of the camera, in pixels of the picture.")]
+Pixels = Annotated[float | None, typer.Option(help="Camera intrinsic, in pixels of the picture.")]
 
 
 @app.command()
@@ -37,19 +37,20 @@ def predict(
         bool, typer.Option("--mirror", help="Average with the prediction for the mirrored picture.")
     ] = False,
     points: Annotated[
-        bool, typer.Option("--points", help="NAME.ply too: coloured points, in metres.")
+        bool, typer.Option("--points", help="Also write NAME.ply: coloured points, in metres.")
     ] = False,
     fx: Pixels = None,
     fy: Pixels = None,
     cx: Pixels = None,
     cy: Pixels = None,
     every: Annotated[
-        int | None, typer.Option(min=1, help="Of a video, also the files of each N-th frame.")
+        int | None,
+        typer.Option(min=1, help="For a video, also write the files of every N-th frame."),
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Depth in metres for pictures, videos and folders: .npy, 16-bit PNG in mm, colours, points.
+    """Predict depth in metres for pictures, videos and folders: .npy, 16-bit PNG, colours, points.
 
     Example: weightsearch predict runs/equal kitchen.jpg --out depth/
     """
@@ -70,11 +71,11 @@ def export(
     to: Annotated[Path, typer.Option(help="The file: .onnx, or .pt2 for torch.export.")],
     check: Annotated[
         list[Path] | None,
-        typer.Option(help="Pictures, or folders, to compare with torch on; else made-up ones."),
+        typer.Option(help="Pictures or folders to compare on; by default synthetic ones."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """A checkpoint as one file for other programs, compared with torch before it is written.
+    """Export a checkpoint as one file for other programs, after comparing it with torch.
 
     Example: weightsearch export runs/equal --to model.onnx --check pictures/
     """
@@ -89,18 +90,18 @@ def export(
 def robustness(
     checkpoint: Checkpoint,
     data: Data = None,
-    protocol: Annotated[str, typer.Option(help="How predictions become numbers.")] = "full",
+    protocol: Annotated[str, typer.Option(help="The evaluation protocol.")] = "full",
     split: Annotated[str, typer.Option(help="test or train.")] = "test",
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only so many frames, evenly spread.")
+        int | None, typer.Option(min=1, help="Use only this many frames, evenly spread.")
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="A file for the table, too.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
     reader: Reader = None,
     option: Option = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Accuracy under blur, noise, brightness, JPEG and lower resolution, five strengths each.
+    """Measure accuracy under blur, noise, brightness, JPEG and lower resolution, five levels each.
 
     Example: weightsearch robustness runs/equal --data /data/nyu_data --csv robustness.csv
     """
@@ -128,26 +129,30 @@ def robustness(
 def bench(
     encoders: Annotated[list[str] | None, typer.Argument(help="timm names.")] = None,
     study: Annotated[
-        str | None, typer.Option(help="Measure the networks of a study beside their accuracy.")
+        str | None, typer.Option(help="Measure the networks of this study, beside their accuracy.")
     ] = None,
-    decoder: Annotated[str, typer.Option(help="Of every encoder.")] = "densedepth",
+    decoder: Annotated[str, typer.Option(help="The decoder for every encoder.")] = "densedepth",
     size: Annotated[
         list[str] | None,
-        typer.Option(help="HxW; repeatable. Else 240x320, or the study's.", show_default=False),
+        typer.Option(
+            help="HxW; repeatable. By default 240x320, or the study's.", show_default=False
+        ),
     ] = None,
     mode: Annotated[
         list[str] | None,
-        typer.Option(help="float32, bf16, channels_last, compiled, onnx; repeatable. Else all."),
+        typer.Option(
+            help="float32, bf16, channels_last, compiled, onnx; repeatable. By default all."
+        ),
     ] = None,
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Pictures at a time; repeatable. Else 1 and 8.")
+        list[int] | None, typer.Option(min=1, help="Batch size; repeatable. By default 1 and 8.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each measurement, at most.")] = 50,
     device: Device = "auto",
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """What networks cost: parameters, MACs, memory, latency, images a second, energy.
+    """Measure what networks cost: parameters, MACs, memory, latency, images a second, energy.
 
     Example: weightsearch bench densenet121 efficientnet_b0 --size 240x320 --size 480x640
     """

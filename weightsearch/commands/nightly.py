@@ -47,11 +47,14 @@ class RunByDefault(TyperGroup):
 app = typer.Typer(
     cls=RunByDefault,
     no_args_is_help=True,
-    help="A sweep that is repeated every night and judged: `nightly STUDY` is `nightly run STUDY`.",
+    help="Repeat a sweep every night and judge it; `nightly STUDY` is `nightly run STUDY`.",
 )
 
 Sweep = Annotated[
-    str | None, typer.Argument(help="The sweep: its study file's name; that of the newest night.")
+    str | None,
+    typer.Argument(
+        help="The sweep, named like its study file; by default that of the newest night."
+    ),
 ]
 
 
@@ -61,23 +64,27 @@ def run(
         str, typer.Argument(help="A file with a table [nightly], or the name of one in studies/.")
     ],
     budget: Annotated[
-        str | None, typer.Option(help="Wall-clock time, like 5h; a night that needs more exits 4.")
+        str | None,
+        typer.Option(help="Wall-clock limit such as 5h; a night that needs more exits 4."),
     ] = None,
     date: Annotated[
-        str | None, typer.Option(help="YYYY-MM-DD, to go on with that night; today's without it.")
+        str | None, typer.Option(help="YYYY-MM-DD, to resume that night; by default today.")
     ] = None,
     commit: Annotated[
-        str | None, typer.Option(help="Names the code; the study file's git checkout without it.")
+        str | None,
+        typer.Option(help="The commit under test; by default that of the study file's checkout."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="The sweep's name; the study file's without it.")
+        str | None, typer.Option(help="The sweep's name; by default the study file's.")
     ] = None,
     markdown: Annotated[
         Path | None,
-        typer.Option(help="Write the verdict there; else to $GITHUB_STEP_SUMMARY, where set."),
+        typer.Option(
+            help="Write the verdict to this file; by default to $GITHUB_STEP_SUMMARY, if set."
+        ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the verdict there as a page that opens offline.")
+        Path | None, typer.Option(help="Write the verdict as a page that opens offline.")
     ] = None,
     workers: Workers = None,
     device: Device = "auto",
@@ -87,9 +94,9 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run tonight's canaries and search, or go on with them, and compare with the baseline.
+    """Run or resume tonight's canaries and search, and compare them with the baseline.
 
-    Exit 0: no regression; 3: a metric got worse; 4: not enough was done to judge.
+    Exit 0: no regression; 3: a metric got worse; 4: too little was done to judge.
 
     Example: weightsearch nightly run nightly-cpu --budget 1h
     """
@@ -152,18 +159,19 @@ def _publish(text: str, markdown: Path | None) -> None:
 
 @app.command()
 def accept(
-    why: Annotated[str, typer.Option(help="Why these values are good; kept with them.")],
+    why: Annotated[str, typer.Option(help="Why these values are good; stored with the baseline.")],
     sweep: Sweep = None,
     night: Annotated[
-        str | None, typer.Option(help="As `nightly history` names it; the newest without it.")
+        str | None,
+        typer.Option(help="A night as listed by `nightly history`; by default the newest."),
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="Who accepts; $GITHUB_ACTOR or this user without it.")
+        str | None, typer.Option(help="Who accepts; by default $GITHUB_ACTOR or the current user.")
     ] = None,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Make a night's values the baseline that later nights are judged by.
+    """Make a night's values the baseline for later nights.
 
     Example: weightsearch nightly accept nightly-cpu --why "first night, values as in the paper"
     """
@@ -171,7 +179,7 @@ def accept(
     from weightsearch.nightly import verdict_text
 
     if not why.strip():
-        raise ConfigError("--why must say why these values are good, but is empty.")
+        raise ConfigError("--why must give the reason for accepting these values, but is empty.")
     who = by or os.environ.get("GITHUB_ACTOR") or f"{getpass.getuser()}@{platform.node()}"
     answer = nightly.accept(open_storage(storage).engine, sweep, night, who, why.strip())
     print_answer(answer, as_json, verdict_text.accepted)
@@ -180,11 +188,11 @@ def accept(
 @app.command()
 def history(
     sweep: Sweep = None,
-    last: Annotated[int, typer.Option(min=1, help="So many nights.")] = 30,
+    last: Annotated[int, typer.Option(min=1, help="Number of nights.")] = 30,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Nights with their verdicts, and baselines with who accepted them and why.
+    """List nights with their verdicts, and baselines with who accepted them and why.
 
     Example: weightsearch nightly history nightly-cpu
     """

@@ -24,24 +24,25 @@ Answer = TypeVar("Answer")
 
 DONE, STATED_ERROR, NO, INTERRUPTED = 0, 1, 3, 130  # exit codes; 2 is wrong usage
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Storage = Annotated[
     str | None,
     typer.Option(
-        help="URL of a PostgreSQL database; without it, WEIGHTSEARCH_STORAGE (where a password"
-        " belongs: arguments can be read by others), or the embedded one.",
+        help="URL of a PostgreSQL database; by default WEIGHTSEARCH_STORAGE (put a password there:"
+        " others can read arguments), else the embedded database.",
         show_default=False,
     ),
 ]
-Data = Annotated[Path | None, typer.Option(help="Where the data set lies on this machine.")]
-Reader = Annotated[str | None, typer.Option(help="The data's reader; else found out.")]
+Data = Annotated[Path | None, typer.Option(help="Path of the data set on this machine.")]
+Reader = Annotated[str | None, typer.Option(help="The data's reader; detected by default.")]
 Option = Annotated[list[str] | None, typer.Option(help="Reader option KEY=VALUE.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
 On = Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes; one per GPU, or one on the CPU.")
+    int | None,
+    typer.Option(min=1, help="Worker processes; by default one per GPU, or one on the CPU."),
 ]
-Name = Annotated[str | None, typer.Argument(help="A study's name; the newest without it.")]
+Name = Annotated[str | None, typer.Argument(help="The study; by default the newest.")]
 
 
 def open_storage(storage: str | None) -> Database:

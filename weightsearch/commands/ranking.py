@@ -25,7 +25,7 @@ app = typer.Typer()
 
 @app.command()
 def verify(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
-    """Exit 0 when every planned point is done exactly once; otherwise 3, and what is not.
+    """Check that every planned point is done exactly once: exit 0, else 3 with the exceptions.
 
     Example: weightsearch verify quickstart-grid
     """
@@ -39,7 +39,7 @@ def verify(name: Name = None, storage: Storage = None, as_json: Json = False) ->
 
 @app.command()
 def best(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
-    """The ranking, with intervals.
+    """Show the ranking, with intervals.
 
     Example: weightsearch best quickstart-grid
     """

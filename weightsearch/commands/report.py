@@ -30,7 +30,7 @@ def report(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Write what a study found as one HTML file that opens offline.
+    """Write a study's report as one HTML file that opens offline.
 
     Where the promoted checkpoint lies on this machine, and the data are named or packed here, the
     page has pictures of its predictions.
@@ -49,7 +49,7 @@ def compare(
     name: Annotated[str, typer.Argument(help="A study.")],
     a: Annotated[str, typer.Argument(help="A point of it (number or id); or another study.")],
     b: Annotated[str | None, typer.Argument(help="The point to compare it with.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Also an HTML file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write an HTML file.")] = None,
     data: Data = None,
     device: Device = "cpu",
     storage: Storage = None,
@@ -57,7 +57,7 @@ def compare(
 ) -> None:
     """Compare two points of a study, or the best of two studies, image by image.
 
-    Full runs are compared where both have them, else the runs of the search.
+    Compares full runs if both have them, else the runs of the search.
 
     Example: weightsearch compare quickstart-grid 8 5 --out compare.html
     """

@@ -31,7 +31,7 @@ def train(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """One run outside a study: train a configuration, evaluate it on the test split.
+    """Train one configuration outside a study and evaluate it on the test split.
 
     Example: weightsearch train first-1-equal --data /data/nyu_data --out runs/equal
     """

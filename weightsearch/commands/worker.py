@@ -34,10 +34,12 @@ def worker(
     storage: Storage = None,
     lease: Annotated[
         float,
-        typer.Option(min=1, help="Seconds without a sign of life until a point is taken over."),
+        typer.Option(
+            min=1, help="Seconds without renewal until another worker takes a point over."
+        ),
     ] = 60.0,
 ) -> None:
-    """Run points of a planned study until none is left, or SIGTERM.
+    """Run points of a planned study until none is left or SIGTERM arrives.
 
     Example: weightsearch worker paper-grid-grid --data /data/nyu --device cuda:0
     """
@@ -65,5 +67,5 @@ def worker(
     try:
         loop.run(asked)
     except Unfit as error:
-        print(f"{error}; this worker must be replaced", file=sys.stderr)
+        print(f"{error}; this worker exits to be replaced", file=sys.stderr)
         sys.exit(REPLACE_ME)

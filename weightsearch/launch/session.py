@@ -153,7 +153,7 @@ def prepare(
         f", {study.equivalent_left_out} equivalent ones left out"
         if study.equivalent_left_out
         else "",
-        "goes on" if known else "planned",
+        "resumed" if known else "planned",
     )
     return study
 
@@ -232,12 +232,12 @@ def _settle(database: Database, study: Study, rung: int) -> None:
         why = studies.find(engine, study.name).state_reason
         raise StudyError(
             f"study '{study.name}' must run to its end, but was stopped with {left} points left"
-            f"{f' ({why})' if why else ''}; the same launch goes on with it."
+            f"{f' ({why})' if why else ''}; run the same launch to resume it."
         )
     if now.left or rung != Rung.SEARCH:
         raise StudyError(
-            f"every point must be done before the next step, but the workers were stopped with"
-            f" {left} left; the same command goes on."
+            f"every point must be done before the next step, but the workers stopped with"
+            f" {left} left; run the same command to resume."
         )
     log.warning(
         "the budget is used up: %d of %d points were tried, and the rest is left out; the same"

@@ -233,7 +233,7 @@ def test_a_killed_worker_is_replaced_and_an_interrupted_launch_gives_points_back
     assert running.wait(PATIENCE_S) == 130
     said = (tmp_path / "said").read_text()
     assert "with code -9; see" in said
-    assert "interrupted: study toy-grid is saved; the same command goes on with it." in said
+    assert "interrupted: study toy-grid is saved; run the same command to resume it." in said
     assert psutil.wait_procs(workers, timeout=PATIENCE_S)[1] == []
     with opened.engine.connect() as connection:
         held = connection.execute(select(points.c.worker).where(points.c.state == "leased"))

@@ -161,7 +161,7 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
     processes = [process for element in both for process in element.processes()]
     running.send_signal(signal.SIGINT)
     assert running.wait(60) == 130
-    assert "the same command goes on with it" in (tmp_path / "said").read_text()
+    assert "run the same command to resume it" in (tmp_path / "said").read_text()
     assert psutil.wait_procs(processes, timeout=60)[1] == []
     wait_until(lambda: {element.read("state") for element in both} == {"CANCELLED", "COMPLETED"})
     study = studies.find(opened.engine, "toy-grid")

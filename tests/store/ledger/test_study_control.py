@@ -119,14 +119,14 @@ def test_retry_must_be_told_what(cli: Cli, storage: str, opened: Database) -> No
     create(opened)
     refused = cli("retry", "study", WEIGHTSEARCH_STORAGE=storage)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("error: `retry` must be told what to try again")
+    assert refused.stderr.startswith("error: `retry` must be told what to retry")
 
 
 def test_workers_are_listed_with_the_point_in_hand(
     opened: Database, ran: Callable[..., str]
 ) -> None:
     study = create(opened)
-    assert "no worker is at study study" in ran("workers")
+    assert "no worker is running study study" in ran("workers")
     study_control.sign_on(opened.engine, study, "w1", "here", 7, "cuda:0")
     claim(opened, study, "w1")
     assert "worker w1 on cuda:0: at point 0" in ran("workers")

@@ -113,7 +113,7 @@ def workers(engine: Engine, name: str | None) -> dict[str, Any]:
 
 
 def failures(engine: Engine, name: str | None) -> dict[str, Any]:
-    """Points that were given up, and every attempt that brought no result, with the reasons."""
+    """Points that were given up, and attempts that ended without a result, with the reasons."""
     study = studies.find(engine, name)
     return {
         "study": study.name,

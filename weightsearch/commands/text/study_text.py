@@ -32,7 +32,7 @@ def launched(found: Launched) -> None:
     """The end of a launch: the ranking, the verdict, and where everything is."""
     ranking(found.ranking)
     name = found.ranking.study
-    console.print(f"\nEverything lies under {found.home}. Look further with:")
+    console.print(f"\nEverything is under {found.home}. To look further:")
     for command in (f"best {name}", f"status {name}", f"verify {name}", "dashboard"):
         console.print(f"  {_ours()} {command}")
 
@@ -53,7 +53,7 @@ def status(found: Status, drawn: Sequence[str] = ()) -> None:
     console.print(f"study {found.study}: {found.goal}", soft_wrap=False)  # prose
     if found.state != StudyState.RUNNING:
         why = f" ({found.state_reason})" if found.state_reason else ""
-        console.print(f"{found.state}{why}; `weightsearch resume {found.study}` goes on")
+        console.print(f"{found.state}{why}; `weightsearch resume {found.study}` continues it")
     console.print(f"{points['total']} points: {states}")
     if found.equivalent_left_out:
         console.print(f"{found.equivalent_left_out} points of equal direction were left out")
@@ -105,7 +105,7 @@ def _workers(rows: Sequence[Mapping[str, Any]]) -> None:
 def workers(answer: Mapping[str, Any]) -> None:
     _workers(answer["workers"])
     if not answer["workers"]:
-        console.print(f"no worker is at study {answer['study']}")
+        console.print(f"no worker is running study {answer['study']}")
 
 
 def failures(answer: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ def failures(answer: Mapping[str, Any]) -> None:
             f" on {row['worker']}: {row['reason']} (now {row['state']})"
         )
     if not answer["attempts"]:
-        console.print(f"every attempt of study {answer['study']} that has ended brought a result")
+        console.print(f"no failed attempts in study {answer['study']}")
 
 
 def changed(answer: Mapping[str, Any]) -> None:
@@ -216,7 +216,7 @@ def _compared(metric: str, found: FinalistComparison) -> str:
     if found.harmed:
         why = f" ({', '.join(found.harmed)} worse)"
     elif test.seeds_needed:
-        why = f" (about {test.seeds_needed} seeds would tell)"
+        why = f" (about {test.seeds_needed} seeds would decide)"
     return (
         f"{found.point} against {found.against}: {metric} {test.difference:+.4f},"
         f" {100 * test.level:.3g} % interval {span}: {test.verdict}{why}"

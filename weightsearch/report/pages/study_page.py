@@ -249,7 +249,7 @@ def _troubles_text(records: Records) -> str:
 
 
 def troubles_table(records: Records) -> tuple[list[str], list[list[str]]] | None:
-    """Attempts that brought no result."""
+    """Attempts that ended without a result."""
     found = [a for a in records.attempts if a.outcome not in (None, Outcome.DONE)]
     rows = [
         [
