@@ -22,7 +22,7 @@ from support.specs import make_spec
 
 from weightsearch.data.packs import building
 from weightsearch.data.packs.layout import Pack
-from weightsearch.depth.loss.weighted_sum import LOSS_TERMS
+from weightsearch.depth.loss.terms import LOSS_TERMS
 from weightsearch.study import known_names, planning
 
 BLOCK = re.compile(r"^```python\n# ([\w/.]+)(?:: (\w+))?\n(.*?)^```$", re.M | re.S)
