@@ -21,7 +21,7 @@ def add_to(dashboard: Bottle, database: Database) -> None:
     `/dashboard/studies/7`.
     """
     engine = database.engine
-    building = threading.Lock()  # one page at a time: many at once would take all cores
+    building = threading.Lock()  # one page at a time: several together would take all cores
 
     def contents() -> str:
         return _contents(database)

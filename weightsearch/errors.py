@@ -12,7 +12,7 @@ WeightsearchError              exit code 1, one line on stderr
 
 Not errors but verdicts of an attempt, raised by objectives and recorded by the worker:
 NonFiniteLoss                  the loss is no longer a number: the point is done, and not ranked
-Interrupted                    the attempt was asked to stop and has saved what it needs to go on
+Interrupted                    the attempt was asked to stop and has saved what it needs to resume
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class NonFiniteLoss(Exception):
 
 
 class Interrupted(Exception):
-    """The attempt was asked to stop; what it needs to go on is saved in its folder."""
+    """The attempt was asked to stop; what it needs to resume is saved in its folder."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -198,7 +198,7 @@ def test_a_damaged_checkpoint_costs_the_epochs_since_the_one_before(
     with caplog.at_level(logging.INFO):
         again, _ = whole(context(spec, tmp_path))
     assert "The one before it is used." in caplog.text
-    assert "going on from epoch 1, step 0" in caplog.text
+    assert "resuming from epoch 1, step 0" in caplog.text
     assert timeless(again) == timeless(expected)
 
 

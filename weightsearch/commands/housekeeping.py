@@ -1,4 +1,4 @@
-"""Commands about what is kept and what is removed."""
+"""Commands that delete, clean up, back up and restore."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def _start(
     except CheckpointError as error:
         log.warning("%s Training starts anew", error)
         return new(), []
-    log.info("going on from epoch %d, step %d", lane.epoch, lane.step)
+    log.info("resuming from epoch %d, step %d", lane.epoch, lane.step)
     return lane, saved.facts["epochs"]
 
 

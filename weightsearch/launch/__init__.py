@@ -1,1 +1,1 @@
-"""Starting workers: none of this ever sees a trial."""
+"""Takes a study from plan to promotion, and starts its workers; never sees a trial itself."""

@@ -1,6 +1,6 @@
 """A launch from its first check to the promoted checkpoint.
 
-Each step is safe to repeat: the same launch again goes on where the last one was stopped.
+Each step is safe to repeat: the same launch resumes where the last one stopped.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Launched:
 
 
 def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
-    """Plans a study (or goes on with it), runs it, ranks it and promotes the best.
+    """Plans a study or resumes it, runs it, ranks it and promotes the best.
 
     Raises WeightsearchError for whatever the user can put right; KeyboardInterrupt leaves a state
     that the same launch continues.
@@ -241,7 +241,7 @@ def _settle(database: Database, study: Study, rung: int) -> None:
         )
     log.warning(
         "the budget is used up: %d of %d points were tried, and the rest is left out; the same"
-        " command with another --budget, or without one, goes on",
+        " command with another --budget, or without one, resumes",
         counts["total"] - left,
         counts["total"],
     )

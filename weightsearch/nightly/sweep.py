@@ -42,12 +42,12 @@ class NightRequest:
     sweep: str
     commit: str
     date: str | None
-    """YYYY-MM-DD; without it, the night that goes on or begins now."""
+    """YYYY-MM-DD; by default the night that is resumed or begins now."""
     request: Request
 
 
 def run(database: Database, spec: StudySpec, asked: NightRequest) -> NightVerdict:
-    """Runs a night, or goes on with it; the verdict. One that was judged is only told.
+    """Runs or resumes a night; its verdict. One that was judged is only reported.
 
     Cut short by its budget, an interrupt, a stop or an error of the workers, it is judged by what
     there is. Raises WeightsearchError where it cannot begin.

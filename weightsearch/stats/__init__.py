@@ -1,1 +1,1 @@
-"""Paired tests and drift: what can be told from numbers that scatter."""
+"""Paired tests and drift: what noisy numbers can and cannot show."""

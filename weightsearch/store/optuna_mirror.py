@@ -72,7 +72,7 @@ class Mirror:
     def __init__(self, database: Database, study: Study) -> None:
         self.database, self.study = database, study
         if studies.find(database.engine, study.name).id != study.id:
-            raise StudyError(f"study '{study.name}' must be there, but was deleted meanwhile.")
+            raise StudyError(f"study '{study.name}' must exist, but was deleted meanwhile.")
         self.distributions = _distributions(study)
         migration.prepare_optuna(database)
         self.studies = _optuna_studies(database, study)

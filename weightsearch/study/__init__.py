@@ -1,1 +1,1 @@
-"""What is asked: the study file, its search space and plan, the contract of an objective."""
+"""What a study asks: its file, search space and plan, and the contract of an objective."""

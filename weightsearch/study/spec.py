@@ -211,7 +211,7 @@ class RetrySpec(Part):
     """What is done about points that end without a result; no part of a study's identity."""
 
     attempts: Count = 3
-    """So often a point is tried whose worker or device is lost, or whose memory runs out."""
+    """How often a point is tried whose worker or device is lost, or whose memory runs out."""
     epoch_limit_s: Positive | None = None
     """An epoch that takes longer is taken to hang: its process is replaced, its point retried."""
 

@@ -1,1 +1,1 @@
-"""A worker process: claims a point, runs the objective on it, records what came of it."""
+"""A worker process: claims a point, runs the objective on it, records the result."""

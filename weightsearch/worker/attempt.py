@@ -1,4 +1,4 @@
-"""One go at a point: run the objective, then record what came of it."""
+"""One attempt at a point: run the objective, then record the outcome."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) -> 
         with worker.stop.held_off():
             kept = _deliver(worker, results, lease, result, outcome)
             failpoints.reach("after-commit")
-    if kept and lease.rung == Rung.SEARCH:  # nobody goes on from there any more
+    if kept and lease.rung == Rung.SEARCH:  # nobody resumes from there any more
         shutil.rmtree(checkpoints_of(worker, lease) / objective.LAST, ignore_errors=True)
     log.info("point %d %s  %s  %.1f s", lease.number, outcome, _shown(lease), seconds)
     return kept

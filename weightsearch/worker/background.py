@@ -1,4 +1,4 @@
-"""What goes on beside the training, in threads: the lease is renewed, the Optuna study follows, and
+"""Runs beside the training, in threads: the lease is renewed, the Optuna study follows, and
 with it the figures that a dashboard shows."""
 
 from __future__ import annotations

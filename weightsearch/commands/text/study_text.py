@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from weightsearch.store.ledger.queries import Verification
 
 ROWS = 20
-"""So many rows of a ranking are printed; --json has all."""
+"""Rows of a ranking that are printed; --json has all."""
 
 
 def launched(found: Launched) -> None:

@@ -42,7 +42,7 @@ class Saving:
             try:
                 self.last(epochs)
             except CheckpointError as error:  # a full disk: what is lost is only a short cut
-                log.warning("%s Training goes on without", error)
+                log.warning("%s Training continues without", error)
                 self.saved_at = math.inf
 
     def last(self, epochs: Sequence[Mapping[str, Any]]) -> None:

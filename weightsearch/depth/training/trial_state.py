@@ -47,7 +47,7 @@ class Lane:
         return {"epoch": self.epoch, "step": self.step, "seconds": self.seconds}
 
     def tensors(self) -> Tensors:
-        """For a checkpoint: with `position`, all that the lane needs to go on."""
+        """For a checkpoint: with `position`, all that the lane needs to resume."""
         names = list(self.trained())
         state = self.optimizer.state_dict()["state"]
         optimizer = {

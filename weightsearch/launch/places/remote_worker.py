@@ -1,4 +1,4 @@
-"""A worker that another program starts, perhaps on another machine; and what became of it.
+"""A worker that another program starts, perhaps on another machine; and how it ended.
 
 Ray and Slurm call `run` there. It is the same `weightsearch worker` as here, in a process of its
 own, so that what a worker does about signals stays in one place.

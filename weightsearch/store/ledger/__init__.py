@@ -1,1 +1,1 @@
-"""Which points are waiting, leased, paused, done or failed, and what came of them."""
+"""The ledger: which points are waiting, leased, paused, done or failed, and their results."""

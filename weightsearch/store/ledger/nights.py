@@ -20,7 +20,7 @@ from weightsearch.store.tables import statements
 from weightsearch.store.tables.schema import baselines, nights
 
 CONTINUED_S = 12 * 3600.0
-"""A night that began so recently, of the same commit, is gone on with after midnight."""
+"""A night that began so recently, of the same commit, is resumed after midnight."""
 
 
 @dataclass(frozen=True)

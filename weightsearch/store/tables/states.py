@@ -22,7 +22,7 @@ class PointState(StrEnum):
     LEASED = "leased"
     """A worker has it, until its lease runs out."""
     PAUSED = "paused"
-    """Given back with a checkpoint to go on from."""
+    """Given back with a checkpoint to resume from."""
     DONE = "done"
     FAILED = "failed"
     """Given up; `weightsearch retry --failed` lets it be tried again."""
