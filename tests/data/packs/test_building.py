@@ -532,17 +532,19 @@ def test_a_cell_is_the_mean_of_its_valid_pixels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("full", "small"),
-    [((376, 1224), (224, 240)), ((352, 1216), (176, 608)), ((29, 7), (22, 9)), ((5, 5), (11, 3))],
+    "sides", [(376, 224), (1224, 240), (352, 176), (1216, 608), (29, 22), (7, 9), (5, 11)]
 )
-def test_no_measured_pixel_is_lost(full: tuple[int, int], small: tuple[int, int]) -> None:
+@pytest.mark.parametrize("axis", [0, 1])
+def test_no_measured_pixel_is_lost(sides: tuple[int, int], axis: int) -> None:
     """KITTI's size among them: 6 of 376 rows, 15 of 1224 columns fell between Pillow's boxes."""
-    height, width = full
-    for y, x in [(y, 0) for y in range(height)] + [(0, x) for x in range(width)]:
+    full, small = (sides[0], 3), (sides[1], 2)  # narrow: rows and columns are cut independently
+    if axis:
+        full, small = full[::-1], small[::-1]
+    for place in range(sides[0]):
         valid = np.zeros(full, dtype=bool)
-        valid[y, x] = True
+        valid[(place, 0) if axis == 0 else (0, place)] = True
         mean_m, kept = resize_depth(np.full(full, 2.5, dtype=np.float32), valid, small)
-        assert kept.any(), (y, x)
+        assert kept.any(), place
         assert np.array_equal(mean_m[kept], np.full(kept.sum(), 2.5, dtype=np.float32))
 
 
