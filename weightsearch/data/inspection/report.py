@@ -67,32 +67,15 @@ def inspect(
         chosen = [k * len(frames) // count for k in range(count)]
         side, unsplit = leaks.sides(frames, val, seed)
         pairs = leaks.neighbours(frames, side)
-        thumbs: dict[int, leaks.Thumb] = {}
-        looks, strips = [], []
-        edges: list[tuple[registration.Map, float]] = []
-        rows = (
-            {chosen[k * count // contact_sheet.ROWS] for k in range(contact_sheet.ROWS)}
-            if picture
-            else ()
-        )
-        for i in chosen:
-            frame = source.read(i)
-            thumbs[i] = leaks.thumb(frame)
-            looks.append(_look(frames[i], frame, VALUES // count))
-            if len(edges) < EDGES and (found := registration.surfaces(frame)):
-                edges.append(found)
-            if i in rows:
-                strips.append(contact_sheet.strip(frames[i].name, frame))
-        for i in {i for pair in pairs for i in pair} - thumbs.keys():
-            thumbs[i] = leaks.thumb(source.read(i))
-        if picture:
-            contact_sheet.write(picture, strips)
-        measured = _measured(reader, path, options, chosen) or looks
-        shift = registration.shift(edges)
+        sampled = _sampled(source, chosen, picture)
+        for i in {i for pair in pairs for i in pair} - sampled.thumbs.keys():
+            sampled.thumbs[i] = leaks.thumb(source.read(i))
+        measured = _measured(reader, path, options, chosen) or sampled.looks
+        shift = registration.shift(sampled.edges)
         names: dict[str, list[str]] = {}
         for ref in frames:
             names.setdefault(ref.split, []).append(ref.name)
-        told = list(_judged(looks, measured, len(frames)))
+        told = list(_judged(sampled.looks, measured, len(frames)))
         return {
             "reader": reader,
             "options": dict(source.options),
@@ -100,7 +83,7 @@ def inspect(
             "max_depth_m": source.max_depth_m,
             "counts": {split: len(found) for split, found in names.items()},
             "groups": _groups(frames),
-            **_depth(source, looks),
+            **_depth(source, sampled.looks),
             "shift": vars(shift) if shift else None,
             "validation": {"val": val, "seed": seed, "sides": leaks.digests(frames, side)},
             "warnings": [
@@ -108,11 +91,39 @@ def inspect(
                 *_shifted(shift),
                 *([unsplit] if unsplit else []),
                 *leaks.shared_groups(frames, side),
-                *leaks.twins(frames, side, thumbs, pairs),
+                *leaks.twins(frames, side, sampled.thumbs, pairs),
             ],
             "notes": [*source.notes, *(line for is_warning, line in told if not is_warning)],
             "splits": names,
         }
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What was seen of the sample."""
+
+    looks: list[Look]
+    edges: list[tuple[registration.Map, float]]
+    thumbs: dict[int, leaks.Thumb]
+    """By the frame's number."""
+
+
+def _sampled(source: Source, chosen: Sequence[int], picture: Path | None) -> Sampled:
+    """Reads each of the frames once; `picture` names a contact sheet of some to write."""
+    count, rows = len(chosen), contact_sheet.ROWS
+    shown = {chosen[k * count // rows] for k in range(rows)} if picture else set()
+    sampled, strips = Sampled([], [], {}), []
+    for i in chosen:
+        frame, ref = source.read(i), source.frames[i]
+        sampled.thumbs[i] = leaks.thumb(frame)
+        sampled.looks.append(_look(ref, frame, VALUES // count))
+        if len(sampled.edges) < EDGES and (found := registration.surfaces(frame)):
+            sampled.edges.append(found)
+        if i in shown:
+            strips.append(contact_sheet.strip(ref.name, frame))
+    if picture:
+        contact_sheet.write(picture, strips)
+    return sampled
 
 
 def _look(ref: FrameRef, frame: Frame, most: int) -> Look:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from weightsearch.data.packs.building import Pack
 from weightsearch.data.untrusted import archive_files
 from weightsearch.depth.evaluation.error_breakdown import Details
 from weightsearch.depth.evaluation.protocols import (
+    Protocol,
     Size,
     is_of_part,
 )
@@ -51,43 +53,56 @@ def evaluate_predictions(
             f" split '{split}', but lacks {len(missing)}, first {missing[0]};"
             f" add {'some' if partial else 'them, or give --partial'}."
         )
-    resized: list[str] = []
-    parts: list[str] = []
-
-    def batches() -> Iterator[Batch]:
-        for i, file in found.items():
-            depth_m = read_depth(file)
-            size: Size = (depth_m.shape[0], depth_m.shape[1])
-            shape = stepped_size(protocol, pack.depth_sizes[i])
-            of_part = is_of_part(protocol, size, shape, pack.sizes[i])
-            if of_part:
-                parts.append(pack.names[i])
-            elif size != shape:
-                resized.append(f"{pack.names[i]} from {size[0]}x{size[1]} to {shape[0]}x{shape[1]}")
-            _, gt_m, valid = (torch.from_numpy(x) for x in pack.read([i]))
-            views_m = [torch.from_numpy(depth_m)[None, None]]
-            yield Batch([i], views_m, gt_m, valid, of_part)
-
     details = Details(protocol.details_m(pack.max_depth_m)) if detailed else None
-    scores = score_batches(batches(), pack, protocol, list(found), alignment, details)
-    notes = list(scores.notes)
+    read = Read([], [])
+    batches = _batches(found, pack, protocol, read)
+    scores = score_batches(batches, pack, protocol, list(found), alignment, details)
+    notes = [*scores.notes, *_notes(protocol, read, len(found), len(missing), len(indices))]
+    return dataclasses.replace(scores, missing=missing, notes=notes)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What had to be done to predictions so that they could be compared, a line or name each."""
+
+    resized: list[str]
+    parts: list[str]
+
+
+def _batches(
+    found: Mapping[int, Path], pack: Pack, protocol: Protocol, read: Read
+) -> Iterator[Batch]:
+    """A batch a file, beside its ground truth; fills `read`."""
+    for i, file in found.items():
+        depth_m = read_depth(file)
+        size: Size = (depth_m.shape[0], depth_m.shape[1])
+        shape = stepped_size(protocol, pack.depth_sizes[i])
+        of_part = is_of_part(protocol, size, shape, pack.sizes[i])
+        if of_part:
+            read.parts.append(pack.names[i])
+        elif size != shape:
+            sizes = f"from {size[0]}x{size[1]} to {shape[0]}x{shape[1]}"
+            read.resized.append(f"{pack.names[i]} {sizes}")
+        _, gt_m, valid = (torch.from_numpy(x) for x in pack.read([i]))
+        yield Batch([i], [torch.from_numpy(depth_m)[None, None]], gt_m, valid, of_part)
+
+
+def _notes(protocol: Protocol, read: Read, found: int, missing: int, asked: int) -> Iterator[str]:
     if missing:
-        notes.append(f"left out, having no prediction: {len(missing)} of {len(indices)} frames")
-    if resized:
-        notes.append(
-            f"resized bilinearly: {len(resized)} of {len(found)} predictions, first {resized[0]}"
-        )
-    if parts:
-        notes.append(
+        yield f"left out, having no prediction: {missing} of {asked} frames"
+    if read.resized:
+        resized = len(read.resized)
+        yield f"resized bilinearly: {resized} of {found} predictions, first {read.resized[0]}"
+    if read.parts:
+        yield (
             f"taken to show only what protocol '{protocol.name}' gives to a network, by their size:"
-            f" {len(parts)} of {len(found)} predictions, first {parts[0]}"
+            f" {len(read.parts)} of {found} predictions, first {read.parts[0]}"
         )
     if protocol.mirror:
-        notes.append(
+        yield (
             f"protocol '{protocol.name}' averages with the prediction for the mirrored image;"
             " files have none, so this was left out"
         )
-    return dataclasses.replace(scores, missing=missing, notes=notes)
 
 
 def _find(folder: Path, pack: Pack, indices: Sequence[int]) -> tuple[dict[int, Path], list[str]]:
