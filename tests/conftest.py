@@ -94,9 +94,10 @@ def _url(found: client.Server, name: str) -> str:
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """Runs `weightsearch ARGUMENTS` as a process, with its own home."""
+    server = command_runs.server()  # now, so that no command waits for its imports
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        said = command_runs.server().run(command_runs.Run(arguments, environment), tmp_path)
+        said = server.run(command_runs.Run(arguments, environment), tmp_path)
         return subprocess.CompletedProcess(arguments, said.code, said.out, said.err)
 
     return run

@@ -28,6 +28,7 @@ for name in json.loads(sys.argv[1]):
     importlib.import_module(name)
 from weightsearch.commands.main import main
 gc.freeze()
+print("ready", flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()
@@ -101,6 +102,8 @@ class Server:
             text=True,
         )
         atexit.register(self.close)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
 
     def run(self, run: Run, folder: Path, limit_s: int = LIMIT_S) -> Said:
         """What a run of `weightsearch` in that folder says."""
