@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from weightsearch.store.embedded import client
 pytest.register_assert_rewrite("support")
 pytest_plugins = ("support.password_watch", "support.nights", "support.pages")
 
-from support import command_runs, password_watch  # noqa: E402
+from support import fork_server, password_watch  # noqa: E402
 from support.processes import Cli  # noqa: E402
 
 # Two test processes on two cores: torch's own threads would only get in each other's way.
@@ -36,6 +37,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("WEIGHTSEARCH_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("WEIGHTSEARCH_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server() -> Iterator[None]:
+    yield
+    fork_server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -94,10 +101,9 @@ def _url(found: client.Server, name: str) -> str:
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """Runs `weightsearch ARGUMENTS` as a process, with its own home."""
-    server = command_runs.server()  # now, so that no command waits for its imports
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        said = server.run(command_runs.Run(arguments, environment), tmp_path)
-        return subprocess.CompletedProcess(arguments, said.code, said.out, said.err)
+        command = [sys.executable, "-m", "weightsearch", *map(str, arguments)]
+        return fork_server.run(command, env=os.environ | environment, cwd=tmp_path)
 
     return run

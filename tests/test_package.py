@@ -53,3 +53,12 @@ def test_the_repository_holds_no_large_file() -> None:
     )
     files = [ROOT / name for name in listed.stdout.split("\0") if name]
     assert [f for f in files if f.exists() and f.stat().st_size > 1_000_000] == []
+
+
+def test_no_module_of_tests_is_long() -> None:
+    long = {
+        str(file.relative_to(ROOT)): lines
+        for file in (ROOT / "tests").rglob("*.py")
+        if (lines := len(file.read_text().splitlines())) > 400
+    }
+    assert long == {}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support import fork_server
 from support.command_runs import Run, run_all
 from support.faulty_servers import OwnServer, own_server
 from support.paths import ROOT
@@ -196,7 +197,7 @@ def test_a_study_leaves_its_databases_password_nowhere(server: OwnServer, tmp_pa
     home = tmp_path / "home"
     environment = os.environ | stored(server.url("ws")) | {"WEIGHTSEARCH_HOME": str(home)}
     environment["PYTHONPATH"] = str(ROOT)
-    process = subprocess.Popen(
+    process = fork_server.Forked(
         [sys.executable, "-m", "weightsearch", "launch", "mine.toml", "--no-promote",
          "--workers", "1", "--device", "cpu"],
         env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support import fork_server
 from support.processes import Cli
 
 from weightsearch.errors import DeviceError
@@ -114,7 +115,7 @@ def running(tmp_path: Path, storage: str) -> Iterator[subprocess.Popen[str]]:
     """A launch with one worker in the middle of its first point."""
     file = tmp_path / "toy.toml"
     file.write_text(STUDY.replace("EPOCH_S", "0.4"))
-    process = subprocess.Popen(
+    process = fork_server.Forked(
         [sys.executable, "-m", "weightsearch", "launch", "toy.toml", *CPU, "--no-promote"],
         env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
         cwd=tmp_path,
@@ -122,10 +123,14 @@ def running(tmp_path: Path, storage: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
     )
     yield process
-    for child in psutil.Process(process.pid).children() if process.poll() is None else []:
+    for child in workers_of(process) if process.poll() is None else []:
         child.kill()
     process.kill()
     process.communicate()
+
+
+def workers_of(launch: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [p for p in psutil.Process(launch.pid).children() if "worker" in p.cmdline()]
 
 
 def wait_for_done(opened: Database, at_least: int) -> None:
@@ -152,7 +157,7 @@ def test_an_interrupted_launch_says_how_to_go_on_and_going_on_loses_nothing(
     number: int,
 ) -> None:
     wait_for_done(opened, 1)
-    workers = psutil.Process(running.pid).children()
+    workers = workers_of(running)
     running.send_signal(number)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
@@ -174,7 +179,7 @@ def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Dat
     wait_for_done(opened, 1)
     study = studies.find(opened.engine, "toy-grid")
     wait_for_done(opened, 3)
-    psutil.Process(running.pid).children()[0].kill()
+    workers_of(running)[0].kill()
     _, said = running.communicate(timeout=120)
     assert running.returncode == 0, said
     assert "ended with code -9; starting another" in said
@@ -220,7 +225,7 @@ def test_workers_stop_when_their_launcher_is_killed(
     running: subprocess.Popen[str], opened: Database
 ) -> None:
     wait_for_done(opened, 1)
-    workers = psutil.Process(running.pid).children()
+    workers = workers_of(running)
     running.kill()
     assert psutil.wait_procs(workers, timeout=60)[1] == []
     study = studies.find(opened.engine, "toy-grid")

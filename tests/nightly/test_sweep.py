@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from support import fork_server
 from support import nightly_sweeps as nightly_factory
 from support.command_runs import Run, run_all
 from support.nights import Night, accept, night
@@ -254,7 +255,7 @@ def test_a_night_started_twice_at_once_does_the_work_once_and_exits_as_it_should
     command = ["nightly", str(file), "--commit", "abc", "--device", "cpu", "--quiet", "--json"]
     environment = {"WEIGHTSEARCH_STORAGE": storage, "GITHUB_ACTOR": "somebody"}
     both = [
-        subprocess.Popen(
+        fork_server.Forked(
             [sys.executable, "-m", "weightsearch", *command],
             env=os.environ | environment,
             cwd=tmp_path,

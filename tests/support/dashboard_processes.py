@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from dashboards import serving
+from support import fork_server
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def dashboard(storage: str, folder: Path, *options: str, **environment: str) -> 
     """A running `weightsearch dashboard`, and the cookie that its token gives."""
     log = folder / "dashboard.log"
     with log.open("w") as errors:
-        process = subprocess.Popen(
+        process = fork_server.Forked(
             [sys.executable, "-m", "weightsearch", "dashboard", "--port", "0", *options],
             env=os.environ | {"WEIGHTSEARCH_STORAGE": storage} | environment,
             cwd=folder,

@@ -20,7 +20,7 @@ from typing import Any
 
 import psycopg
 
-from support import password_watch
+from support import fork_server, password_watch
 from weightsearch.store.embedded import postgres_process, postgres_programs, server_folders
 
 PATIENCE_S = 60  # a test that waits longer has failed
@@ -245,7 +245,7 @@ class Proxy:
         self.refuse()
 
 
-class Worker(subprocess.Popen[bytes]):
+class Worker(fork_server.Forked):
     """`weightsearch worker NAME` as a process, and what it writes to stderr."""
 
     def __init__(self, name: str, storage: str, home: Path, lease: float = 30.0) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 import pytest
 from sqlalchemy import func, select
+from support import fork_server
 from support.faulty_servers import PATIENCE_S, Worker, workers
 from support.processes import Cli
 from support.specs import make_spec
@@ -281,7 +282,7 @@ def test_two_launches_at_once_do_the_work_once(  # F11
     (tmp_path / "toy.toml").write_text(TOY)
     command = [sys.executable, "-m", "weightsearch", "launch", "toy.toml", "--device", "cpu"]
     both = [
-        subprocess.Popen(
+        fork_server.Forked(
             [*command, "--json"],
             env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
             cwd=tmp_path,

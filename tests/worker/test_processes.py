@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, func, make_url, select
+from support import fork_server
 from support.specs import make_spec
 
 from weightsearch.store.connection.database import Database
@@ -24,7 +24,7 @@ from weightsearch.study import planning
 PATIENCE_S = 60  # a test that waits longer has failed
 
 
-class Process(subprocess.Popen[bytes]):
+class Process(fork_server.Forked):
     """A worker process and what it writes to stderr."""
 
     log: Path

@@ -17,6 +17,7 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 from sqlalchemy import func, select, update
+from support import fork_server
 from support.faulty_servers import own_server, wait_until, workers
 from support.processes import Cli
 from support.specs import make_spec
@@ -243,7 +244,7 @@ def test_on_a_terminal_the_answer_counts(
 ) -> None:
     create(opened)
     screen, terminal = pty.openpty()
-    asked = subprocess.Popen(
+    asked = fork_server.Forked(
         [sys.executable, "-m", "weightsearch", "delete", "study"],
         env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
         stdin=terminal,

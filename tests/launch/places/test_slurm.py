@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from sqlalchemy import func, make_url, select, update
-from support import fake_slurm
+from support import fake_slurm, fork_server
 from support.fake_slurm import Element
 from support.faulty_servers import wait_until
 from support.paths import ROOT
@@ -79,7 +79,7 @@ def launch(storage: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Po
         (tmp_path / "toy.toml").write_text(STUDY)
         arguments = ["launch", "toy.toml", "--on", "slurm", "--no-promote", "--json", *options]
         with (tmp_path / "answer").open("wb") as answer, (tmp_path / "said").open("wb") as said:
-            process = subprocess.Popen(
+            process = fork_server.Forked(
                 [sys.executable, "-m", "weightsearch", *arguments],
                 env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
                 cwd=tmp_path,

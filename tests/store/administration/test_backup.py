@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from sqlalchemy import inspect, select, text
-from support import password_watch
+from support import fork_server, password_watch
 from support.faulty_servers import OwnServer, own_server, wait_until, workers
 from support.processes import Cli
 from support.specs import make_spec
@@ -224,7 +223,7 @@ def test_a_backup_that_is_stopped_leaves_no_file_and_no_pg_dump(
     with server.admin("fresh") as admin, server.admin("fresh") as locker:
         locker.autocommit = False
         locker.execute("LOCK TABLE ws_points")
-        asked = subprocess.Popen(
+        asked = fork_server.Forked(
             [sys.executable, "-m", "weightsearch", "backup", "studies.dump"],
             env=os.environ | {"WEIGHTSEARCH_STORAGE": server.url("fresh")},
             cwd=tmp_path,

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from optuna.storages import RDBStorage
 from psycopg.errors import InsufficientPrivilege
+from support import fork_server
 from support.command_runs import Run, run_all
 from support.faulty_servers import OwnServer, own_server
 from support.paths import ROOT
@@ -153,14 +154,11 @@ def test_a_role_without_the_right_is_told_in_one_line(server: OwnServer, tmp_pat
     spec = make_spec()
     studies.create(owner.engine, "looked-at", spec, planning.plan(spec))
     owner.engine.dispose()
-    asked = subprocess.run(
+    asked = fork_server.run(
         [sys.executable, "-m", "weightsearch", "worker", "looked-at", "--device", "cpu"],
         env={"WEIGHTSEARCH_STORAGE": f"{url(server, 'ws_viewer')}&options=-c%20"
              "default_transaction_read_only%3Doff", "PYTHONPATH": str(ROOT),
              "WEIGHTSEARCH_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
     )  # fmt: skip
     assert asked.returncode == 1
     (line,) = asked.stderr.splitlines()
@@ -231,7 +229,7 @@ def test_two_who_migrate_at_once_make_one_migration(server: OwnServer, empty: st
     command += ["--worker", "ws_worker", "--viewer", "ws_viewer"]
     environment = {"WEIGHTSEARCH_STORAGE": url(server, "ws_owner", empty), "PYTHONPATH": str(ROOT)}
     both = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        fork_server.Forked(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(2)
     ]
     said = [process.communicate() for process in both]
