@@ -2,160 +2,34 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pty
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 from optuna.storages import RDBStorage
 from sqlalchemy import func, select, update
 from support import fork_server
-from support.faulty_servers import own_server, wait_until, workers
+from support.faulty_servers import wait_until, workers
+from support.garbage import left
+from support.homes import DAY_S, aged, create, removed, rows, run, show, write
 from support.processes import Cli
-from support.specs import make_spec
 
-from weightsearch.commands.home import disk_usage, garbage, study_files
-from weightsearch.data.packs import building
-from weightsearch.errors import StorageError, StudyError
+from weightsearch.commands.home import garbage, study_files
 from weightsearch.report import optuna_dashboard
 from weightsearch.store import study_removal
 from weightsearch.store.administration import migration
 from weightsearch.store.connection import connecting
-from weightsearch.store.connection.database import Database, open_database
+from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, queries, references, result_spool, studies
 from weightsearch.store.ledger.studies import Study
-from weightsearch.store.optuna_mirror import Mirror, _optuna_studies
-from weightsearch.store.tables.schema import metadata, points
+from weightsearch.store.optuna_mirror import _optuna_studies
+from weightsearch.store.tables.schema import points
 from weightsearch.store.tables.states import Rung
-from weightsearch.study import planning
-from weightsearch.worker import loop
-from weightsearch.worker.process import Worker
-
-DAY_S = 86400.0
-ROOMS = {"frames": 4, "test_frames": 1, "frames_per_room": 2, "height": 48, "width": 64}
-
-
-def create(database: Database, name: str = "study", **tables: Any) -> Study:
-    spec = make_spec(**tables)
-    return studies.create(database.engine, name, spec, planning.plan(spec))
-
-
-def run(database: Database, study: Study, home: Path) -> None:
-    """Works on the study, in this process, until nothing is left."""
-    loop.run(Worker(database, study, home, "cpu"))
-
-
-def show(database: Database, study: Study) -> None:
-    """Makes the Optuna studies, and brings them up to date."""
-    Mirror(database, study).sync(wait=True)
-
-
-def write(path: Path, content: str = "x" * 100, age_s: float = DAY_S) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    aged(path.parent, age_s)
-    return path
-
-
-def aged(path: Path, age_s: float = DAY_S) -> None:
-    """Makes a folder, and all in it, look as if nobody had used it for so long."""
-    then = time.time() - age_s
-    for place in (path, *path.rglob("*")):
-        os.utime(place, (then, then))
-
-
-def rows(database: Database) -> dict[str, int]:
-    """How many rows each table has, ours and Optuna's."""
-    tables = [*metadata.sorted_tables, *study_removal.OPTUNA.values()]
-    with database.engine.connect() as connection:
-        return {
-            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in tables
-        }
-
-
-def removed(found: dict[str, Any]) -> set[str]:
-    return {row["path"] for row in found["removed"]}
-
-
-def left(found: dict[str, Any]) -> dict[str, str]:
-    return {row["path"]: row["why"] for row in found["kept"]}
-
-
-# delete
-
-
-def test_delete_leaves_not_a_row_of_the_study_and_all_of_the_other(
-    opened: Database, tmp_path: Path
-) -> None:
-    """The other one is a study that was there before, so that every table has its rows."""
-    first = create(opened, "first")
-    run(opened, first, tmp_path)
-    show(opened, first)
-    before = rows(opened)
-    second = create(opened, "second")
-    run(opened, second, tmp_path)
-    show(opened, second)
-    assert rows(opened)["trials"] == 2 * before["trials"] > 0
-    assert study_removal.delete_study(opened.engine, second).trials == before["trials"]
-    assert rows(opened) == before
-    assert queries.verify(opened.engine, first).ok
-
-
-def test_delete_removes_the_files_of_the_study_and_no_other(
-    opened: Database, tmp_path: Path
-) -> None:
-    home = tmp_path / "home"
-    study, other = create(opened, "study"), create(opened, "study-2")
-    mine = [write(home / kind / "study" / "a" / "file") for kind in ("checkpoints", "logs")]
-    others = [write(home / kind / "study-2" / "a" / "file") for kind in ("checkpoints", "logs")]
-    for owner, files in ((study, mine), (other, others)):
-        lease = leases.claim(opened.engine, owner.id, "w", "cpu", 0.0)
-        assert lease is not None
-        files.append(
-            result_spool.write(result_spool.folder(opened.engine, home), lease, {}, "done")
-        )
-    size = sum(path.stat().st_size for path in mine)
-    found = study_files.deletion_preview(home, opened, study)
-    assert (found["bytes"], found["undelivered"]) == (size, 1)
-    assert study_files.delete(home, opened, study, force=False)["bytes"] == size
-    assert not any(path.exists() for path in mine)
-    assert all(path.exists() for path in others)
-    assert sorted(p.name for p in (home / "checkpoints").iterdir()) == ["study-2"]
-
-
-def test_delete_does_not_follow_a_name_out_of_the_home(opened: Database, tmp_path: Path) -> None:
-    home, outside = tmp_path / "home", write(tmp_path / "precious" / "file")
-    (home / "checkpoints").mkdir(parents=True)
-    for name in ("../../precious", ".."):
-        study_files.delete(home, opened, create(opened, name), force=False)
-    (home / "checkpoints" / "link").symlink_to(outside.parent)
-    study_files.delete(home, opened, create(opened, "link"), force=False)
-    assert outside.exists()
-    assert home.exists()
-
-
-def test_a_study_with_held_points_is_deleted_by_force_only_and_its_worker_leaves(
-    storage: str, opened: Database, tmp_path: Path
-) -> None:
-    study = create(opened, params={"epoch_s": 0.3}, train={"epochs": 3})
-    migration.prepare_optuna(opened)  # its tables, which `rows` counts too
-    with workers(1, "study", storage, tmp_path / "home") as (worker,):
-        wait_until(lambda: queries.counts(opened.engine, study)["leased"] == 1)
-        with pytest.raises(StudyError, match=r"1 of its points are held by workers .*--force"):
-            study_files.delete(tmp_path / "home", opened, study, force=False)
-        assert queries.counts(opened.engine, study)["total"] == 10
-        study_files.delete(tmp_path / "home", opened, study, force=True)
-        assert worker.wait(60) == 0, worker.said()
-    assert all(n == 0 for name, n in rows(opened).items() if name in ("ws_studies", "ws_attempts"))
 
 
 def test_gc_removes_optuna_studies_that_show_no_study_and_no_other(
@@ -184,58 +58,6 @@ def test_a_lease_that_ran_out_holds_nothing(opened: Database, tmp_path: Path) ->
     study = create(opened)
     assert leases.claim(opened.engine, study.id, "dead", "cpu", -1.0)
     study_files.delete(tmp_path, opened, study, force=False)
-
-
-def test_what_a_delete_that_died_has_left_is_removed_by_gc(
-    opened: Database, tmp_path: Path
-) -> None:
-    study = create(opened)
-    lease = leases.claim(opened.engine, study.id, "w", "cpu", 0.0)
-    assert lease is not None
-    assert lease.point is not None
-    results = result_spool.folder(opened.engine, tmp_path)
-    files = [
-        write(tmp_path / "checkpoints" / "study" / f"{lease.point.id()}-s0" / "last" / "file"),
-        write(tmp_path / "logs" / "study" / "worker-1-1.log"),
-        result_spool.write(results, lease, {}, "done"),
-    ]
-    aged(tmp_path)
-    study_removal.delete_study(opened.engine, study)  # and no further
-    found = garbage.gc(tmp_path, opened)
-    assert len(found["removed"]) == 3
-    assert not any(path.exists() for path in files)
-    assert not (tmp_path / "checkpoints" / "study").exists()
-    assert not (tmp_path / "logs" / "study").exists()
-
-
-def test_a_role_that_may_not_delete_is_told_before_it_is_asked(tmp_path: Path) -> None:
-    with own_server() as server:
-        owner = open_database(server.url("postgres"), tmp_path)
-        study = create(owner)
-        with server.admin() as admin:
-            admin.execute("CREATE ROLE ws_worker LOGIN PASSWORD '2'")
-        migration.migrate(owner, worker="ws_worker")
-        with_role = open_database(server.url("postgres", role="ws_worker:2"), tmp_path)
-        with pytest.raises(StorageError, match="role 'ws_worker' may not; name the owner"):
-            study_files.deletion_preview(tmp_path, with_role, study)
-        owner.engine.dispose()
-        with_role.engine.dispose()
-
-
-def test_delete_asks_on_a_terminal_and_wants_yes_elsewhere(
-    cli: Cli, storage: str, opened: Database
-) -> None:
-    create(opened)
-    told = {"WEIGHTSEARCH_STORAGE": storage}
-    refused = cli("delete", "study", **told)
-    assert refused.returncode == 1
-    assert "study study: 0 of 10 points done\nnothing was promoted" in refused.stderr
-    assert refused.stderr.splitlines()[-1].endswith("stdin is not a terminal; add --yes.")
-    deleted = cli("delete", "study", "--yes", "--json", **told)
-    assert deleted.returncode == 0, deleted.stderr
-    assert json.loads(deleted.stdout)["points"]["total"] == 10
-    again = cli("delete", "study", "--yes", **told)
-    assert (again.returncode, "error: there is no study yet" in again.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(("answer", "code", "points_left"), [("n", 3, 10), ("y", 0, 0)])
@@ -381,70 +203,6 @@ def test_a_removal_that_died_half_way_is_finished(opened: Database, tmp_path: Pa
     assert not half.parents[1].exists()
 
 
-# gc: packs
-
-
-@pytest.fixture
-def rooms(tmp_path: Path) -> tuple[Path, str]:
-    """A pack, long unused, and its digest."""
-    path = building.ensure("synthetic", None, ROOMS, tmp_path)
-    building.training_copy(path, (32, 32), tmp_path)
-    building.training_copy(path, (32, 48), tmp_path)
-    aged(tmp_path / "packs")
-    with building.Pack(path) as opened:
-        return path, opened.digest
-
-
-def with_data(database: Database, name: str, digest: str | None) -> Study:
-    study = create(
-        database,
-        name,
-        data={"source": "synthetic", "size": [32, 48], "val": "blocks:50%"},
-        model={"encoder": "resnet10t"},
-    )
-    if digest:
-        studies.record_data(database.engine, study, digest)
-    return study
-
-
-def test_gc_keeps_the_pack_of_a_study_and_its_copy_of_that_size(
-    opened: Database, rooms: tuple[Path, str], tmp_path: Path
-) -> None:
-    path, digest = rooms
-    study = with_data(opened, "study", digest)
-    found = garbage.gc(tmp_path, opened)
-    assert removed(found) == {str(path.with_name(f"{path.stem}-32x32.h5"))}
-    with_data(opened, "undecided", None)
-    study_removal.delete_study(opened.engine, study)
-    assert removed(garbage.gc(tmp_path, opened)) == set()  # it may be the other's
-    study_removal.delete_study(opened.engine, studies.find(opened.engine, "undecided"))
-    size = path.stat().st_size + path.with_name(f"{path.stem}-32x48.h5").stat().st_size
-    assert garbage.gc(tmp_path, opened)["bytes"] == size
-    assert list((tmp_path / "packs").iterdir()) == []
-
-
-def test_a_pack_that_is_found_again_counts_as_used(
-    opened: Database, rooms: tuple[Path, str], tmp_path: Path
-) -> None:
-    path = building.ensure("synthetic", None, ROOMS, tmp_path)
-    copy = building.training_copy(path, (32, 32), tmp_path)
-    found = garbage.gc(tmp_path, opened)
-    assert set(left(found)) == {str(path), str(copy)}
-    assert removed(found) == {str(path.with_name(f"{path.stem}-32x48.h5"))}
-
-
-def test_a_pack_that_goes_while_it_is_read_is_read_to_the_end(
-    opened: Database, rooms: tuple[Path, str], tmp_path: Path
-) -> None:
-    path, _ = rooms
-    with building.Pack(path) as reading_it:
-        assert str(path) in removed(garbage.gc(tmp_path, opened))
-        assert not path.exists()
-        assert len(reading_it.read(range(len(reading_it)))[0]) == 5
-    assert building.ensure("synthetic", None, ROOMS, tmp_path) == path
-    assert path.exists()
-
-
 def test_gc_removes_pictures_of_trials_that_are_gone_and_no_other(
     opened: Database, tmp_path: Path
 ) -> None:
@@ -467,31 +225,6 @@ def test_gc_removes_pictures_of_trials_that_are_gone_and_no_other(
     study_removal.delete_study(opened.engine, study)
     garbage.gc(tmp_path, opened)
     assert (kept.exists(), mine.exists()) == (False, True)
-
-
-def test_gc_keeps_the_copies_of_every_searched_size(opened: Database) -> None:
-    from support.depth_studies import depth_spec
-
-    spec = depth_spec(params={"size": ["32x64", "48x64"]})
-    study = studies.create(opened.engine, "sizes", spec, planning.plan(spec))
-    studies.record_data(opened.engine, study, "d")
-    with references.referred(opened.engine, hold=False) as known:
-        assert known.data == {("d", (32, 64)), ("d", (48, 64))}
-
-
-def test_gc_removes_what_a_killed_packer_left_and_not_what_one_writes(
-    opened: Database, tmp_path: Path
-) -> None:
-    abandoned = write(tmp_path / "packs" / "synthetic-0123456789ab.partial")
-    written = write(tmp_path / "packs" / "synthetic-ba9876543210.partial")
-    damaged = write(tmp_path / "packs" / "synthetic-aaaaaaaaaaaa.h5")
-    somebodys = write(tmp_path / "packs" / "mine.h5")
-    with written.open() as packer:
-        fcntl.flock(packer, fcntl.LOCK_EX)
-        found = garbage.gc(tmp_path, opened)
-    assert removed(found) == {str(abandoned), str(damaged)}
-    assert written.exists()
-    assert somebodys.exists()
 
 
 # gc: spool, logs, another database
@@ -569,20 +302,3 @@ def test_gc_as_a_command_says_each_and_the_total(
     ran = json.loads(cli("gc", "--json", **told).stdout)
     assert (ran["dry_run"], ran["bytes"], len(ran["removed"])) == (False, 100, 2)
     assert not path.exists()
-
-
-# disk
-
-
-def test_disk_counts_bytes_by_what_they_are_of(opened: Database, tmp_path: Path) -> None:
-    home = tmp_path / "not" / "there" / "yet"
-    assert {
-        kind: disk_usage.disk(home, opened.engine)[kind] for kind in disk_usage.KINDS
-    } == dict.fromkeys(disk_usage.KINDS, 0)
-    for number, kind in enumerate(disk_usage.KINDS, start=1):
-        write(home / kind / "a" / "b", "x" * number)
-        write(home / kind / "c", "x" * number)
-    found = disk_usage.disk(home, opened.engine)
-    assert [found[kind] for kind in disk_usage.KINDS] == [2, 4, 6, 8, 10]
-    assert found["database"] > 1_000_000
-    assert 0 < found["free"] <= shutil.disk_usage(tmp_path).total

@@ -1,56 +1,34 @@
-"""Files made to do harm get one line: nothing outside is read, nothing swells, nothing is written.
+"""Data made to do harm get one line: nothing outside is read, nothing swells or is written.
 
-`HOSTILE` holds one way each in which a file can be hostile, and what `weightsearch` answers to it.
+`DATA` holds one way each in which data can be hostile, and what `weightsearch` answers to it.
 """
 
 from __future__ import annotations
 
-import ast
-import io
 import os
-import pickle
-import re
 import struct
 import subprocess
 import sys
 import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
-from support.command_runs import Run, Said, run_all
+from support.command_runs import Run, run_all
 from support.data_sets import Csv, Labeled
-from support.depth_studies import depth_spec
-from support.hostile_files import FUZZ, Evil, header, npy, pickled, pipe, png
-from support.paths import ROOT
-from support.processes import Cli
-from support.saved_network import save_network
+from support.hostile_commands import PICTURES, Hostile, check, predicting
+from support.hostile_files import FUZZ, pipe
 
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
-from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import queries, studies
-from weightsearch.study import planning
 
 SHAPE = (6, 32, 24)
 SECRET = "/etc/passwd"
-
-
-@dataclass(frozen=True)
-class Hostile:
-    """A file, what is asked about it, and what the one line must say."""
-
-    make: Callable[[Path], list[object]]
-    """Makes it in a folder of its own; the arguments of `weightsearch`."""
-    says: str
-    """A regular expression."""
 
 
 # HDF5
@@ -276,33 +254,6 @@ ARCHIVES = {
 }
 
 
-# Pictures and folders
-
-
-def picture(kind: str, **options: Any) -> bytes:
-    made = io.BytesIO()
-    Image.new("RGB", (32, 24), "red").save(made, kind, **options)
-    return made.getvalue()
-
-
-def swollen() -> bytes:
-    """With a text that unpacks to far more than the picture has."""
-    text = PngImagePlugin.PngInfo()
-    text.add_text("bomb", "x" * (8 << 20), zip=True)
-    return picture("PNG", pnginfo=text)
-
-
-PICTURES = {
-    "a picture of 3.6 gigapixels": (lambda: png((60000, 60000)), r"\(3600000000 pixels\) exceeds"),
-    "a picture of 65 megapixels": (lambda: png((8192, 8000)), "has more than 16777216 pixels"),
-    "a picture that stops": (lambda: picture("PNG")[:60], "but"),
-    "PostScript": (lambda: picture("EPS"), "is damaged or something else"),
-    "a GIF": (lambda: picture("GIF"), "is damaged or something else"),
-    "markup": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is damaged or something"),
-    "a swollen text": (swollen, "Decompressed data too large"),
-}
-
-
 def in_data_set(content: bytes) -> Callable[[Path], list[object]]:
     def make(folder: Path) -> list[object]:
         csv = Csv(folder / "nyu_data").write()
@@ -310,19 +261,6 @@ def in_data_set(content: bytes) -> Callable[[Path], list[object]]:
         return ["data", "pack", csv.root]
 
     return make
-
-
-def to_predict(content: bytes, name: str = "a.png") -> Callable[[Path], list[object]]:
-    def make(folder: Path) -> list[object]:
-        (folder / name).write_bytes(content)
-        return predicting(folder, folder / name)
-
-    return make
-
-
-def predicting(folder: Path, image: Path) -> list[object]:
-    checkpoint = save_network(folder / "run")
-    return ["predict", checkpoint, image, "--out", folder / "out", "--device", "cpu"]
 
 
 def loop(path: Path) -> Path:
@@ -360,98 +298,7 @@ FOLDERS = {
     ),
 }
 
-
-# Predictions and checkpoints
-
-
-def predictions(content: bytes, suffix: str = ".npy") -> Callable[[Path], list[object]]:
-    def make(folder: Path) -> list[object]:
-        csv = Csv(folder / "nyu_data", tests=1).write()
-        made = folder / "mine" / Path(csv.test[0][0]).with_suffix(suffix)
-        made.parent.mkdir(parents=True)
-        made.write_bytes(content)
-        return ["evaluate", "--predictions", folder / "mine", "--data", csv.root]
-
-    return make
-
-
-PREDICTIONS = {
-    "pickled predictions": (pickled, "must be a whole .npy file, but"),
-    "a pickle": (lambda: pickle.dumps(Evil()), "it is not one; save it with numpy.save"),
-    "a promise of terabytes": (lambda: header("(1000000, 1000000)"), "must be a whole .npy file"),
-    "a negative size": (lambda: header("(-1, 4)"), "must be"),
-    "code in a header": (
-        lambda: npy("__import__('os').system('touch /tmp/weightsearch-was-here')\n"),
-        "must be a whole .npy file, but malformed node",
-    ),
-    "a header of 60,000 brackets": (lambda: npy("(" * 60000 + "\n"), "must be a whole .npy file"),
-}
-
-
-def manifest(text: str) -> Callable[[Path], list[object]]:
-    """A checkpoint whose manifest was replaced; FILE is its one tensor file, DIGEST its sha256."""
-
-    def make(folder: Path) -> list[object]:
-        checkpoint = save_network(folder / "run")
-        (file,) = checkpoint.glob("*.safetensors")
-        file.rename(folder / "run" / "outside.safetensors")
-        (checkpoint / "manifest.json").write_text(text)
-        return ["predict", checkpoint, folder / "a.png", "--out", folder / "out"]
-
-    def with_picture(folder: Path) -> list[object]:
-        (folder / "a.png").write_bytes(picture("PNG"))
-        return make(folder)
-
-    return with_picture
-
-
-def tensors(change: Callable[[Path], object]) -> Callable[[Path], list[object]]:
-    """A checkpoint whose tensor file was changed."""
-
-    def make(folder: Path) -> list[object]:
-        (folder / "a.png").write_bytes(picture("PNG"))
-        asked = predicting(folder, folder / "a.png")
-        (file,) = (folder / "run" / "best").glob("*.safetensors")
-        change(file)
-        return asked
-
-    return make
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-
-
-def entry(file: str) -> str:
-    return f'{{"format": 1, "files": {{"model": {{"file": "{file}", "sha256": "00"}}}}}}'
-
-
-BESIDE = "must name .safetensors files beside it"
-CHECKPOINTS = {
-    "a manifest with ..": Hostile(manifest(entry("../outside.safetensors")), BESIDE),
-    "a manifest with /": Hostile(manifest(entry("/etc/passwd")), BESIDE),
-    "a manifest that names a pickle": Hostile(manifest(entry("model.pt")), BESIDE),
-    "a manifest without files": Hostile(manifest('{"format": 1}'), BESIDE),
-    "a manifest of another kind": Hostile(manifest("[1, 2]"), "must be of format 1"),
-    "a manifest with NaN": Hostile(
-        manifest('{"format": 1, "files": {}, "value": NaN}'), "is not as it was written"
-    ),
-    "a manifest of brackets": Hostile(manifest("[" * 100000), "is not as it was written"),
-    "a manifest that is no text": Hostile(manifest("\0\x01"), "is not as it was written"),
-    "a pickle for tensors": Hostile(
-        tensors(lambda file: file.write_bytes(pickle.dumps(Evil()))), "is not as it was written"
-    ),
-    "a flipped bit": Hostile(tensors(flip), "is not as it was written"),
-    "half of the tensors": Hostile(
-        tensors(lambda file: os.truncate(file, file.stat().st_size // 2)),
-        "is not as it was written",
-    ),
-    "a pipe for tensors": Hostile(tensors(pipe), "is not as it was written"),
-}
-
-HOSTILE = {
+DATA = {
     **HDF5,
     **LISTS,
     **ARCHIVES,
@@ -459,51 +306,13 @@ HOSTILE = {
         f"{name} in a data set": Hostile(in_data_set(make()), says)
         for name, (make, says) in PICTURES.items()
     },
-    **{
-        f"{name} to predict for": Hostile(to_predict(PICTURES[name][0]()), "must be a picture, but")
-        for name in ("a picture of 3.6 gigapixels", "PostScript", "markup", "a swollen text")
-    },
-    "a picture whose name is red": Hostile(
-        to_predict(b"", "\x1b[31mred\n.png"), r"/\\x1b\[31mred\\n\.png: must be a picture"
-    ),
     **FOLDERS,
-    **{name: Hostile(predictions(make()), says) for name, (make, says) in PREDICTIONS.items()},
-    "a huge PNG of predictions": Hostile(
-        predictions(png((60000, 60000)), ".png"), "must be a whole .png file, but"
-    ),
-    **CHECKPOINTS,
 }
 
 
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Said]]:
-    """Where each of them lies, and what `weightsearch` says to it, in a process each."""
-    base = tmp_path_factory.mktemp("hostile")
-    folders = [base / str(number) for number in range(len(HOSTILE))]
-    runs = []
-    for folder, hostile in zip(folders, HOSTILE.values(), strict=True):
-        folder.mkdir()
-        runs.append(Run(hostile.make(folder), {"WEIGHTSEARCH_HOME": str(folder / "home")}))
-    said = run_all(runs, base)
-    return dict(zip(HOSTILE, zip(folders, said, strict=True), strict=True))
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_gets_one_line(name: str, answers: dict[str, tuple[Path, Said]]) -> None:
-    folder, found = answers[name]
-    assert found.code == 1, found
-    *before, line = found.err.split("\n")[:-1]
-    assert all(re.fullmatch(r"packing: \d/\d frames", other) for other in before), found.err
-    assert line.startswith("error: ")
-    assert line.isprintable()
-    assert re.search(HOSTILE[name].says, line), line
-    assert found.out == ""
-    assert "root:" not in line
-    assert not (folder / "out").exists()
-    # The data that predictions are compared with are in order, and packed.
-    packs = [path.suffix for path in folder.glob("home/packs/*")]
-    assert packs == ([".h5"] if (folder / "mine").exists() else [])
-    assert not Path("/tmp/weightsearch-was-here").exists()
+@pytest.mark.parametrize("name", DATA)
+def test_hostile_data_get_one_line(name: str, tmp_path: Path) -> None:
+    check(DATA[name], tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["mat", "zip", "png", "jpg", "csv", "splits"])
@@ -554,28 +363,6 @@ def test_a_member_that_holds_more_than_it_promises_is_not_unpacked(tmp_path: Pat
     assert peak < 10 << 20
 
 
-# The service
-
-
-def test_a_worker_gives_its_point_back_and_says_what_is_wrong_with_the_data(
-    opened: Database, storage: str, cli: Cli, tmp_path: Path
-) -> None:
-    csv = Csv(tmp_path / "nyu_data").write()
-    csv.save(csv.train[0][0], np.zeros((24, 32), np.uint8))
-    spec = depth_spec(data={"source": "nyu_csv", "options": {}, "size": [32, 32]})
-    study = studies.create(opened.engine, "hostile", spec, planning.plan(spec))
-    said = cli(
-        *("worker", "hostile", "--device", "cpu", "--data", csv.root), WEIGHTSEARCH_STORAGE=storage
-    )
-    assert said.returncode == 1
-    (line,) = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
-    assert "0000.jpg: must be 8-bit RGB" in line
-    assert said.stderr.splitlines()[-1] == line
-    counts = queries.counts(opened.engine, study)
-    assert (counts["waiting"], counts["failed"], counts["leased"]) == (counts["total"], 0, 0)
-    assert not list((tmp_path / "home").glob("packs/*"))
-
-
 def test_names_are_shown_as_they_are_and_steer_nothing(tmp_path: Path) -> None:
     csv = Csv(tmp_path / "nyu_data").write()
     strange = "data/nyu2_train/<script>alert(1)</script>/[red]$(id).png"
@@ -585,73 +372,3 @@ def test_names_are_shown_as_they_are_and_steer_nothing(tmp_path: Path) -> None:
     (said,) = run_all([Run(["data", "inspect", csv.root])], tmp_path)
     assert said.code == 0, said.err
     assert f"train: 1 frames, 1 scenes or blocks\n  {strange.removesuffix('.png')}" in said.out
-
-
-SERIALISERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-UNPICKLES = {"load", "jit.load", "hub.load", "package.PackageImporter", "export.load"}
-PICKLES = {
-    # What starts Slurm jobs gives the commands to submitit, which pickles them for itself, into a
-    # folder that only its user writes to; nothing that somebody else made is read back.
-    "launch",
-}
-
-
-def dotted(node: ast.AST) -> str:
-    if isinstance(node, ast.Attribute):
-        return f"{dotted(node.value)}.{node.attr}"
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def unpickles(code: str) -> Iterator[str]:
-    """What in this code could run what is in a file."""
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.split(".")[0] in SERIALISERS)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module.split(".")[0] in SERIALISERS:
-                yield node.module
-            if node.module.split(".")[0] == "torch":
-                yield from (f"torch.{a.name}" for a in node.names if a.name == "load")
-        elif isinstance(node, ast.Call):
-            called = dotted(node.func)
-            if called.startswith("torch.") and called.removeprefix("torch.") in UNPICKLES:
-                yield called
-            if called in ("eval", "exec", "__import__", "pd.read_pickle", "read_pickle"):
-                yield called
-            if called.endswith(("np.load", "numpy.load")) and not any(
-                keyword.arg == "allow_pickle"
-                and isinstance(keyword.value, ast.Constant)
-                and keyword.value.value is False
-                for keyword in node.keywords
-            ):
-                yield called
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import pickle",
-        "from joblib import load",
-        "import torch\ntorch.load(path)",
-        "from torch import load",
-        "torch.jit.load(path)",
-        "np.load(path)",
-        "np.load(path, allow_pickle=True)",
-        "eval(text)",
-    ],
-)
-def test_what_could_run_what_is_in_a_file_would_be_found(code: str) -> None:
-    assert list(unpickles(code))
-
-
-def test_nothing_that_is_read_can_run() -> None:
-    """Tensors are read as safetensors, the rest as JSON, TOML, HDF5, CSV, pictures and .npy."""
-    found = {
-        str(file.relative_to(ROOT)): list(unpickles(file.read_text()))
-        for package in ("weightsearch", "dashboards")
-        for file in (ROOT / package).rglob("*.py")
-        if not (file.parent.name in PICKLES and file.name.startswith("slurm"))
-    }
-    # What an export has just made itself, read back from memory to be compared.
-    own = {"weightsearch/depth/inference/export.py": ["torch.export.load"]}
-    assert {file: what for file, what in found.items() if what} == own
