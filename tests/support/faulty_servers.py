@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import secrets
 import select
@@ -51,22 +53,27 @@ class OwnServer:
             self._give(made)
 
     def initialise(self) -> None:
+        """With the data, and the password, that `initdb` makes once for all of this process."""
+        made, self.password = _new_data(self.programs)
+        self._copy(made)
         password = self.folder / "password"
         password.touch(mode=0o600)
         password.write_text(self.password)
         self._give(password)
-        self._run("initdb", "-D", self.data, "-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8",
-                  "--pwfile", password, "--locale=C", "--no-sync")  # fmt: skip
         if shutil.which("openssl"):
             self._certify()
 
     def follow(self, primary: OwnServer) -> None:
         """A standby, from the data of a primary that is stopped; nothing is sent to it."""
-        shutil.copytree(primary.data, self.data, dirs_exist_ok=True)
+        self._copy(primary.data)
         (self.data / "standby.signal").touch()
-        for path in self.data.rglob("*"):
-            self._give(path)
+        self._give(self.data / "standby.signal")
         self.password = primary.password
+
+    def _copy(self, data: Path) -> None:
+        shutil.copytree(data, self.data, dirs_exist_ok=True)
+        for path in (self.data, *self.data.rglob("*")):
+            self._give(path)
 
     def _give(self, path: Path) -> None:
         if self.account is not None:
@@ -144,6 +151,23 @@ class OwnServer:
         places = {"host": self.sockets, "port": self.port} | query
         question = "&".join(f"{name}={value}" for name, value in places.items())
         return f"postgresql://{role or f'{SUPERUSER}:{self.password}'}@/{dbname}?{question}"
+
+
+@functools.cache
+def _new_data(programs: Path) -> tuple[Path, str]:
+    """A data directory that nothing has used, and the superuser's password in it."""
+    # Not in pytest's folder: that is closed to the server's user, if root runs the tests.
+    folder = Path(tempfile.mkdtemp(prefix="weightsearch-initdb-"))
+    atexit.register(shutil.rmtree, folder)
+    folder.chmod(0o755)
+    server = OwnServer(folder)
+    password = folder / "password"
+    password.touch(mode=0o600)
+    password.write_text(server.password)
+    server._give(password)
+    server._run("initdb", "-D", server.data, "-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8",
+                "--pwfile", password, "--locale=C", "--no-sync")  # fmt: skip
+    return server.data, server.password
 
 
 @contextmanager

@@ -100,7 +100,7 @@ _server: Server | None = None
 
 
 def start() -> Server | None:
-    """The fork server of this process, where the system can have one."""
+    """The fork server of this process, ready, where the system can have one."""
     global _server
     if _server is None and sys.platform == "linux":
         ours, theirs = socket.socketpair()
@@ -113,6 +113,7 @@ def start() -> Server | None:
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
+        assert ours.recv(1)  # now, so that nothing that is forked waits for its imports
         _server = Server(ours)
         _server.process = process
     return _server
@@ -278,6 +279,7 @@ def main() -> None:
             importlib.import_module(found.name)
     gc.collect()
     gc.freeze()
+    connection.sendall(b"+")
     serve(connection, [name for name in sys.path if name != root])
 
 

@@ -132,8 +132,15 @@ def test_maps_of_a_plain_transformer_come_from_all_its_depth() -> None:
 DECODED = ["resnet10t", "mobilenetv3_small_050", "test_vit"]
 
 
-@pytest.mark.parametrize("encoder", DECODED)
-@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize(
+    ("decoder", "encoder"),
+    [
+        # Each decoder on one encoder; on all of them at night.
+        pytest.param(decoder, encoder, marks=() if number % 3 == other else pytest.mark.slow)
+        for number, decoder in enumerate(DECODERS)
+        for other, encoder in enumerate(DECODED)
+    ],
+)
 def test_every_decoder_ends_at_half_the_size_and_trains_the_encoder(
     decoder: str, encoder: str
 ) -> None:
