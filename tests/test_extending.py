@@ -90,7 +90,7 @@ def _run(written: Written, tmp_path: Path) -> None:
     found.loader.exec_module(host)
     scope: dict[str, Any] = dict(vars(host))
     exec(written.test, scope)
-    (name,) = scope.keys() - vars(host).keys()
+    (name,) = (n.name for n in ast.parse(written.test).body if isinstance(n, ast.FunctionDef))
     test = scope[name]
     test(*([tmp_path] if inspect.signature(test).parameters else []))
 
