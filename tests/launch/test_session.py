@@ -17,6 +17,7 @@ import psutil
 import pytest
 from support import fork_server
 from support.processes import Cli
+from support.trivial_studies import trivial_study
 
 from weightsearch.errors import DeviceError
 from weightsearch.runtime import devices
@@ -26,16 +27,7 @@ from weightsearch.store.embedded import client, server_folders
 from weightsearch.store.ledger import queries, studies
 from weightsearch.store.tables.states import Rung
 
-STUDY = """
-goal = "test"
-[objective]
-run = "weightsearch.study.trivial_objective:run"
-[loss]
-weights = { grid = "simplex", steps = 3 }
-[params]
-epoch_s = EPOCH_S
-[train]
-epochs = 2
+PROMOTE = """
 [promote]
 top = 2
 seeds = [1, 2]
@@ -46,7 +38,7 @@ epochs = 3
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     file = tmp_path / "toy.toml"
-    file.write_text(STUDY.replace("EPOCH_S", "0.0"))
+    file.write_text(trivial_study(0.0, PROMOTE))
     return file
 
 
@@ -114,7 +106,7 @@ CPU = ("--device", "cpu")
 def running(tmp_path: Path, storage: str) -> Iterator[subprocess.Popen[str]]:
     """A launch with one worker in the middle of its first point."""
     file = tmp_path / "toy.toml"
-    file.write_text(STUDY.replace("EPOCH_S", "0.4"))
+    file.write_text(trivial_study(0.4, PROMOTE))
     process = fork_server.Forked(
         [sys.executable, "-m", "weightsearch", "launch", "toy.toml", *CPU, "--no-promote"],
         env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
@@ -193,7 +185,7 @@ def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Dat
 
 def test_a_launch_carries_on_when_the_embedded_server_is_killed(tmp_path: Path, cli: Cli) -> None:
     """Its owner is killed with it; the next to connect starts another."""
-    (tmp_path / "toy.toml").write_text(STUDY.replace("EPOCH_S", "0.2"))
+    (tmp_path / "toy.toml").write_text(trivial_study(0.2, PROMOTE))
     home = tmp_path / "home"
     try:
         launch = subprocess.Popen(

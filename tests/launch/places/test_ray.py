@@ -27,6 +27,7 @@ from support import password_watch
 from support.faulty_servers import wait_until
 from support.paths import ROOT
 from support.processes import Cli
+from support.trivial_studies import trivial_study
 
 from weightsearch.errors import ConfigError, DeviceError, StorageError, WeightsearchError
 from weightsearch.launch.places import ray, remote_worker
@@ -40,17 +41,6 @@ from weightsearch.store.tables.schema import points
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
 PATIENCE_S = 120  # a test that waits longer has failed
-STUDY = """
-goal = "test"
-[objective]
-run = "weightsearch.study.trivial_objective:run"
-[loss]
-weights = { grid = "simplex", steps = 3 }
-[params]
-epoch_s = EPOCH_S
-[train]
-epochs = 2
-"""
 Launch = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -145,7 +135,7 @@ def launch(storage: str, tmp_path: Path) -> Iterator[Launch]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(settings: dict[str, str], epoch_s: float, *options: str) -> subprocess.Popen[bytes]:
-        (tmp_path / "toy.toml").write_text(STUDY.replace("EPOCH_S", str(epoch_s)))
+        (tmp_path / "toy.toml").write_text(trivial_study(epoch_s))
         arguments = ["launch", "toy.toml", "--on", "ray", "--no-promote", "--json", *options]
         ours = {"WEIGHTSEARCH_STORAGE": storage, "PYTHONPATH": str(ROOT)}
         with (tmp_path / "answer").open("wb") as answer, (tmp_path / "said").open("wb") as said:
@@ -257,7 +247,7 @@ def test_without_a_cluster_an_instance_of_this_machine_is_started_and_ended(
 
 
 def test_what_is_missing_is_said_in_one_line(cli: Cli, storage: str, tmp_path: Path) -> None:
-    (tmp_path / "toy.toml").write_text(STUDY.replace("EPOCH_S", "0"))
+    (tmp_path / "toy.toml").write_text(trivial_study(0))
 
     def refusal(*options: str, **environment: str) -> str:
         environment |= {"WEIGHTSEARCH_STORAGE": storage}

@@ -21,6 +21,7 @@ from support.faulty_servers import wait_until
 from support.paths import ROOT
 from support.processes import Cli
 from support.specs import make_spec
+from support.trivial_studies import trivial_study
 
 from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.launch.places import slurm, slurm_jobs
@@ -32,18 +33,6 @@ from weightsearch.store.tables.schema import points
 from weightsearch.study import planning
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-
-STUDY = """
-goal = "test"
-[objective]
-run = "weightsearch.study.trivial_objective:run"
-[loss]
-weights = { grid = "simplex", steps = 3 }
-[params]
-epoch_s = 0.2
-[train]
-epochs = 2
-"""
 
 
 @pytest.fixture
@@ -76,7 +65,7 @@ def launch(storage: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Po
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*options: str) -> subprocess.Popen[bytes]:
-        (tmp_path / "toy.toml").write_text(STUDY)
+        (tmp_path / "toy.toml").write_text(trivial_study(0.2))
         arguments = ["launch", "toy.toml", "--on", "slurm", "--no-promote", "--json", *options]
         with (tmp_path / "answer").open("wb") as answer, (tmp_path / "said").open("wb") as said:
             process = fork_server.Forked(
@@ -304,7 +293,7 @@ def test_other_options_are_refused(said: str, reason: str) -> None:
 def test_what_is_missing_is_said_in_one_line(
     cluster_of: Callable[..., Path], cli: Cli, storage: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "toy.toml").write_text(STUDY)
+    (tmp_path / "toy.toml").write_text(trivial_study(0.2))
 
     def refusal(**environment: str) -> str:
         refused = cli("launch", "toy.toml", "--on", "slurm", "--no-promote", **environment)
