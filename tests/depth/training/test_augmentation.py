@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from weightsearch.depth.training import batches as loader
 from weightsearch.depth.training.augmentation import augment
+from weightsearch.depth.training.batches import stream
 
 # Augmentation.
 
@@ -51,4 +51,4 @@ def test_augmentation_depends_on_its_generator_only() -> None:
 
 def test_streams_of_neighbouring_places_differ() -> None:
     places = [(s, e, i) for s in range(3) for e in range(3) for i in range(3)]
-    assert len({loader.stream(*p) for p in places} | {loader.stream(0, 0)}) == len(places) + 1
+    assert len({stream(*p) for p in places} | {stream(0, 0)}) == len(places) + 1

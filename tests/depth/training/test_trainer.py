@@ -10,7 +10,7 @@ from support.depth_studies import WEIGHTS, depth_spec, training_copy
 from support.lanes import CPU, NONE, same, trained, trainer, unscored, with_dropout
 
 from weightsearch.depth.evaluation.scoring import Scores
-from weightsearch.depth.loss import weighted_sum as losses
+from weightsearch.depth.loss import weighted_sum
 from weightsearch.depth.network.precision import native_bf16, pick
 from weightsearch.depth.network.prediction import Predict
 from weightsearch.depth.training.batches import open_frames
@@ -57,7 +57,9 @@ def test_shares_say_what_drives_loss_and_gradient() -> None:
 
 def test_measuring_shares_does_not_change_training(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = trained(with_dropout(trainer()), WEIGHTS)
-    monkeypatch.setattr(losses, "gradient_norms", lambda terms, weights, pred_m, data: 0 * weights)
+    monkeypatch.setattr(
+        weighted_sum, "gradient_norms", lambda terms, weights, pred_m, data: 0 * weights
+    )
     assert same(measured, trained(with_dropout(trainer()), WEIGHTS))
 
 
@@ -75,7 +77,7 @@ def test_the_latency_is_measured_once_and_changes_nothing(monkeypatch: pytest.Mo
 
 
 def test_terms_without_weight_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(losses.LOSS_TERMS, "edge")
+    monkeypatch.delitem(weighted_sum.LOSS_TERMS, "edge")
     on = trainer()
     (epoch,) = on.run(on.lane({"mae": 1.0, "edge": 0.0, "ssim": 0.5}, 0, 1e-3), 1, unscored)
     assert {name for name in epoch.losses if name[:4] == "loss"} == {
@@ -85,7 +87,7 @@ def test_terms_without_weight_are_not_computed(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("target", ["inverse", "log"])
 def test_every_term_trains_in_every_target(target: str) -> None:
-    terms = list(losses.LOSS_TERMS)
+    terms = list(weighted_sum.LOSS_TERMS)
     loss = {"terms": terms, "weights": "equal"}
     on = trainer(depth_spec(data={"target": target}, loss=loss))
     lane = on.lane(dict.fromkeys(terms, 1 / len(terms)), 0, 1e-3)

@@ -15,7 +15,7 @@ from weightsearch.data.readers import registry
 from weightsearch.depth.evaluation import prediction_files, scoring
 from weightsearch.depth.evaluation.protocols import PROTOCOLS
 from weightsearch.depth.evaluation.scoring import Scores
-from weightsearch.depth.network import checkpoint as saved
+from weightsearch.depth.network import checkpoint
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.runtime import devices
 from weightsearch.runtime.home import home_folder
@@ -84,7 +84,7 @@ def evaluations(
 
 def _reader(asked: Question, path: Path | None) -> tuple[str, Mapping[str, Value]]:
     """The reader, and the options that the checkpoint was trained with where it is the same."""
-    trained = None if asked.checkpoint is None else saved.data_spec(asked.checkpoint)
+    trained = None if asked.checkpoint is None else checkpoint.data_spec(asked.checkpoint)
     reader = asked.reader
     if reader is None and path is not None:
         reader = registry.detect(path)
@@ -112,7 +112,7 @@ def dispute(asked: Question, path: Path | None, out: Path, most: int) -> dict[st
     assert asked.checkpoint is not None
     _check_split(asked.split)
     device = devices.pick(asked.device, 1)[0]
-    network = saved.network(asked.checkpoint, device)
+    network = checkpoint.network(asked.checkpoint, device)
     reader, raw = packed(asked, path, "raw")
     with contextlib.ExitStack() as stack:
         judged = stack.enter_context(building.Pack(raw))

@@ -1,4 +1,8 @@
-"""Predictions to numbers: of a network, of a checkpoint, or of a folder of anybody's files."""
+"""Predictions to numbers: of a network, or of a checkpoint; `prediction_files.py` scores files.
+
+The route: `checked_request` gives protocol and frames → predictions come as `Batch`es →
+`score_batches` fits each to its ground truth, and gives `Scores`.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,7 @@ from weightsearch.depth.evaluation.protocols import (
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.prediction import Predict, network_input
 from weightsearch.errors import ConfigError, DataError, did_you_mean
-from weightsearch.study import known_names as names
-from weightsearch.study import objective
+from weightsearch.study import known_names, objective
 
 
 class UnsuitedError(DataError):
@@ -145,8 +148,11 @@ def evaluate_checkpoint(
 def checked_request(
     protocol_name: str, pack: Pack, split: str, alignment: str
 ) -> tuple[Protocol, list[int]]:
-    """The protocol, found to suit the pack, and the split's frames, at least one."""
-    names.check("protocol", protocol_name)
+    """The protocol of that name, and the frames of the split, at least one.
+
+    Raises ConfigError for an unknown protocol or alignment, DataError for a split without frames.
+    """
+    known_names.check("protocol", protocol_name)
     protocol = PROTOCOLS[protocol_name]
     if alignment not in ALIGNMENTS:
         raise ConfigError(f"unknown alignment '{alignment}'; {did_you_mean(alignment, ALIGNMENTS)}")
@@ -181,7 +187,8 @@ def score_batches(
 ) -> Scores:
     """Compares the batches of the frames that were asked for, image by image.
 
-    Raises UnsuitedError where the protocol does not fit the size of a frame.
+    `details` are filled on the way. Raises UnsuitedError where the protocol does not fit the size
+    of a frame, DataError where no pixel counts.
     """
     assert pack.digest == pack.origin, "a training copy has no ground truth of its own"
     try:

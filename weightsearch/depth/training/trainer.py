@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from weightsearch.depth.evaluation.scoring import Scores
-from weightsearch.depth.loss import weighted_sum as losses
+from weightsearch.depth.loss import weighted_sum
 from weightsearch.depth.network.checkpoint import named_tensors
 from weightsearch.depth.network.depth_net import DepthNet, represent
 from weightsearch.depth.network.precision import native_bf16
@@ -55,7 +55,7 @@ class Epoch:
     losses: dict[str, float]
     """Means over the steps: `loss`, and `loss_TERM` before weighting, of terms whose weight is not
     0. Of all terms `share_TERM`, of the loss, and `gradient_share_TERM`, of the norms of the
-    gradients at the network's output (`losses.gradient_norms`); each kind sums to 1."""
+    gradients at the network's output (`weighted_sum.gradient_norms`); each kind sums to 1."""
     scores: Scores
     """Of the validation frames."""
     seconds: float
@@ -213,10 +213,12 @@ class Trainer:
         )
         pred_m = self._in_parts(lane, rgb / 255)
         valid = depth_m > 0
-        terms = losses.compare(lane.terms, pred_m, depth_m, valid, self.data)
-        loss = losses.total(terms, lane.weights)
+        terms = weighted_sum.compare(lane.terms, pred_m, depth_m, valid, self.data)
+        loss = weighted_sum.total(terms, lane.weights)
         if self._looked_at(lane.step + 1):
-            lane.gradient_norms += losses.gradient_norms(terms, lane.weights, pred_m, self.data)
+            lane.gradient_norms += weighted_sum.gradient_norms(
+                terms, lane.weights, pred_m, self.data
+            )
         lane.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.train.clip_norm is not None:
