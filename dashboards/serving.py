@@ -28,7 +28,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from sqlalchemy import inspect
 
 from dashboards import pages
-from dashboards.front import HOST, LOOPBACK, Access, guarded
+from dashboards.access_control import HOST, LOOPBACK, Access, guarded
 from weightsearch.errors import ConfigError, StorageError, StudyError, WeightsearchError
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database

@@ -32,7 +32,7 @@ def test_studies_travel_in_the_wheel(installed: Path, tmp_path: Path) -> None:
     shipped = {p.name for p in (ROOT / "studies").glob("*.toml")}
     assert {p.name for p in (installed / "weightsearch" / "studies").glob("*.toml")} == shipped
     code = (
-        "from weightsearch.study import loading, planning; import dashboards.front, weightsearch;"
+        "from weightsearch.study import loading, planning; import dashboards.serving, weightsearch;"
         "assert weightsearch.__file__.startswith(__import__('sys').argv[1]), weightsearch.__file__;"
         "print(len(planning.plan(loading.load(loading.study_file('paper-grid'))).points))"
     )

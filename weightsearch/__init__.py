@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from weightsearch.study.loading import load, study_file
-    from weightsearch.study.objective import Context, Epoch, Objective
+    from weightsearch.study.objective_contract import Context, Epoch, Objective
     from weightsearch.study.spec import StudySpec
 
 __all__ = [
@@ -49,7 +49,7 @@ __all__ = [
 
 _ELSEWHERE = {
     **dict.fromkeys(("load", "study_file"), "weightsearch.study.loading"),
-    **dict.fromkeys(("Context", "Epoch", "Objective"), "weightsearch.study.objective"),
+    **dict.fromkeys(("Context", "Epoch", "Objective"), "weightsearch.study.objective_contract"),
     "StudySpec": "weightsearch.study.spec",
 }
 

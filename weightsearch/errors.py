@@ -5,7 +5,7 @@ WeightsearchError              exit code 1, one line on stderr
 ├── DataError                  a data set, a pack or a prediction
 ├── StorageError               the database: unreachable, too old, of another schema version
 ├── StudyError                 a study: unknown, changed under its old name, or not ready
-├── ObjectiveError             a user's objective: not found, or not as `study/objective.py` asks
+├── ObjectiveError             a user's objective: not found, or not as its contract asks
 ├── DeviceError                a device that this machine lacks
 ├── WeightsError               pretrained weights that cannot be had
 └── CheckpointError            a checkpoint: missing, damaged, or of another model

@@ -15,8 +15,8 @@ from support.dashboard_place import OURS, TOKEN, Place
 from support.dashboard_requests import HOST, ask
 from support.paths import ROOT
 
-from dashboards import front, routes
-from dashboards.front import Access, guarded
+from dashboards import access_control, routes
+from dashboards.access_control import Access, guarded
 
 # The routes
 
@@ -78,7 +78,7 @@ def test_it_answers_under_no_foreign_name(place: Place, host: str) -> None:
 
 
 def test_it_answers_under_its_own_names_and_those_that_are_given(place: Place) -> None:
-    app = place.guarded(hosts=front.LOOPBACK | {"depth.example"})
+    app = place.guarded(hosts=access_control.LOOPBACK | {"depth.example"})
     for host in ("127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "Depth.Example:443"):
         origin = f"https://{host}"
         assert ask(app, "GET", "/api/studies", host=host, origin=origin).status == 200

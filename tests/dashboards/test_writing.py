@@ -9,7 +9,7 @@ import pytest
 from support.dashboard_place import OURS, Place
 from support.dashboard_requests import ARTIFACT, ask, what_a_write_says, writes
 
-from dashboards import front, routes
+from dashboards import access_control, routes
 
 # Writing
 
@@ -72,7 +72,7 @@ def test_a_writable_dashboard_takes_notes(place: Place) -> None:
         (411, {}, None),
         (411, {"Transfer-Encoding": "chunked"}, {}),
         (411, {"Content-Length": "-1"}, {}),
-        (413, {"Content-Length": str(front.MAX_BODY_BYTES + 1)}, {}),
+        (413, {"Content-Length": str(access_control.MAX_BODY_BYTES + 1)}, {}),
         (413, {"Content-Length": "9" * 5000}, {}),
         (415, {"Content-Type": "text/plain"}, {}),
         (415, {"Content-Type": "application/x-www-form-urlencoded"}, {}),

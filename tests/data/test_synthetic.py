@@ -14,7 +14,7 @@ from weightsearch.data.frames.source import Frame
 from weightsearch.data.readers.registry import open_source
 from weightsearch.data.synthetic import room_rendering
 from weightsearch.errors import ConfigError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 
 def frame(i: int, **options: Value) -> Frame:

@@ -23,7 +23,7 @@ from weightsearch.depth.network import checkpoint
 from weightsearch.depth.objective import run
 from weightsearch.depth.training import saving
 from weightsearch.errors import ConfigError, DataError, Interrupted
-from weightsearch.study.objective import Context, summarise
+from weightsearch.study.objective_contract import Context, summarise
 
 TIMES = {"seconds", "images_per_second", "latency_ms"}
 

@@ -15,7 +15,7 @@ from support.specs import make_spec
 from support.verdicts import finalist, promotion
 
 from weightsearch.launch import model_card
-from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
+from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.study.spec import StudySpec
 
 HEADINGS = [

@@ -9,7 +9,7 @@ from support.promotions import leases, result
 from support.specs import make_spec
 
 from weightsearch.errors import StudyError
-from weightsearch.launch import promotion
+from weightsearch.launch import promotion, promotion_verdict
 from weightsearch.report.evidence.ranking import ranking
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
@@ -50,7 +50,7 @@ def test_the_best_points_are_the_finalists_with_fresh_seeds(opened: Database, st
 
 def test_a_clear_winner_is_promoted_with_its_lineage(opened: Database, study: Study) -> None:
     run_finalists(opened, study, [{"rmse": 1.3}, {"rmse": 1.0}, {"rmse": 1.2}])
-    verdict = promotion.decide(opened.engine, study)
+    verdict = promotion_verdict.decide(opened.engine, study)
     second = planning.plan(study.spec).points[1]
     assert second is not None
     assert (verdict.verdict, verdict.point) == ("winner", second.id())
@@ -69,7 +69,7 @@ def test_a_better_metric_at_the_expense_of_a_guard_is_no_winner(
 ) -> None:
     values = [{"rmse": 1.0, "rel": 0.9}, {"rmse": 1.2, "rel": 0.2}, {"rmse": 1.3, "rel": 1.5}]
     run_finalists(opened, study, values)
-    verdict = promotion.decide(opened.engine, study)
+    verdict = promotion_verdict.decide(opened.engine, study)
     assert verdict.verdict == "no difference shown"
     second, third = verdict.comparisons
     assert (second.deciding.verdict, second.harmed) == ("not distinguishable", ["rel"])
@@ -83,7 +83,7 @@ def test_the_test_split_decides_nothing(opened: Database, study: Study) -> None:
         study,
         [{"rmse": 1.0, "test": 9.0}, {"rmse": 1.2, "test": 0.1}, {"rmse": 1.3, "test": 0.1}],
     )
-    verdict = promotion.decide(opened.engine, study)
+    verdict = promotion_verdict.decide(opened.engine, study)
     first = planning.plan(study.spec).points[0]
     assert first is not None
     assert verdict.point == first.id()
@@ -101,7 +101,7 @@ def test_where_no_difference_is_shown_the_simpler_one_is_promoted(
             {"rmse": 1.5, "parameters": 1.0},
         ],
     )
-    verdict = promotion.decide(opened.engine, study)
+    verdict = promotion_verdict.decide(opened.engine, study)
     second = planning.plan(study.spec).points[1]
     assert second is not None
     assert (verdict.verdict, verdict.point) == ("no difference shown", second.id())
@@ -117,7 +117,7 @@ def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
             ledger.finish(opened.engine, lease, diverged, "diverged")
         else:
             ledger.finish(opened.engine, lease, result(1 + lease.number / 10, lease.seed))
-    verdict = promotion.decide(opened.engine, study)
+    verdict = promotion_verdict.decide(opened.engine, study)
     first = planning.plan(study.spec).points[0]
     assert first is not None
     assert verdict.incomplete == [first.id()]
@@ -142,7 +142,7 @@ def test_a_single_finalist_wins_over_nobody(opened: Database) -> None:
     for lease in leases(opened, alone):
         ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0))
     run_finalists(opened, alone, [{"rmse": 1.0}])
-    assert promotion.decide(opened.engine, alone).verdict == "the only finalist"
+    assert promotion_verdict.decide(opened.engine, alone).verdict == "the only finalist"
 
 
 def test_nothing_to_promote_is_an_error(opened: Database) -> None:

@@ -21,7 +21,7 @@ from weightsearch.nightly import sweep, verdict_page, verdict_text
 from weightsearch.stats.night_values import Moved, NightValues
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import nights, queries, studies, study_control
-from weightsearch.store.ledger.night_verdict import NightVerdict, NightWord
+from weightsearch.store.ledger.stored_night import NightVerdict, NightWord
 from weightsearch.store.tables import schema
 from weightsearch.store.tables.states import StudyState
 from weightsearch.study import loading, planning

@@ -9,7 +9,7 @@ from typing import Any
 from bottle import Bottle
 from optuna.storages import InMemoryStorage
 
-from dashboards.front import Access, guarded
+from dashboards.access_control import Access, guarded
 from support.dashboard_requests import ARTIFACT, HOST, fill
 
 TOKEN = "a-token-of-the-tests"

@@ -10,7 +10,7 @@ from typing import Any
 
 from weightsearch.data.packs import building
 from weightsearch.study import loading
-from weightsearch.study.objective import Context
+from weightsearch.study.objective_contract import Context
 from weightsearch.study.spec import StudySpec
 
 OPTIONS = {"frames": 30, "test_frames": 6, "height": 48, "width": 64, "holes": 0.05}

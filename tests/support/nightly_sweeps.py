@@ -15,7 +15,7 @@ from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, studies
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.ledger.studies import Study
-from weightsearch.study import objective
+from weightsearch.study import objective_contract
 
 OURS = '''
 """Depth from five features by gradient descent on mean and slope errors; `fault` names a fault."""
@@ -117,14 +117,14 @@ def _do(database: Database, study: Study, lease: Lease) -> None:
     result: dict[str, Any] = {"outcome": "done", "device": "cpu", "host": "here", "metrics": {}}
     context = SimpleNamespace(seed=lease.seed, epochs=study.spec.train.epochs)
     try:
-        *_, last = objective.load("ours:run")(weights, lease.point.params, context)  # type: ignore[arg-type]
+        *_, last = objective_contract.load("ours:run")(weights, lease.point.params, context)  # type: ignore[arg-type]
     except NonFiniteLoss:
         result["outcome"] = "diverged"
     except RuntimeError as error:
         leases.fail(database.engine, lease, str(error))
         return
     else:
-        summary = objective.summarise(last)
+        summary = objective_contract.summarise(last)
         result |= {"metrics": summary.metrics, "samples": summary.samples}
         result |= {"groups": summary.groups}
     assert leases.finish(database.engine, lease, result, result["outcome"])

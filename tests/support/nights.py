@@ -13,7 +13,7 @@ from weightsearch.launch import places, session
 from weightsearch.launch.session import Request
 from weightsearch.nightly import sweep
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger.night_verdict import NightVerdict
+from weightsearch.store.ledger.stored_night import NightVerdict
 from weightsearch.study import loading, preflight
 
 Night = Callable[..., NightVerdict]

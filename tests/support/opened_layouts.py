@@ -8,7 +8,7 @@ from pathlib import Path
 
 from weightsearch.data.frames.source import Source
 from weightsearch.data.readers.registry import open_source
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 
 def groups(reader: str, path: Path, **options: Value) -> dict[str, tuple[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from support.promotions import leases, result
 from support.specs import make_spec
-from weightsearch.launch import promotion
+from weightsearch.launch import promotion, promotion_verdict
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
 from weightsearch.store.ledger import studies
@@ -32,7 +32,7 @@ def promoted(opened: Database) -> Database:
     for lease in leases(opened, made):
         finished = result((1.3, 1.0, 1.2)[lease.number // 3], lease.seed)
         ledger.finish(opened.engine, lease, finished)
-    promotion.decide(opened.engine, made)
+    promotion_verdict.decide(opened.engine, made)
     return opened
 
 

@@ -118,12 +118,6 @@ def look_through(home: Path) -> None:
         watch.search(home)
 
 
-def look_at(where: str, text: str) -> None:
-    """Notes what a process said, to be searched at the end."""
-    if watch is not None:
-        watch.look(where, text)
-
-
 _leaks: list[str] = []
 
 

@@ -10,7 +10,7 @@ import pytest
 from weightsearch.data.frames.source import Frame
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 
 def frames(reader: str, path: Path | None, **options: Value) -> dict[str, Frame]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from weightsearch.data.frames.source import Frame, FrameRef
 from weightsearch.data.packs import layout
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 ROOMS: dict[str, Value] = {"frames": 8, "test_frames": 4, "frames_per_room": 2, "holes": 0.1}
 

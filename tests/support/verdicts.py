@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from weightsearch.stats.verdicts import Comparison, Verdict
-from weightsearch.store.ledger.promotion_verdict import (
+from weightsearch.stats.comparison_result import Comparison, Verdict
+from weightsearch.store.ledger.stored_promotion import (
     FinalistComparison,
     FinalistScores,
     Lineage,

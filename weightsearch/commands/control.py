@@ -40,7 +40,7 @@ def status(
     Example: weightsearch status quickstart-grid --watch
     """
     from weightsearch.commands.answers import study_answers
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.printing import study_status
 
     engine = open_storage(storage).engine
     if watch and as_json:
@@ -50,12 +50,14 @@ def status(
     if watch:
         _watch(engine, lambda: study_answers.status(engine, name, home_folder()))
     else:
-        print_answer(study_answers.status(engine, name, home_folder()), as_json, study_text.status)
+        print_answer(
+            study_answers.status(engine, name, home_folder()), as_json, study_status.status
+        )
 
 
 def _watch(engine: Engine, ask: Callable[[], Status]) -> None:
     """Shows the status until the study is over, or Ctrl-C."""
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.printing import study_status
     from weightsearch.runtime import console
     from weightsearch.store.connection.outage import retry_while_away
 
@@ -64,7 +66,7 @@ def _watch(engine: Engine, ask: Callable[[], Status]) -> None:
             found = retry_while_away(ask)
             drawn = retry_while_away(partial(_drawn, engine, found.study))
             with console.fresh_page():
-                study_text.status(found, drawn)
+                study_status.status(found, drawn)
             left = [part[state] for part in (found.points, found.promotion) for state in OPEN]
             if not any(left) and not found.workers:
                 return
@@ -88,10 +90,10 @@ def workers(name: Name = None, storage: Storage = None, as_json: Json = False) -
     Example: weightsearch workers
     """
     from weightsearch.commands.answers import study_answers
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.printing import study_status
 
     print_answer(
-        study_answers.workers(open_storage(storage).engine, name), as_json, study_text.workers
+        study_answers.workers(open_storage(storage).engine, name), as_json, study_status.workers
     )
 
 
@@ -102,10 +104,10 @@ def failures(name: Name = None, storage: Storage = None, as_json: Json = False) 
     Example: weightsearch failures quickstart-grid
     """
     from weightsearch.commands.answers import study_answers
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.printing import study_status
 
     print_answer(
-        study_answers.failures(open_storage(storage).engine, name), as_json, study_text.failures
+        study_answers.failures(open_storage(storage).engine, name), as_json, study_status.failures
     )
 
 
@@ -183,10 +185,10 @@ def _change(
     as_json: bool,
     change: Callable[[Engine, Study], str],
 ) -> None:
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.printing import study_status
     from weightsearch.store.ledger import studies
 
     engine = open_storage(storage).engine
     study = studies.find(engine, name)
     did = change(engine, study)
-    print_answer({"study": study.name, "did": did}, as_json, study_text.changed)
+    print_answer({"study": study.name, "did": did}, as_json, study_status.changed)

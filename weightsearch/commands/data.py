@@ -34,14 +34,14 @@ def data_inspect(
 
     Example: weightsearch data inspect /data/nyu_data --picture sheet.png
     """
-    from weightsearch.commands.text import data_text
+    from weightsearch.commands.printing import data_sets
     from weightsearch.data.inspection import report
     from weightsearch.data.readers import registry
 
     reader = reader or registry.detect(path)
     options = reader_options(option)
     found = report.inspect(reader, path, options, sample, val, seed, picture)
-    print_answer(found, as_json, data_text.inspected)
+    print_answer(found, as_json, data_sets.inspected)
 
 
 @app.command("pack")
@@ -55,7 +55,7 @@ def data_pack(
 
     Example: weightsearch data pack /data/nyu_depth_v2_labeled.mat --option depths=raw
     """
-    from weightsearch.commands.text import data_text
+    from weightsearch.commands.printing import data_sets
     from weightsearch.data.packs import building
     from weightsearch.data.readers import registry
     from weightsearch.launch.display.progress import display
@@ -72,4 +72,4 @@ def data_pack(
     with building.Pack(made) as opened:
         facts = {"pack": str(made), "frames": len(opened.names), "digest": opened.digest}
         facts["skipped"] = list(opened.skipped)
-    print_answer(facts, as_json, data_text.packed)
+    print_answer(facts, as_json, data_sets.packed)

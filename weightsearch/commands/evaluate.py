@@ -62,12 +62,12 @@ def evaluate(
 
     Example: weightsearch evaluate --predictions mine/ --data /data/nyu_data --protocol full
     """
-    from weightsearch.commands.text import network_text
-    from weightsearch.depth.evaluation import questions
+    from weightsearch.commands.printing import networks
+    from weightsearch.depth.evaluation import evaluate_command
 
     if (checkpoint is None) == (predictions is None):
         raise ConfigError("`evaluate` needs either a checkpoint or --predictions, not both.")
-    asked = questions.Question(
+    asked = evaluate_command.Question(
         checkpoint,
         predictions,
         protocol or ["full"],
@@ -80,12 +80,12 @@ def evaluate(
         details,
         device,
     )
-    found = questions.evaluations(asked, data or [None])
+    found = evaluate_command.evaluations(asked, data or [None])
     if csv is not None:
-        questions.write_csv(csv, found)
+        evaluate_command.write_csv(csv, found)
     answers = [answer for answer, _ in found]
     answer = answers[0] if len(answers) == 1 else {"evaluations": answers}
-    print_answer(answer, as_json, network_text.evaluations)
+    print_answer(answer, as_json, networks.evaluations)
 
 
 @app.command()
@@ -104,10 +104,10 @@ def dispute(
 
     Example: weightsearch dispute runs/equal --data /data/nyu_depth_v2_labeled.mat --out panels/
     """
-    from weightsearch.commands.text import network_text
-    from weightsearch.depth.evaluation import questions
+    from weightsearch.commands.printing import networks
+    from weightsearch.depth.evaluation import evaluate_command
 
-    asked = questions.Question(
+    asked = evaluate_command.Question(
         checkpoint, None, split=split, reader=reader, options=reader_options(option), device=device
     )
-    print_answer(questions.dispute(asked, data, out, frames), as_json, network_text.dispute)
+    print_answer(evaluate_command.dispute(asked, data, out, frames), as_json, networks.dispute)

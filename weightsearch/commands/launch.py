@@ -60,7 +60,7 @@ def launch(
 
     Example: weightsearch launch quickstart --sampler grid
     """
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.printing import launch_result
     from weightsearch.launch import session
     from weightsearch.study import budget as budgets
 
@@ -87,7 +87,7 @@ def launch(
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
-    print_answer(outcome, as_json, study_text.launched)
+    print_answer(outcome, as_json, launch_result.launched)
     if outcome.ranking.promoted:
         show_pictures(database, request)
 
@@ -106,7 +106,7 @@ def promote(
 
     Example: weightsearch promote paper-grid-grid --data /data/nyu
     """
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.printing import launch_result
     from weightsearch.launch import session
     from weightsearch.store.ledger import studies
 
@@ -120,7 +120,7 @@ def promote(
     except KeyboardInterrupt:
         print("interrupted: run the same command to resume.", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    print_answer(verdict, as_json, study_text.promoted)
+    print_answer(verdict, as_json, launch_result.promoted)
     show_pictures(database, request)
 
 

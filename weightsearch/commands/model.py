@@ -54,7 +54,7 @@ def predict(
 
     Example: weightsearch predict runs/equal kitchen.jpg --out depth/
     """
-    from weightsearch.commands.text import network_text
+    from weightsearch.commands.printing import networks
     from weightsearch.depth.inference import predict as prediction
     from weightsearch.depth.inference.point_cloud import Camera
     from weightsearch.runtime import devices
@@ -62,7 +62,7 @@ def predict(
     how = prediction.PredictSettings(mirror, points, Camera(fx, fy, cx, cy), every)
     made = prediction.predict(checkpoint, images, out, devices.pick(device, 1)[0], how)
     answer = {"predictions": [_plain(asdict(one)) for one in made]}
-    print_answer(answer, as_json, network_text.predictions)
+    print_answer(answer, as_json, networks.predictions)
 
 
 @app.command()
@@ -79,11 +79,11 @@ def export(
 
     Example: weightsearch export runs/equal --to model.onnx --check pictures/
     """
-    from weightsearch.commands.text import network_text
+    from weightsearch.commands.printing import networks
     from weightsearch.depth.inference import export as exports
 
     made = exports.export(checkpoint, to, check or ())
-    print_answer(_plain(asdict(made)), as_json, network_text.exported)
+    print_answer(_plain(asdict(made)), as_json, networks.exported)
 
 
 @app.command()
@@ -106,7 +106,7 @@ def robustness(
     Example: weightsearch robustness runs/equal --data /data/nyu_data --csv robustness.csv
     """
     from weightsearch.commands.answers import network_answers
-    from weightsearch.commands.text import network_text
+    from weightsearch.commands.printing import networks
     from weightsearch.depth.evaluation.robustness import write_csv
 
     found = network_answers.robustness(
@@ -122,7 +122,7 @@ def robustness(
     )
     if csv is not None:
         write_csv(csv, found)
-    print_answer(found, as_json, network_text.robust)
+    print_answer(found, as_json, networks.robust)
 
 
 @app.command()
@@ -157,7 +157,7 @@ def bench(
     Example: weightsearch bench densenet121 efficientnet_b0 --size 240x320 --size 480x640
     """
     from weightsearch.commands.answers import network_answers
-    from weightsearch.commands.text import network_text
+    from weightsearch.commands.printing import networks
 
     sizes = [search_space.picture_size(text) for text in size or ()]
     how = network_answers.BenchSettings(
@@ -169,7 +169,7 @@ def bench(
         raise ConfigError("`bench` needs either encoders or --study, not both.")
     else:
         answer = network_answers.front(open_storage(storage).engine, study, how)
-    print_answer(answer, as_json, network_text.benched)
+    print_answer(answer, as_json, networks.benched)
 
 
 def _plain(value: Any) -> Any:

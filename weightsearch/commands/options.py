@@ -14,7 +14,7 @@ import typer
 
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.home import home_folder
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 if TYPE_CHECKING:
     from weightsearch.launch.session import Request

@@ -30,10 +30,10 @@ def verify(name: Name = None, storage: Storage = None, as_json: Json = False) ->
     Example: weightsearch verify quickstart-grid
     """
     from weightsearch.commands.answers import study_answers
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.printing import study_status
 
     found = study_answers.verify(open_storage(storage).engine, name)
-    print_answer(found, as_json, study_text.verified)
+    print_answer(found, as_json, study_status.verified)
     sys.exit(DONE if found.ok else NO)
 
 
@@ -44,8 +44,8 @@ def best(name: Name = None, storage: Storage = None, as_json: Json = False) -> N
     Example: weightsearch best quickstart-grid
     """
     from weightsearch.commands.answers import study_answers
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.printing import launch_result
 
     print_answer(
-        study_answers.best(open_storage(storage).engine, name), as_json, study_text.ranking
+        study_answers.best(open_storage(storage).engine, name), as_json, launch_result.ranking
     )

@@ -35,7 +35,7 @@ def train(
 
     Example: weightsearch train first-1-equal --data /data/nyu_data --out runs/equal
     """
-    from weightsearch.commands.text import study_text
+    from weightsearch.commands.printing import study_status
     from weightsearch.runtime import devices
     from weightsearch.study import single_run as training
 
@@ -43,9 +43,9 @@ def train(
     placed = devices.pick(device, 1)[0]
     summary: dict[str, Any] = {}
     for kind, found in training.train(spec, home_folder(), data, placed, out):
-        print(study_text.epoch(kind, found, spec), file=sys.stderr)
+        print(study_status.epoch(kind, found, spec), file=sys.stderr)
         summary[kind] = found.metrics | {
             "images": found.images,
             "protocol": training.protocol(kind, spec),
         }
-    print_answer({"out": str(out), **summary}, as_json, study_text.trained)
+    print_answer({"out": str(out), **summary}, as_json, study_status.trained)

@@ -23,9 +23,9 @@ from weightsearch.errors import (
     did_you_mean,
 )
 from weightsearch.study import search_space
-from weightsearch.study.objective import LAST, Context, Run, summarise
+from weightsearch.study.objective_contract import LAST, Context, Run, summarise
 from weightsearch.study.spec import ModelSpec, StudySpec
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 if TYPE_CHECKING:
     from weightsearch.data.packs.building import Pack
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Context) -> Run:
-    """Trains one configuration; the contract is in `weightsearch/study/objective.py`.
+    """Trains one configuration; the contract is in `weightsearch/study/objective_contract.py`.
 
     Where the context's folder holds a checkpoint `last` of the same point, training goes on from
     it, and what was yielded before is yielded again. A promotion keeps `best` by the study's metric

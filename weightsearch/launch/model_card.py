@@ -15,7 +15,7 @@ from typing import Any
 
 from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.runtime.safe_text import presentable
-from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
+from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.study.point_text import weighted_sum
 from weightsearch.study.spec import StudySpec
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from weightsearch.errors import StudyError
 from weightsearch.launch import promotion as promote
+from weightsearch.launch import promotion_verdict
 from weightsearch.launch.display.progress import display, standing
 from weightsearch.launch.places import LAUNCHERS, PLACED
 from weightsearch.launch.places.local import Command
@@ -23,7 +24,7 @@ from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
 from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import queries, studies, study_control
-from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
+from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import OPEN, Rung, StudyState
 from weightsearch.study import planning, preflight, search_space
@@ -119,7 +120,7 @@ def promote_study(database: Database, study: Study, request: Request) -> Promoti
     failpoints.reach("after-promotion-plan")
     work(database, study, Rung.PROMOTION, "promotion", request)
     failpoints.reach("after-promotion-runs")
-    verdict = promote.decide(database.engine, study)
+    verdict = promotion_verdict.decide(database.engine, study)
     mirror(database, study)
     return verdict
 

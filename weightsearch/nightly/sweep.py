@@ -22,8 +22,8 @@ from weightsearch.nightly import verdict as nightly
 from weightsearch.stats.night_values import NightValues
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import nights
-from weightsearch.store.ledger.night_verdict import Acceptance, NightVerdict, NightWord
 from weightsearch.store.ledger.nights import Night
+from weightsearch.store.ledger.stored_night import Acceptance, NightVerdict, NightWord
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import Rung
 from weightsearch.study import planning

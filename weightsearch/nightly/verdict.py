@@ -16,8 +16,8 @@ from sqlalchemy import Engine
 from weightsearch.stats import comparison, drift
 from weightsearch.stats.night_values import CanaryRuns, Moved, NightValues, Row, SearchBest
 from weightsearch.store.ledger import nights, queries, studies
-from weightsearch.store.ledger.night_verdict import Mover, NightVerdict, NightWord
 from weightsearch.store.ledger.nights import Baseline, Night
+from weightsearch.store.ledger.stored_night import Mover, NightVerdict, NightWord
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import PointState
 from weightsearch.study import planning, weight_presets

@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 from weightsearch.nightly.verdict_text import HEADINGS, cells
 from weightsearch.report.figures.nightly_history import Night, history
 from weightsearch.report.pages.html import Section, page
+from weightsearch.stats.comparison_result import Verdict
 from weightsearch.stats.night_values import Moved
-from weightsearch.stats.verdicts import Verdict
-from weightsearch.store.ledger.night_verdict import NightVerdict
+from weightsearch.store.ledger.stored_night import NightVerdict
 
 SHOWN = 90
 """Nights on a page, at most."""

@@ -9,7 +9,7 @@ from weightsearch.nightly.sweep import Accepted, History
 from weightsearch.runtime.console import columns, console
 from weightsearch.runtime.safe_text import presentable
 from weightsearch.stats.night_values import Moved, Row
-from weightsearch.store.ledger.night_verdict import NightVerdict, NightWord
+from weightsearch.store.ledger.stored_night import NightVerdict, NightWord
 
 MARKS = {
     NightWord.OK: "No regression",

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from weightsearch.stats.verdicts import Comparison, Verdict
+from weightsearch.stats.comparison_result import Comparison, Verdict
 
 LEVEL = 0.95
 

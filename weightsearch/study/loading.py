@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from weightsearch.errors import ConfigError, did_you_mean
 from weightsearch.study import validation_messages
 from weightsearch.study.spec import StudySpec
-from weightsearch.study.table import Part
+from weightsearch.study.spec_fields import Part
 
 
 def study_file(study: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from weightsearch.errors import ConfigError, did_you_mean
 from weightsearch.study import search_space, weight_presets
-from weightsearch.study.nightly_table import CanarySpec
+from weightsearch.study.nightly_spec import CanarySpec
 from weightsearch.study.samplers import ADAPTIVE, SAMPLERS
 from weightsearch.study.samplers.contract import Plan, Seen
 from weightsearch.study.search_space import Point

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from weightsearch.study.search_space import Point, decimals
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 
 def described(point: Point) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weightsearch.errors import WeightsearchError
-from weightsearch.study import loading, objective
+from weightsearch.study import loading, objective_contract
 from weightsearch.study.spec import StudySpec
 
 
@@ -40,8 +40,8 @@ def check(spec: StudySpec, device: str, packed: Path | None, path: Sequence[str]
 def main() -> int:
     spec = loading.parse(json.load(sys.stdin), "the study")
     try:
-        objective.load(spec.objective.run)
-        module = objective.module_of(spec.objective.run)
+        objective_contract.load(spec.objective.run)
+        module = objective_contract.module_of(spec.objective.run)
         if hasattr(module, "check"):
             module.check(spec, sys.argv[1], Path(sys.argv[2]))
     except WeightsearchError as error:

@@ -19,7 +19,7 @@ from fractions import Fraction
 
 from weightsearch.errors import ConfigError
 from weightsearch.study.spec import Cube, LossSpec, Simplex, StudySpec, TrainSpec
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 Direction = dict[str, Fraction]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from weightsearch.errors import ConfigError, NonFiniteLoss, WeightsearchError
 from weightsearch.runtime.atomic_file import write_atomically
-from weightsearch.study import objective, planning, search_space
-from weightsearch.study.objective import Context, Summary
+from weightsearch.study import objective_contract, planning, search_space
+from weightsearch.study.objective_contract import Context, Summary
 from weightsearch.study.spec import StudySpec
 
 
@@ -49,7 +49,7 @@ def train(
         final=True,
     )
     weights = {term: float(weight) for term, weight in point.weights.items()}
-    run = objective.load(spec.objective.run)(weights, point.params, context)
+    run = objective_contract.load(spec.objective.run)(weights, point.params, context)
     record: dict[str, Any] = {
         "weights": search_space.decimals(point.weights),
         "params": dict(point.params),
@@ -57,7 +57,7 @@ def train(
     }
     while True:
         try:
-            summary = objective.summarise(next(run))
+            summary = objective_contract.summarise(next(run))
         except StopIteration as end:
             tested = end.value
             break
@@ -69,7 +69,7 @@ def train(
         _write(record, out)
         yield "epoch", summary
     if tested is not None:
-        summary = objective.summarise(tested)
+        summary = objective_contract.summarise(tested)
         record["test"] = summary.metrics | {"images": summary.images}
         _write(record, out)
         yield "test", summary

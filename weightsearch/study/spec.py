@@ -13,8 +13,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from weightsearch.errors import did_you_mean
 from weightsearch.study import known_names, weight_presets
-from weightsearch.study.nightly_table import NightlySpec
-from weightsearch.study.table import Count, Part, Positive, Seed, Value, Weights
+from weightsearch.study.nightly_spec import NightlySpec
+from weightsearch.study.spec_fields import Count, Part, Positive, Seed, Value, Weights
 
 DEPTH_OBJECTIVE = "weightsearch.depth.objective:run"
 
@@ -23,7 +23,7 @@ class ObjectiveSpec(Part):
     """What is trained, and which of its metrics decides."""
 
     run: str = DEPTH_OBJECTIVE
-    """`package.module:function`; the contract is in `weightsearch/study/objective.py`."""
+    """`package.module:function`; the contract is in `weightsearch/study/objective_contract.py`."""
     metric: str = "rmse"
     """The metric that ranks points: never the weighted loss, whose scale depends on the weights."""
     direction: Literal["minimize", "maximize"] = "minimize"

@@ -13,8 +13,8 @@ import time
 from collections.abc import Mapping
 
 from weightsearch.errors import NonFiniteLoss
-from weightsearch.study.objective import Context, Run
-from weightsearch.study.table import Value
+from weightsearch.study.objective_contract import Context, Run
+from weightsearch.study.spec_fields import Value
 
 OPTIMUM = (0.5, 0.3, 0.2)
 """Of the first three terms; further ones are best left out."""

@@ -19,8 +19,8 @@ from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import leases, queries, result_spool, study_control
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.tables.states import Outcome, PointState, Rung, StudyState
-from weightsearch.study import objective, search_space
-from weightsearch.study.objective import Objective
+from weightsearch.study import objective_contract, search_space
+from weightsearch.study.objective_contract import Objective
 from weightsearch.worker import failure_kinds
 from weightsearch.worker.background import Hold, renewing
 from weightsearch.worker.objective_run import checkpoints_of, drive
@@ -75,7 +75,7 @@ def attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) -> 
             kept = _deliver(worker, results, lease, result, outcome)
             failpoints.reach("after-commit")
     if kept and lease.rung == Rung.SEARCH:  # nobody resumes from there any more
-        shutil.rmtree(checkpoints_of(worker, lease) / objective.LAST, ignore_errors=True)
+        shutil.rmtree(checkpoints_of(worker, lease) / objective_contract.LAST, ignore_errors=True)
     log.info("point %d %s  %s  %.1f s", lease.number, outcome, _shown(lease), seconds)
     return kept
 

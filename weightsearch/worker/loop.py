@@ -23,7 +23,7 @@ from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import leases, result_spool, study_control
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.tables.states import StudyState
-from weightsearch.study import objective, planning
+from weightsearch.study import objective_contract, planning
 from weightsearch.worker.attempt import attempt
 from weightsearch.worker.background import mirroring
 from weightsearch.worker.process import Worker
@@ -39,7 +39,7 @@ def run(worker: Worker) -> int:
     this machine or the study must not use up the plan. Raises Unfit where the device was lost.
     """
     engine, study, stop = worker.database.engine, worker.study, worker.stop
-    trained = objective.load(study.spec.objective.run)
+    trained = objective_contract.load(study.spec.objective.run)
     results = retry_while_away(lambda: result_spool.folder(engine, worker.home), stop.asked)
     retry_while_away(lambda: _arrive(worker, results), stop.asked)
     changes = Listener(worker.database, study.id)

@@ -14,8 +14,8 @@ from weightsearch.store.ledger import leases
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.ledger.references import checkpoint_folder
 from weightsearch.store.tables.states import Rung
-from weightsearch.study import objective
-from weightsearch.study.objective import Context, Objective, Summary
+from weightsearch.study import objective_contract
+from weightsearch.study.objective_contract import Context, Objective, Summary
 from weightsearch.study.spec import StudySpec
 from weightsearch.worker.background import Hold
 from weightsearch.worker.process import Worker
@@ -38,9 +38,9 @@ def drive(worker: Worker, trained: Objective, lease: Lease, hold: Hold) -> dict[
     best_epoch = epochs = 0
     while True:
         try:
-            summary = objective.summarise(next(run))
+            summary = objective_contract.summarise(next(run))
         except StopIteration as end:
-            test = objective.summarise(end.value) if end.value is not None else None
+            test = objective_contract.summarise(end.value) if end.value is not None else None
             break
         epochs += 1
         hold.epoch_began = time.monotonic()

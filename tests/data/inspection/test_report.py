@@ -22,7 +22,7 @@ from weightsearch.data.inspection import depth_units, leaks, registration
 from weightsearch.data.inspection.report import inspect
 from weightsearch.data.readers.registry import detect, open_source
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 ROOMS = 12
 

@@ -13,7 +13,7 @@ from support.small_packs import ROOMS, files, python
 
 from weightsearch.data.packs.building import Pack, ensure
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 # Once, whole, or not at all
 

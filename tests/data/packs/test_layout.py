@@ -21,7 +21,7 @@ from weightsearch.data.frames.source import Frame
 from weightsearch.data.packs.building import Pack, ensure, training_copy
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 SHARED = SHARED_DATA
 

@@ -9,7 +9,7 @@ from support import data_layouts as made_by
 from support.opened_layouts import groups
 from support.readers import frames, refused
 
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 # BTS
 

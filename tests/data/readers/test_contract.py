@@ -15,7 +15,7 @@ from weightsearch.data.inspection.report import inspect
 from weightsearch.data.readers.registry import READERS, detect, open_source
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.known_names import NAMES
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 # Every reader
 

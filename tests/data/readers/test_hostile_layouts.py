@@ -17,7 +17,7 @@ from support.data_layouts import LAYOUTS, SIZE
 from support.hostile_files import FUZZ, header, pickled, pipe, png
 from support.readers import frames, refused
 
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 
 def put(pattern: str, content: Callable[[], bytes]) -> Callable[[Path], object]:

@@ -14,7 +14,7 @@ from support.opened_layouts import groups, opened
 from support.readers import frames, refused
 
 from weightsearch.errors import ConfigError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 # Folders and CSV
 

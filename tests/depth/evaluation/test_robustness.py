@@ -14,7 +14,7 @@ from support.depth_studies import OPTIONS
 from support.packs import STEP_M, frame, oracle, write_pack
 
 from weightsearch.commands.answers import network_answers
-from weightsearch.commands.text import network_text
+from weightsearch.commands.printing import networks
 from weightsearch.data.packs.building import Pack
 from weightsearch.depth.evaluation.robustness import CORRUPTIONS, measure, write_csv
 from weightsearch.depth.evaluation.scoring import evaluate_checkpoint
@@ -109,7 +109,7 @@ def test_the_clean_row_is_what_evaluate_says(
         want = evaluate_checkpoint(saved, pack, "full", "test", "cpu")
     assert found["clean"] == want.metrics()
     assert len({row["metrics"]["rmse"] for row in found["rows"]}) > 20
-    network_text.robust(found)
+    networks.robust(found)
     assert "jpeg: quality" in capsys.readouterr().out
 
 

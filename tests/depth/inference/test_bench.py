@@ -16,7 +16,7 @@ from torch import nn
 
 from weightsearch.commands.answers import network_answers
 from weightsearch.commands.answers.network_answers import BenchSettings
-from weightsearch.commands.text import network_text
+from weightsearch.commands.printing import networks
 from weightsearch.depth.inference import bench, energy_meter
 from weightsearch.depth.inference.bench import MODES, Cost
 from weightsearch.errors import ConfigError, StudyError
@@ -190,7 +190,7 @@ def test_a_study_has_its_best_points_beside_their_latency(
         assert (row["point"], len(rivals)) == (min(rivals), 3)
     assert [row["on_front"] for row in found["front"]] == [True, False]
     assert (found["metric"], found["protocol"], found["split"]) == ("rmse", "full", "val")
-    network_text.benched(found)
+    networks.benched(found)
     shown = capsys.readouterr().out
     assert "the best point of each, one seed" in shown
     own = make_spec()

@@ -14,8 +14,8 @@ from support.records import ENCODERS, OPTIMUM, make_records, report_spec
 
 from weightsearch.report.evidence.records import Records
 from weightsearch.report.figures import ternary_map as ternaries
-from weightsearch.report.figures.course import MOST_WORKERS
 from weightsearch.report.figures.registry import FIGURES, Night, history, ternary
+from weightsearch.report.figures.search_progress import MOST_WORKERS
 from weightsearch.report.figures.style import ORDER, colours, is_nothing
 from weightsearch.store.ledger.results import Evaluation
 

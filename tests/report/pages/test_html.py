@@ -24,9 +24,9 @@ from weightsearch.report.evidence import records
 from weightsearch.report.evidence.records import Records
 from weightsearch.report.pages import comparison_page, html, study_page
 from weightsearch.report.pages.html import Picture, Section
-from weightsearch.stats.verdicts import Verdict
+from weightsearch.stats.comparison_result import Verdict
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger.promotion_verdict import Promoted
+from weightsearch.store.ledger.stored_promotion import Promoted
 from weightsearch.study.point_text import weighted_sum
 
 __all__ = ["browser", "promoted"]

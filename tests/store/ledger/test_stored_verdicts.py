@@ -7,11 +7,11 @@ from typing import Any
 
 from support.verdicts import beaten, finalist, promotion
 
+from weightsearch.stats.comparison_result import Verdict
 from weightsearch.stats.night_values import Moved, NightValues
-from weightsearch.stats.verdicts import Verdict
-from weightsearch.store.ledger.night_verdict import NightVerdict, NightWord
-from weightsearch.store.ledger.promotion_verdict import Promoted, PromotionVerdict
 from weightsearch.store.ledger.results import Result
+from weightsearch.store.ledger.stored_night import NightVerdict, NightWord
+from weightsearch.store.ledger.stored_promotion import Promoted, PromotionVerdict
 from weightsearch.store.tables.states import Outcome
 
 TESTED = {"test": {"rmse": 0.6}, "test_images": 9, "test_interval": [0.5, 0.7]}

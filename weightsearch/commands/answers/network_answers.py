@@ -1,5 +1,5 @@
 """What the commands that measure a network answer: JSON-ready dicts, which
-`commands/text/network_text.py` prints for people."""
+`commands/printing/networks.py` prints for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weightsearch.report.evidence.ranking import RankedPoint, ranking, yardstick
 from weightsearch.store.ledger import queries, studies
 from weightsearch.study import known_names
 from weightsearch.study import spec as config
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 
 def robustness(
@@ -34,15 +34,15 @@ def robustness(
     The data and the kind of ground truth are chosen as `evaluate` chooses them. Raises ConfigError,
     DataError and CheckpointError.
     """
-    from weightsearch.depth.evaluation import questions
+    from weightsearch.depth.evaluation import evaluate_command
     from weightsearch.depth.evaluation import robustness as measuring
     from weightsearch.depth.evaluation.protocols import PROTOCOLS
     from weightsearch.launch.display.progress import display
     from weightsearch.runtime import devices
 
     known_names.check("protocol", protocol)
-    asked = questions.Question(checkpoint, None, reader=reader, options=options)
-    _, packed = questions.packed(asked, data, PROTOCOLS[protocol].ground_truth)
+    asked = evaluate_command.Question(checkpoint, None, reader=reader, options=options)
+    _, packed = evaluate_command.packed(asked, data, PROTOCOLS[protocol].ground_truth)
     placed = devices.pick(device, 1)[0]
     with display("evaluating", quiet) as shown:
         return measuring.measure(

@@ -1,4 +1,4 @@
-"""What the commands that only look answer; `commands/text/study_text.py` prints it for people."""
+"""What the commands that only look answer; `commands/printing/` prints it for people."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from weightsearch.commands.home import disk_usage
 from weightsearch.report.evidence.ranking import RankedPoint, Ranking, ranking, yardstick
 from weightsearch.store.ledger import claim, queries, studies
-from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
 from weightsearch.store.ledger.queries import Verification
+from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import PointState, Rung, StudyState
 

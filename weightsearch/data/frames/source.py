@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weightsearch.errors import ConfigError, DataError, did_you_mean
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 Split = Literal["train", "test"]
 GroundTruth = Literal["raw", "filled", "exact"]

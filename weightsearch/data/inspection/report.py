@@ -19,7 +19,7 @@ import numpy.typing as npt
 from weightsearch.data.frames.source import Frame, FrameRef, Source
 from weightsearch.data.inspection import contact_sheet, depth_units, leaks, registration
 from weightsearch.data.readers.registry import UNBOUNDED, open_source
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 SAMPLE = 16
 VAL = "blocks:10%"

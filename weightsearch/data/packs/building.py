@@ -22,7 +22,7 @@ from weightsearch.data.packs import layout
 from weightsearch.data.packs.layout import About, Pack
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 __all__ = ["Pack", "ensure", "training_copy"]
 

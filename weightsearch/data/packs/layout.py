@@ -30,7 +30,7 @@ import numpy.typing as npt
 from weightsearch.data.frames.source import Frame, FrameRef
 from weightsearch.data.untrusted import hdf5_files
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 FORMAT = 3  # 3: no pixel of a training copy is lost; rooms of nyu_csv are groups
 LAW = f"must be a pack of format {FORMAT}"

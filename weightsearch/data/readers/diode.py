@@ -16,7 +16,7 @@ from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files, npy_files
 from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import ConfigError, DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 READER = "diode"
 WHAT = "DIODE (val/indoors/scene_00019/scan_00183/NAME.png, NAME_depth.npy, NAME_depth_mask.npy)"

@@ -8,7 +8,7 @@ from pathlib import Path
 from weightsearch.data.frames.source import Split
 from weightsearch.data.untrusted import archive_files
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 MAX_LINES = 1 << 20
 MAX_BYTES = 1 << 26

@@ -19,7 +19,7 @@ from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files
 from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 READER = "ibims1"
 WHAT = "iBims-1 (imagelist.txt, rgb, depth, mask_invalid, mask_transp)"

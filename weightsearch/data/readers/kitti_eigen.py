@@ -23,7 +23,7 @@ from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files
 from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import ConfigError, DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 READER = "kitti_eigen"
 WHAT = "KITTI (2011_09_26/2011_09_26_drive_0001_sync/image_02, .../proj_depth)"

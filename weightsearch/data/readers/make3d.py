@@ -20,7 +20,7 @@ from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files, matlab_files
 from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 READER = "make3d"
 WHAT = "Make3D (Test134 and Gridlaserdata, Train400Img and Train400Depth)"

@@ -21,7 +21,7 @@ from weightsearch.data.readers import folder_walk, frame_lists, picture_depth_pa
 from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files
 from weightsearch.data.untrusted.archive_files import Files
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 READER = "nyu_bts"
 WHAT = "NYU in BTS's tree (sync/<scene>/rgb_*.jpg, official_splits/test)"

@@ -28,7 +28,7 @@ from weightsearch.data.frames.source import (
 from weightsearch.data.readers import picture_depth_pairs
 from weightsearch.data.untrusted import archive_files
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 LISTS: dict[Split, str] = {"train": "nyu2_train.csv", "test": "nyu2_test.csv"}
 OPTIONS: dict[str, Value] = {

@@ -28,7 +28,7 @@ from weightsearch.data.frames.source import (
 )
 from weightsearch.data.untrusted import hdf5_files, matlab_files
 from weightsearch.errors import ConfigError, DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 FILE = "nyu_depth_v2_labeled.mat"
 DEPTHS = {"filled": "depths", "raw": "rawDepths"}

@@ -18,7 +18,7 @@ from weightsearch.data.readers import folder_walk, picture_depth_pairs
 from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files, hdf5_files
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 READER = "s2d_h5"
 WHAT = "nyudepthv2 (train/<scene>/*.h5 and val/official/*.h5)"

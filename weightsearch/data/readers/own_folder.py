@@ -32,7 +32,7 @@ from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files, npy_files, picture_files
 from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import ConfigError, DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 READER = "folder"
 WHAT = "pictures and depth, or a CSV that pairs them"

@@ -17,7 +17,7 @@ from weightsearch.data.frames.source import Frame, FrameRef, GroundTruth, Source
 from weightsearch.data.untrusted import picture_files
 from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 KINDS = ("PNG", "JPEG")
 NYU_SCENE = re.compile(r"(.+_\d{4})[a-z]?(_out)?")

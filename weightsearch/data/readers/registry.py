@@ -20,7 +20,7 @@ from weightsearch.data.readers import (
 )
 from weightsearch.data.synthetic import reader as synthetic
 from weightsearch.errors import ConfigError, DataError, did_you_mean
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 READERS: dict[str, Callable[[Path | None, Mapping[str, Value]], Source]] = {
     "nyu_labeled": nyu_labeled.open_source,

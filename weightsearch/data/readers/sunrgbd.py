@@ -21,7 +21,7 @@ from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files
 from weightsearch.data.untrusted.archive_files import Files
 from weightsearch.errors import ConfigError, DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 READER = "sunrgbd"
 WHAT = "SUN RGB-D (kv1, kv2, realsense, xtion; FRAME/image and FRAME/depth_bfx)"

@@ -15,7 +15,7 @@ from PIL import Image
 from weightsearch.data.frames.source import Frame, FrameRef, Source, Split, fingerprint, resolve
 from weightsearch.data.synthetic import room_rendering
 from weightsearch.errors import ConfigError, DataError
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 VERSION = 1
 """Part of the fingerprint: raise it with any change to what is drawn."""

@@ -17,9 +17,15 @@ from weightsearch.runtime.safe_text import presentable
 
 MAX_FILE_BYTES = 1 << 26
 BROKEN = (
-    zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
-    struct.error, zlib.error,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 """What zipfile raises over a member that is damaged or encrypted."""
 BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Of the others zipfile unpacks all at once, however much it is."""

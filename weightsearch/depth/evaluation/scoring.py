@@ -29,7 +29,7 @@ from weightsearch.depth.evaluation.protocols import (
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.prediction import Predict, network_input
 from weightsearch.errors import ConfigError, DataError, did_you_mean
-from weightsearch.study import known_names, objective
+from weightsearch.study import known_names, objective_contract
 
 
 class UnsuitedError(DataError):
@@ -80,7 +80,7 @@ class Scores:
     def metrics(self) -> dict[str, float]:
         """Each metric's mean over the scored images, and `rmse_pooled`."""
         rmse = {"rmse": self.per_image["rmse"]}  # first, and the other RMSE beside it
-        return objective.summarise({**rmse, **self.pooled, **self.per_image}).metrics
+        return objective_contract.summarise({**rmse, **self.pooled, **self.per_image}).metrics
 
 
 def score(

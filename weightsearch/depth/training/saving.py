@@ -12,7 +12,7 @@ from typing import Any
 from weightsearch.depth.network import checkpoint
 from weightsearch.depth.training.trial_state import Lane
 from weightsearch.errors import CheckpointError, Interrupted
-from weightsearch.study.objective import LAST, Context
+from weightsearch.study.objective_contract import LAST, Context
 
 SHARE = 0.05
 """At most this share of the time of a search's point goes into saving."""

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from weightsearch.stats import comparison
-from weightsearch.stats.verdicts import Verdict
-from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
+from weightsearch.stats.comparison_result import Verdict
 from weightsearch.store.ledger.queries import Done
+from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.study import search_space
 from weightsearch.study.spec import StudySpec
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 ALWAYS = ("rmse", "rel", "log10")
 """Metrics that every row has, None where the objective does not yield them."""

@@ -13,8 +13,8 @@ from sqlalchemy import Engine, func, select
 from weightsearch.report.evidence.ranking import RankedPoint, ranking, yardstick
 from weightsearch.stats import comparison
 from weightsearch.store.ledger import queries, studies
-from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
 from weightsearch.store.ledger.queries import Done
+from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.tables.schema import attempts, points
 from weightsearch.store.tables.states import Rung
 from weightsearch.study import search_space

@@ -8,23 +8,23 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 
 from weightsearch.report.evidence.records import Records
-from weightsearch.report.figures import causes, course, merit
+from weightsearch.report.figures import accuracy, search_progress, weight_effects
 from weightsearch.report.figures.nightly_history import Night, history
 from weightsearch.report.figures.ternary_map import ternaries, ternary
 
 FIGURES: dict[str, Callable[[Records], go.Figure]] = {
-    "ranking": merit.ranking,
-    "interaction": causes.interaction,
-    "ablation": causes.ablation,
-    "importance": causes.importance,
-    "parallel": causes.parallel,
-    "noise": merit.noise,
-    "cost": merit.cost,
-    "by_depth": merit.by_depth,
-    "best_so_far": course.best_so_far,
-    "learning_curves": course.learning_curves,
-    "loss_shares": course.loss_shares,
-    "timeline": course.timeline,
+    "ranking": accuracy.ranking,
+    "interaction": weight_effects.interaction,
+    "ablation": weight_effects.ablation,
+    "importance": weight_effects.importance,
+    "parallel": weight_effects.parallel,
+    "noise": accuracy.noise,
+    "cost": accuracy.cost,
+    "by_depth": accuracy.by_depth,
+    "best_so_far": search_progress.best_so_far,
+    "learning_curves": search_progress.learning_curves,
+    "loss_shares": search_progress.loss_shares,
+    "timeline": search_progress.timeline,
 }
 
 __all__ = ["FIGURES", "Night", "history", "ternaries", "ternary"]

@@ -21,7 +21,7 @@ from weightsearch.report.evidence import records as recorded
 from weightsearch.report.evidence.records import Records, encoder
 from weightsearch.report.figures.style import FIELD, figure, nothing, short, text
 from weightsearch.stats import comparison
-from weightsearch.stats.verdicts import Verdict
+from weightsearch.stats.comparison_result import Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.study.point_text import described
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.report.evidence.records import Records, label
-from weightsearch.report.figures import merit
+from weightsearch.report.figures import accuracy
 from weightsearch.report.pages.html import Picture, Section, lines, page
 from weightsearch.report.pages.study_page import hours
 from weightsearch.stats import comparison
-from weightsearch.stats.verdicts import Verdict
+from weightsearch.stats.comparison_result import Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.study.point_text import described
 from weightsearch.study.search_space import Point
@@ -174,7 +174,7 @@ def report(
             "Paired differences",
             "Scenes are the sample, not images; where there are several seeds, seeds are one too."
             " Intervals are each metric's own; verdicts hold for all metrics together (Holm).",
-            merit.differences(a.runs, b.runs, a.records.metrics),
+            accuracy.differences(a.runs, b.runs, a.records.metrics),
             _table(found),
         ),
         Section("Pictures", about_pictures, pictures=pictures),

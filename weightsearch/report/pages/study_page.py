@@ -10,11 +10,11 @@ from weightsearch.report.figures.registry import FIGURES, ternary
 from weightsearch.report.figures.style import is_nothing
 from weightsearch.report.pages.html import Picture, Section, lines, page
 from weightsearch.stats import comparison
-from weightsearch.stats.verdicts import Comparison, Verdict
-from weightsearch.store.ledger.promotion_verdict import Promoted, PromotionVerdict
+from weightsearch.stats.comparison_result import Comparison, Verdict
+from weightsearch.store.ledger.stored_promotion import Promoted, PromotionVerdict
 from weightsearch.store.tables.states import Outcome, PointState
 from weightsearch.study.point_text import choices, described, weighted_sum
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 MOST_ROWS = 50
 """Of a table that people read; the figures and `best --json` have all."""

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.stats.night_values import NightValues
-from weightsearch.store.ledger.night_verdict import Acceptance, NightVerdict
+from weightsearch.store.ledger.stored_night import Acceptance, NightVerdict
 from weightsearch.store.tables import statements
 from weightsearch.store.tables.schema import baselines, nights
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Float, Select, Table, column, func, or_, select, table
 
-from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
 from weightsearch.store.ledger.results import Result
+from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points, studies, workers
 from weightsearch.store.tables.states import FINISHED, Outcome, PointState, Rung

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.errors import StudyError, did_you_mean
-from weightsearch.store.ledger.promotion_verdict import PromotionVerdict
+from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.tables.schema import channel, points, studies
 from weightsearch.store.tables.states import Rung, StudyState
 from weightsearch.study import loading, search_space

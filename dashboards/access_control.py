@@ -20,7 +20,7 @@ from urllib.parse import parse_qs
 
 from bottle import Bottle, HTTPError
 
-from dashboards import answers, routes
+from dashboards import routes, safe_responses
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 MAX_BODY_BYTES = 1 << 20
@@ -71,7 +71,7 @@ def guarded(dashboard: Bottle, access: Access) -> Application:
         except Refusal as refusal:
             return _refuse(refusal, environ, start_response)
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # optuna-dashboard cannot do without
-        return answers.harmless(dashboard, route, environ, start_response)
+        return safe_responses.harmless(dashboard, route, environ, start_response)
 
     return front
 
@@ -116,7 +116,7 @@ def _enter(
     ours = path.startswith(("/dashboard/", "/reports", "/nights/"))
     page = path if ours and PLAIN_PATH.fullmatch(path) else "/dashboard"
     headers = [("Location", page), ("Set-Cookie", cookie)]
-    start_response("303 See Other", [*headers, *answers.EVERYWHERE, answers.UNKEPT])
+    start_response("303 See Other", [*headers, *safe_responses.EVERYWHERE, safe_responses.UNKEPT])
     return []
 
 
@@ -191,6 +191,6 @@ def _refuse(refusal: Refusal, environ: Environ, start_response: StartResponse) -
     headers = [("Content-Type", f"{kind}; charset=utf-8"), ("Content-Length", str(len(body)))]
     start_response(
         f"{refusal.status.value} {refusal.status.phrase}",
-        [*headers, *refusal.headers, *answers.EVERYWHERE, answers.UNKEPT],
+        [*headers, *refusal.headers, *safe_responses.EVERYWHERE, safe_responses.UNKEPT],
     )
     return [body]

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from weightsearch.errors import did_you_mean
 from weightsearch.study import weight_presets
-from weightsearch.study.table import Part, Seed, Value, Weights
+from weightsearch.study.spec_fields import Part, Seed, Value, Weights
 
 
 class CanarySpec(Part):

@@ -21,7 +21,7 @@ from weightsearch.runtime import devices
 from weightsearch.runtime.home import home_folder
 from weightsearch.stats import comparison
 from weightsearch.study import known_names
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from weightsearch.runtime.stored_json import known
-from weightsearch.stats.verdicts import Comparison
-from weightsearch.study.table import Value
+from weightsearch.stats.comparison_result import Comparison
+from weightsearch.study.spec_fields import Value
 
 
 class Promoted(StrEnum):

@@ -12,12 +12,12 @@ from rich.console import Console
 from support.specs import make_spec
 from support.verdicts import finalist, promotion
 
-from weightsearch.commands.text import data_text, study_text
+from weightsearch.commands.printing import data_sets, launch_result, study_status
 from weightsearch.launch.display.progress import Standing, _panel
 from weightsearch.launch.session import Launched
 from weightsearch.report.evidence.ranking import RankedPoint, Ranking, Yardstick
 from weightsearch.study import loading
-from weightsearch.study.objective import Summary
+from weightsearch.study.objective_contract import Summary
 
 LONG = "efficientnet_with_a_name_that_is_longer_than_any_other_one_in_timm.pretrained_in1k"
 
@@ -34,9 +34,9 @@ def answer(protocol: str | None = "full") -> Ranking:
 
 
 def test_a_ranking_names_its_protocol_and_split(capsys: pytest.CaptureFixture[str]) -> None:
-    study_text.ranking(answer())
+    launch_result.ranking(answer())
     assert "study toy-grid: rmse by protocol full, val split" in capsys.readouterr().out
-    study_text.ranking(answer(protocol=None))  # an objective of one's own has none
+    launch_result.ranking(answer(protocol=None))  # an objective of one's own has none
     assert capsys.readouterr().out.startswith("study toy-grid: rmse\n")
 
 
@@ -46,48 +46,48 @@ def test_the_end_of_a_launch_is_a_ranking_and_commands_that_can_be_typed(
     launched = Launched(answer(), {}, 1.0, 0, Path("/h"))
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "argv", ["/x/weightsearch/__main__.py", "launch"])
-    study_text.launched(launched)
+    launch_result.launched(launched)
     said = capsys.readouterr().out
     assert "by protocol full, val split" in said
     assert f"  {sys.executable} -m weightsearch best toy-grid\n" in said
     monkeypatch.setattr(sys, "argv", ["/x/.venv/bin/weightsearch", "launch"])
-    study_text.launched(launched)
+    launch_result.launched(launched)
     assert "  /x/.venv/bin/weightsearch best toy-grid\n" in capsys.readouterr().out
 
 
 def test_nothing_is_cut_or_broken_in_two(capsys: pytest.CaptureFixture[str]) -> None:
-    study_text.ranking(answer())
+    launch_result.ranking(answer())
     assert LONG in capsys.readouterr().out
     folder = Path("/home") / ("deep/" * 40)
-    study_text.trained({"out": str(folder)})
+    study_status.trained({"out": str(folder)})
     assert capsys.readouterr().out == f"checkpoints and metrics.json lie in {folder}\n"
 
 
 def test_frames_without_depth_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"pack": "/p.h5", "frames": 2, "digest": "0" * 64}
-    data_text.packed(facts | {"skipped": ["a/1", "a/2"]})
+    data_sets.packed(facts | {"skipped": ["a/1", "a/2"]})
     assert "skipped, having no valid depth: 2 frames, first a/1" in capsys.readouterr().out
-    data_text.packed(facts | {"skipped": []})
+    data_sets.packed(facts | {"skipped": []})
     assert "skipped" not in capsys.readouterr().out
 
 
 def test_a_line_about_a_run_names_the_protocol() -> None:
     summary = Summary({"rmse": 0.5}, {}, [], 3)
     spec = loading.load(loading.study_file("paper-grid"))
-    assert study_text.epoch("epoch", summary, spec) == "epoch  rmse 0.5000  protocol full"
-    assert study_text.epoch("test", summary, spec) == "test  rmse 0.5000  protocol bts"
-    assert study_text.epoch("epoch", summary, make_spec()) == "epoch  rmse 0.5000"
+    assert study_status.epoch("epoch", summary, spec) == "epoch  rmse 0.5000  protocol full"
+    assert study_status.epoch("test", summary, spec) == "test  rmse 0.5000  protocol bts"
+    assert study_status.epoch("epoch", summary, make_spec()) == "epoch  rmse 0.5000"
 
 
 def test_a_verdict_speaks_of_a_test_split_only_where_there_is_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    study_text.promoted(promotion())
+    launch_result.promoted(promotion())
     said = capsys.readouterr().out
     assert "rmse, means over 2 fresh seeds\n" in said
     assert "test" not in said
     tested = finalist(test={"rmse": 0.6}, test_images=9, test_interval=[0.5, 0.7])
-    study_text.promoted(promotion(finalists=[tested], protocol="bts"))
+    launch_result.promoted(promotion(finalists=[tested], protocol="bts"))
     said = capsys.readouterr().out
     assert "fresh seeds; test split of 9 images; protocol bts\n" in said
     assert "0.500..0.700" in said

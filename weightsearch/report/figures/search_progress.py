@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from weightsearch.report.evidence.records import Attempt, Records, encoder
-from weightsearch.report.figures.merit import EMPTY
+from weightsearch.report.figures.accuracy import EMPTY
 from weightsearch.report.figures.style import (
     BLUE,
     GREEN,

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from support.dashboard_place import Place, say_artifact
 from support.dashboard_requests import ARTIFACT, ask
 
-from dashboards.answers import text_only
+from dashboards.safe_responses import text_only
 
 # What is answered
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from weightsearch.report.evidence.ranking import ranked
 from weightsearch.report.evidence.records import Records, directions, encoder
-from weightsearch.report.figures.merit import EMPTY
+from weightsearch.report.figures.accuracy import EMPTY
 from weightsearch.report.figures.style import (
     BLUE,
     FIELD,

@@ -27,7 +27,7 @@ from typing import Any, cast
 
 from weightsearch.errors import ObjectiveError, did_you_mean
 from weightsearch.study.spec import StudySpec
-from weightsearch.study.table import Value
+from weightsearch.study.spec_fields import Value
 
 LAST = "last"
 """Within a context's folder: what a later attempt goes on from. Of a point of the search it is

@@ -1,0 +1,126 @@
+"""What `launch`, `best` and `promote` print: the ranking, the verdict, and where everything is."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightsearch.runtime.console import columns, console
+from weightsearch.stats.comparison_result import Verdict
+from weightsearch.study.spec_fields import Value
+
+if TYPE_CHECKING:
+    from weightsearch.launch.session import Launched
+    from weightsearch.report.evidence.ranking import RankedPoint, Ranking
+    from weightsearch.store.ledger.stored_promotion import FinalistComparison, PromotionVerdict
+
+ROWS = 20
+"""Rows of a ranking that are printed; --json has all."""
+
+
+def launched(found: Launched) -> None:
+    """The end of a launch: the ranking, the verdict, and where everything is."""
+    ranking(found.ranking)
+    name = found.ranking.study
+    console.print(f"\nEverything is under {found.home}. To look further:")
+    for command in (f"best {name}", f"status {name}", f"verify {name}", "dashboard"):
+        console.print(f"  {_ours()} {command}")
+
+
+def _ours() -> str:
+    """How this program is started here: a virtual environment need not be on the PATH."""
+    if shutil.which("weightsearch"):
+        return "weightsearch"
+    started = Path(sys.argv[0])
+    is_module = started.name == "__main__.py"
+    return f"{sys.executable} -m weightsearch" if is_module else str(started)
+
+
+def ranking(found: Ranking) -> None:
+    yardstick = found.yardstick
+    by = f" by protocol {yardstick.protocol}, {yardstick.split} split" if yardstick.protocol else ""
+    _ranking_table(found.rows, f"study {found.study}: {yardstick.metric}{by}")
+    if found.promoted:
+        promoted(found.promoted)
+
+
+def _ranking_table(rows: Sequence[RankedPoint], title: str) -> None:
+    if not rows:
+        console.print(f"{title}: no point is finished yet")
+        return
+    varied = _varied([row.params for row in rows])
+    first, *others = [name for name, value in rows[0].metrics.items() if value is not None]
+    terms = " ".join(rows[0].weights)
+    table = columns(title, ("#", "pt", *varied, terms, first, "95 % interval", *others))
+    for row in rows[:ROWS]:
+        table.add_row(
+            f"{row.rank}{'~' if row.against_best == Verdict.NOT_DISTINGUISHABLE else ''}",
+            str(row.number),
+            *(str(row.params[n]) for n in varied),
+            _weights(row.weights),
+            f"{row.value:.4f}",
+            _interval(row.interval),
+            *("" if (value := row.metrics[n]) is None else f"{value:.4f}" for n in others),
+        )
+    console.print(table)
+    console.print()
+    notes = [f"n = {rows[0].images} images, one seed"] if rows[0].images else []
+    notes += ["~ not distinguishable from the first"] if len(rows) > 1 else []
+    notes += [f"{len(rows) - ROWS} more in --json"] if len(rows) > ROWS else []
+    console.print("; ".join(notes))
+
+
+def _varied(params: Sequence[Mapping[str, Value]]) -> list[str]:
+    """The choices that are not the same everywhere."""
+    return [name for name in params[0] if len({str(one[name]) for one in params}) > 1]
+
+
+def _weights(weights: Mapping[str, float]) -> str:
+    return " ".join(f"{weight:.2f}" for weight in weights.values())
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return f"{bounds[0]:.3f}..{bounds[1]:.3f}" if bounds else ""
+
+
+def promoted(verdict: PromotionVerdict) -> None:
+    """The verdict of a promotion with its evidence."""
+    metric, first = verdict.metric, verdict.finalists[0]
+    varied = _varied([finalist.params for finalist in verdict.finalists])
+    tested = [name for name in (metric, "rel", "log10") if name in (first.test or {})]
+    headings = ["val", *("test" if name == metric else name for name in tested)]
+    headings += ["95 % test"] if tested else []
+    table = columns("full runs", (*varied, " ".join(first.weights), *headings))
+    for finalist in verdict.finalists:
+        table.add_row(
+            *(str(finalist.params[n]) for n in varied),
+            _weights(finalist.weights),
+            f"{finalist.validation[metric]:.4f}",
+            *(f"{(finalist.test or {})[name]:.4f}" for name in tested),
+            *([_interval(finalist.test_interval)] if tested else []),
+        )
+    console.print(table)
+    notes = [f"{metric}, means over {first.seeds} fresh seeds"]
+    notes += [f"test split of {first.test_images} images"] if first.test_images else []
+    notes += [f"protocol {verdict.protocol}"] if verdict.protocol else []
+    console.print("; ".join(notes))
+    for comparison in verdict.comparisons:
+        console.print(_compared(metric, comparison))
+    console.print(f"promoted: {verdict.point} ({verdict.verdict}), checkpoint {verdict.checkpoint}")
+
+
+def _compared(metric: str, found: FinalistComparison) -> str:
+    test = found.deciding
+    span = "{:+.4f} .. {:+.4f}".format(*test.interval) if test.interval else "none"
+    why = ""  # what makes the verdict weaker than the numbers, or what would settle it
+    if found.harmed:
+        why = f" ({', '.join(found.harmed)} worse)"
+    elif test.seeds_needed:
+        why = f" (about {test.seeds_needed} seeds would decide)"
+    return (
+        f"{found.point} against {found.against}: {metric} {test.difference:+.4f},"
+        f" {100 * test.level:.3g} % interval {span}: {test.verdict}{why}"
+    )

@@ -1,0 +1,193 @@
+"""Which finalist is promoted: the paired tests over their full runs, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from statistics import mean
+
+from sqlalchemy import Engine
+
+from weightsearch.errors import StudyError
+from weightsearch.launch import model_card
+from weightsearch.stats import comparison as compare
+from weightsearch.stats.comparison_result import Comparison, Verdict
+from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger.queries import Done
+from weightsearch.store.ledger.results import Evaluation
+from weightsearch.store.ledger.stored_promotion import (
+    FinalistComparison,
+    FinalistScores,
+    Lineage,
+    Promoted,
+    PromotionVerdict,
+)
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import PointState, Rung
+from weightsearch.study import search_space
+from weightsearch.study.search_space import Point
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """One configuration with its full runs, one per seed."""
+
+    point: Point
+    runs: Sequence[Done]
+
+    def mean(self, metric: str) -> float:
+        return float(mean(run.result.metrics[metric] for run in self.runs))
+
+    def samples(self, metric: str) -> list[Sequence[float]]:
+        return [run.result.samples.get(metric, []) for run in self.runs]
+
+    def simplicity(self) -> tuple[float, int]:
+        """Fewer parameters first, then fewer terms in the loss."""
+        parameters = self.runs[0].result.metrics.get("parameters", 0.0)
+        return parameters, sum(weight > 0 for weight in self.point.weights.values())
+
+
+def decide(engine: Engine, study: Study) -> PromotionVerdict:
+    """Compares the finalists and marks the promoted one in the database. A model card is written
+    beside the promoted checkpoint.
+
+    Where the best cannot be told from another one, the simpler of them is promoted and the verdict
+    says `no difference shown`. Raises StudyError where no finalist has all its runs.
+    """
+    assert study.spec.promote is not None
+    metric = study.spec.objective.metric
+    smaller = study.spec.objective.direction == "minimize"
+    finalists, incomplete = _finalists(engine, study)
+    if not finalists:
+        raise StudyError(
+            f"study '{study.name}' must have a finalist whose full runs all ended well, but has"
+            f" none; see `weightsearch status {study.name}`."
+        )
+    finalists.sort(key=lambda f: f.mean(metric), reverse=not smaller)
+    best, others = finalists[0], finalists[1:]
+    # Bonferroni: all comparisons together keep the level.
+    level = 1 - (1 - compare.LEVEL) / max(1, len(others))
+    tests = [_test(best, other, study, level) for other in others]
+    equals = [
+        other
+        for other, test in zip(others, tests, strict=True)
+        if test.deciding.verdict != Verdict.BETTER
+    ]
+    chosen = min([best, *equals], key=Finalist.simplicity)
+    run = (min if smaller else max)(chosen.runs, key=lambda r: r.result.metrics[metric])
+    verdict = PromotionVerdict(
+        verdict=_word(others, equals),
+        point=chosen.point.id(),
+        params=chosen.point.params,
+        weights=search_space.decimals(chosen.point.weights),
+        checkpoint=run.result.folder,
+        host=run.result.host,
+        seed=run.seed,
+        metric=metric,
+        protocol=study.spec.promote.protocol if study.spec.data else None,
+        finalists=[_scores(metric, finalist) for finalist in finalists],
+        comparisons=tests,
+        incomplete=incomplete,
+        lineage=_lineage(engine, study, run),
+        decided_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    studies.promote(engine, study, verdict)
+    model_card.write(study.spec, verdict)
+    return verdict
+
+
+def _word(others: Sequence[Finalist], equals: Sequence[Finalist]) -> Promoted:
+    if not others:
+        return Promoted.ONLY_FINALIST
+    return Promoted.NO_DIFFERENCE if equals else Promoted.WINNER
+
+
+def _lineage(engine: Engine, study: Study, run: Done) -> Lineage:
+    assert study.spec.promote is not None
+    return Lineage(
+        study=study.name,
+        digest=study.spec.digest(),
+        data_digest=study.data_digest,
+        search_points=queries.counts(engine, study)[PointState.DONE],
+        coverage=queries.coverage(engine, study),
+        seeds=list(study.spec.promote.seeds),
+        commit=run.result.commit,
+        versions=run.result.versions,
+    )
+
+
+def _finalists(engine: Engine, study: Study) -> tuple[list[Finalist], list[str]]:
+    """Finalists with every run finished, and the names of those without."""
+    assert study.spec.promote is not None
+    by_point: dict[str, list[Done]] = {}
+    for run in queries.done(engine, study, Rung.PROMOTION):
+        if not run.diverged():
+            by_point.setdefault(run.point.key(), []).append(run)
+    whole, incomplete = [], []
+    for point in queries.planned(engine, study, Rung.PROMOTION):
+        runs = sorted(by_point.get(point.key(), []), key=lambda run: run.seed)
+        if len(runs) == len(study.spec.promote.seeds):
+            whole.append(Finalist(point, runs))
+        else:
+            incomplete.append(point.id())
+    return whole, incomplete
+
+
+def _test(best: Finalist, other: Finalist, study: Study, level: float) -> FinalistComparison:
+    """The paired test of the best against another, by images where there are any, else by seeds;
+    with the guards, whose harm makes a better metric no improvement."""
+    goal = study.spec.objective
+    smaller = {
+        name: compare.smaller_is_better(name, goal.metric, goal.direction == "minimize")
+        for name in (goal.metric, *goal.guards, "delta1")
+    }
+    found = {goal.metric: _compared(best, other, goal.metric, smaller[goal.metric], level)}
+    for guard in [name for name in smaller if name != goal.metric]:
+        if all(best.samples(guard)) and all(other.samples(guard)):
+            found[guard] = _compared(best, other, guard, smaller[guard], level)
+    verdict, harmed = compare.judge(found, smaller, goal.metric)
+    deciding = replace(found.pop(goal.metric), verdict=verdict)
+    return FinalistComparison(best.point.id(), other.point.id(), deciding, found, harmed)
+
+
+def _compared(
+    best: Finalist, other: Finalist, metric: str, smaller: bool, level: float
+) -> Comparison:
+    a, b = best.samples(metric), other.samples(metric)
+    groups = best.runs[0].result.groups
+    if not all(a) or not all(b):
+        a = [[run.result.metrics[metric] for run in best.runs]]
+        b = [[run.result.metrics[metric] for run in other.runs]]
+        groups = []
+    return compare.paired(a, b, groups, smaller, level)
+
+
+def _scores(metric: str, finalist: Finalist) -> FinalistScores:
+    """A finalist's validation metric, and its test metrics with the interval over scenes."""
+    first = finalist.runs[0].result
+    tests = [run.result.test for run in finalist.runs if run.result.test]
+    names = sorted(set.intersection(*(set(t.metrics) for t in tests))) if tests else ()
+    return FinalistScores(
+        point=finalist.point.id(),
+        params=finalist.point.params,
+        weights=search_space.decimals(finalist.point.weights),
+        validation={metric: finalist.mean(metric)},
+        validation_images=first.images,
+        validation_interval=_interval(metric, [run.result.validation for run in finalist.runs]),
+        parameters=first.metrics.get("parameters"),
+        seeds=len(finalist.runs),
+        checkpoints=[run.result.folder for run in finalist.runs],
+        test={name: mean(t.metrics[name] for t in tests) for name in names} if tests else None,
+        test_images=tests[0].images if tests else None,
+        test_interval=_interval(metric, tests) if tests else None,
+    )
+
+
+def _interval(metric: str, runs: Sequence[Evaluation]) -> list[float] | None:
+    """Over scenes, of each image's mean over the runs; None where there are no images."""
+    if not all(run.samples.get(metric) for run in runs):
+        return None
+    per_image = [mean(v) for v in zip(*(run.samples[metric] for run in runs), strict=True)]
+    bounds = compare.interval(per_image, runs[0].groups)
+    return list(bounds) if bounds else None
