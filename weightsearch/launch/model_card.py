@@ -63,17 +63,19 @@ Lines = Iterator[str]
 
 
 def _head(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
-    """Metadata; JSON's strings are YAML's."""
-    origin = facts.get("encoder_weights") or {}
+    """Metadata, as the hub reads it."""
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(
+        base_model=(facts.get("encoder_weights") or {}).get("hub"),
+        datasets=[spec.data.source] if spec.data else None,
+        library_name="weightsearch",
+        license="unknown",
+        metrics=[verdict.metric],
+        pipeline_tag="depth-estimation" if spec.data else None,
+    )
     yield "---"
-    yield "library_name: weightsearch"
-    yield "license: unknown"
-    if spec.data is not None:
-        yield "pipeline_tag: depth-estimation"
-        yield f"datasets: [{json.dumps(spec.data.source)}]"
-    if origin.get("hub"):
-        yield f"base_model: {json.dumps(origin['hub'])}"
-    yield f"metrics: [{json.dumps(verdict.metric)}]"
+    yield from data.to_yaml().splitlines()
     yield "---"
     yield ""
     yield f"# {escaped(verdict.lineage.study)}: {escaped(verdict.point)}"
