@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from jinja2 import Environment, Template
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from weightsearch.runtime.atomic_file import write_atomically
@@ -73,39 +75,19 @@ def page(title: str, answer: str, sections: Sequence[Section], repeat: Sequence[
     description is its `layout.meta`, where it has one (report/figures/registry.py). All is plain
     text.
     """
-    body = [_section(number, section) for number, section in enumerate(sections)]
-    contents = "".join(
-        f'<li><a href="#s{number}">{_text(section.heading)}</a></li>'
-        for number, section in enumerate(sections)
-    )
     drawn = any(section.figure is not None or section.figures for section in sections)
     script = _asset("page.js")
     hashes = [_digest(script)] + ([_digest(get_plotlyjs())] if drawn else [])
-    policy = (
-        f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline';"
-        " img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-    return "\n".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            '<meta name="referrer" content="no-referrer">',
-            f"<title>{_text(title)}</title>\n<style>\n{_asset('page.css')}</style>\n</head>",
-            '<body>\n<a class="skip" href="#answer">Skip to the answer</a>',
-            f"<header><h1>{_text(title)}</h1></header>\n<main>",
-            f'<section id="answer" aria-label="Answer">{_paragraphs(answer)}</section>',
-            f'<nav aria-label="Contents"><ol>{contents}</ol></nav>' if len(sections) > 3 else "",
-            *body,
-            '<section id="repeat"><h2>How to repeat it</h2>'
-            f'<pre tabindex="0">{_text(chr(10).join(repeat))}</pre></section>'
-            if repeat
-            else "",
-            "</main>",
-            f'<script type="text/plain" id="plotly">{_packed_plotly()}</script>' if drawn else "",
-            f"<script>{script}</script>\n</body>\n</html>\n",
-        ]
+    return _template().render(
+        title=title,
+        answer=answer,
+        sections=sections,
+        repeat=repeat,
+        policy=f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline';"
+        " img-src data: blob:; base-uri 'none'; form-action 'none'",
+        css=Markup(_asset("page.css")),
+        script=Markup(script),
+        plotly=Markup(_packed_plotly()) if drawn else None,
     )
 
 
@@ -115,87 +97,45 @@ def write(file: Path, document: str) -> None:
     write_atomically(file, document.encode())
 
 
-def _section(number: int, section: Section) -> str:
-    parts = [f'<section aria-labelledby="s{number}"><h2 id="s{number}">{_text(section.heading)}']
-    parts += ["</h2>", _paragraphs(section.text)]
-    if section.figure is not None:
-        parts.append(_figure(section.figure))
-    if section.figures:
-        parts += ['<div class="row">', *map(_figure, section.figures), "</div>"]
-    if section.table is not None:
-        parts.append(_table(section.table, f"Table: {section.heading}"))
-    parts += [_picture(picture) for picture in section.pictures]
-    return "".join(parts) + "</section>"
+@functools.cache
+def _template() -> Template:
+    """Everything that is not Markup is escaped, and shown without control characters."""
+
+    def finalize(value: Any) -> Any:
+        return value if isinstance(value, Markup) else presentable(str(value), lines=True)
+
+    environment = Environment(autoescape=True, finalize=finalize, keep_trailing_newline=True)
+    environment.filters |= {"plot": _plot, "data_url": _data_url}
+    return environment.from_string(_asset("page.html.jinja"))
 
 
-def _figure(figure: go.Figure) -> str:
-    """A place for the figure, its description for those who do not see it, and its JSON."""
+@dataclass(frozen=True)
+class Plot:
+    """A figure, with what those are told who do not see it."""
+
+    title: str
+    told: str
+    height: str
+    """In pixels."""
+    drawing: Markup
+    """Its JSON, in which nothing can end a script element."""
+
+
+def _plot(figure: go.Figure) -> Plot:
     shown: dict[str, Any] = figure.to_plotly_json()
     layout = {k: v for k, v in shown["layout"].items() if k not in ("template", "meta", "title")}
-    title = figure.layout.title.text or "figure"
-    told = figure.layout.meta or ""
-    drawing = _json(go.Figure(shown["data"], layout | {"template": None}))
-    height = figure.layout.height or LEAST_HEIGHT
-    return (
-        f'<figure aria-label="{_text(_plain(title))}"><p class="title">{_text(_plain(title))}</p>'
-        f'<div class="plot" style="height:{height:.0f}px" aria-hidden="true"></div>'
-        f'<script type="application/json">{drawing}</script>'
-        f"<figcaption>{_text(str(told))}</figcaption></figure>"
+    drawing = str(go.Figure(shown["data"], layout | {"template": None}).to_json())
+    return Plot(
+        # Without plotly's own mark-up, in which names are escaped already.
+        html.unescape((figure.layout.title.text or "figure").replace("<br>", ", ")),
+        str(figure.layout.meta or ""),
+        f"{figure.layout.height or LEAST_HEIGHT:.0f}",
+        Markup(drawing.replace("<", "\\u003c").replace("\u2028", "\\u2028")),
     )
 
 
-def _json(figure: go.Figure) -> str:
-    """The figure's JSON, in which nothing can end a script element."""
-    return str(figure.to_json()).replace("<", "\\u003c").replace("\u2028", "\\u2028")
-
-
-def _table(table: Table, label: str) -> str:
-    heads, rows = table
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in heads)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>\n" for row in rows
-    )
-    return (
-        f'<div class="table" role="region" aria-label="{_text(label)}" tabindex="0"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _cell(cell: str | Link) -> str:
-    if isinstance(cell, Link):
-        return f'<a href="{_text(cell.path)}">{_text(cell.text)}</a>'
-    return _text(cell)
-
-
-def _picture(picture: Picture) -> str:
-    shown = f'<img src="{_png(picture.png)}" alt="{_text(picture.alt)}">'
-    caption = f"<figcaption>{_text(picture.caption)}</figcaption>" if picture.caption else ""
-    if picture.other is None:
-        return f'<figure class="picture">{shown}{caption}</figure>'
-    other = f'<img class="over" src="{_png(picture.other)}" alt="{_text(picture.other_alt)}">'
-    told = f"From {picture.alt} to {picture.other_alt}"
-    return (
-        f'<figure class="picture"><div class="pair">{shown}{other}</div>'
-        f'<input type="range" min="0" max="100" value="50" aria-label="{_text(told)}">'
-        f"{caption}</figure>"
-    )
-
-
-def _png(png: bytes) -> str:
+def _data_url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _paragraphs(text: str) -> str:
-    return "".join(f"<p>{_text(part)}</p>" for part in text.split("\n\n") if part.strip())
-
-
-def _text(text: str) -> str:
-    return html.escape(presentable(str(text), lines=True))
-
-
-def _plain(title: str) -> str:
-    """A figure's title without plotly's own mark-up, in which names are escaped already."""
-    return html.unescape(title.replace("<br>", ", "))
 
 
 def _asset(name: str) -> str:
