@@ -10,9 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
 from weightsearch.store.connection import database
@@ -23,6 +21,7 @@ pytest.register_assert_rewrite("support")
 pytest_plugins = ("support.password_watch", "support.nights", "support.pages")
 
 from support import fork_server, password_watch  # noqa: E402
+from support.embedded_servers import connect  # noqa: E402
 from support.processes import Cli  # noqa: E402
 
 # Two test processes on two cores: torch's own threads would only get in each other's way.
@@ -73,7 +72,7 @@ def cluster() -> Iterator[client.Server]:
     home = Path(tempfile.mkdtemp(prefix="weightsearch-tests-"))
     home.chmod(0o755)
     found = client.ensure(home)
-    with _admin(found) as connection:
+    with connect(found) as connection:
         connection.execute("CREATE DATABASE ws_template")
     database.open_database(_url(found, "ws_template"), home).engine.dispose()
     yield found
@@ -88,10 +87,10 @@ def cluster() -> Iterator[client.Server]:
 def storage(cluster: client.Server, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a fresh database with our tables in it."""
     name = f"t{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**9}"
-    with _admin(cluster) as connection:
+    with connect(cluster) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE ws_template")
     yield _url(cluster, name)
-    with _admin(cluster) as connection:
+    with connect(cluster) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -101,17 +100,6 @@ def opened(storage: str, tmp_path: Path) -> Iterator[Database]:
     found = database.open_database(storage, tmp_path)
     yield found
     found.engine.dispose()
-
-
-def _admin(found: client.Server) -> psycopg.Connection[Any]:
-    return psycopg.connect(
-        host=found.host,
-        port=found.port,
-        user=found.user,
-        password=found.password,
-        dbname=found.dbname,
-        autocommit=True,
-    )
 
 
 def _url(found: client.Server, name: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -94,3 +96,21 @@ def npy(header: str) -> bytes:
 class Evil:
     def __reduce__(self) -> Any:
         return os.system, ("touch /tmp/weightsearch-was-here",)
+
+
+def each_is_read_or_refused(place: Path, reader: str, path: Path, number: int) -> None:
+    """So many mutations of the file at `path`, read in a process of their own with little memory:
+    no crash, nothing but DataError in one line, and less than 200 MB."""
+    child = subprocess.run(
+        [sys.executable, "-c", FUZZ, str(place), reader, str(path), str(number)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    assert child.stderr == ""
+    read, refused, more_mb = map(float, child.stdout.split())
+    assert refused > 0
+    assert read + refused == number
+    assert more_mb < 200

@@ -1,30 +1,34 @@
-"""The claim, in one statement; and what a budget allows to be claimed."""
+"""The claim, in one statement (claim.sql); and what a budget allows to be claimed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any, Literal
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     Connection,
+    Double,
     Engine,
     Row,
     Select,
+    Text,
     and_,
     bindparam,
     case,
-    exists,
     func,
-    insert,
-    or_,
     select,
-    union_all,
-    update,
+    text,
 )
 
 from weightsearch.store.tables.schema import attempts, points, studies
-from weightsearch.store.tables.statements import _seconds, at_once, ended_now, from_now
-from weightsearch.store.tables.states import FINISHED, OPEN, Outcome, PointState, StudyState
+from weightsearch.store.tables.statements import at_once
+from weightsearch.store.tables.states import FINISHED, OPEN
+
+ROW = ("id", "number", "rung", "seed", "attempt", "weights", "params", "shrink")
+"""Of a claimed point, as claim.sql gives it."""
 
 Allowed = Literal["all", "started", "none"]
 """Which of the search's points may be claimed: all, those that were begun before, or none."""
@@ -68,103 +72,22 @@ def _budgeted() -> Any:
     return studies.c.budget.is_not(None) | studies.c.deadline.is_not(None)
 
 
-def _claim() -> Any:
-    # None is named as a column: SQLAlchemy would then set that column in every UPDATE below.
-    study: Any = bindparam("of_study")
-    worker: Any = bindparam("by_worker")
-    mine = points.c.study_id == study
-    expired = and_(
-        points.c.state == PointState.LEASED,
-        points.c.lease_until < func.now(),
-        # While the server was away nobody could renew: its return gives everybody one lease more.
-        func.pg_postmaster_start_time() + _seconds(bindparam("lease_s")) < func.now(),
-    )
-    hopeless = points.c.spent + 1 >= bindparam("at_most")
-    held = select(points.c.id).where(
-        mine, points.c.state == PointState.LEASED, points.c.worker == worker
-    )
-    held_already = held.limit(1).cte("held")
-    dying = (
-        select(points.c.id)
-        .where(mine, expired, hopeless, points.c.worker != worker)
-        .with_for_update(skip_locked=True)
-        .cte("dying")
-    )
-    given_up = (
-        update(points)
-        .where(points.c.id == dying.c.id)
-        .values(
-            state=PointState.FAILED,
-            spent=points.c.spent + 1,
-            reason=func.format("its worker was lost (tried %s times)", points.c.spent + 1),
-        )
-        .returning(points.c.id)
-        .cte("given_up")
-    )
-    runs = exists().where(
-        studies.c.id == study,
-        studies.c.state == StudyState.RUNNING,
-        or_(bindparam("budgeted"), ~_budgeted()),
-    )
-    within = or_(
-        points.c.rung > 0,
-        bindparam("allowed") == "all",
-        and_(bindparam("allowed") == "started", points.c.attempt > 0),
-    )
-    free = or_(
-        points.c.state.in_((PointState.WAITING, PointState.PAUSED)), and_(expired, ~hopeless)
-    )
-    chosen = (
-        select(points.c.id)
-        .where(mine, runs, ~exists(select(held_already.c.id)), within, free)
-        .where(points.c.state.in_(OPEN))  # repeats `free` so that the partial index is seen to fit
-        .order_by(points.c.rung, points.c.number)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .cte("chosen")
-    )
-    claimed = (
-        update(points)
-        .where(points.c.id == chosen.c.id)
-        .values(
-            state=PointState.LEASED,
-            worker=worker,
-            attempt=points.c.attempt + 1,
-            spent=points.c.spent + case((points.c.state == PointState.LEASED, 1), else_=0),
-            lease_until=from_now(bindparam("lease_s")),
-        )
-        .returning(*_columns(points.c))
-        .cte("claimed")
-    )
-    lost = (
-        update(attempts)
-        .where(
-            attempts.c.point_id.in_(union_all(select(given_up.c.id), select(claimed.c.id))),
-            attempts.c.outcome.is_(None),
-        )
-        .values(outcome=Outcome.LOST, reason="its lease ran out", **ended_now())
-        .returning(attempts.c.point_id)
-        .cte("lost")
-    )
-    begun = (
-        insert(attempts)
-        .from_select(
-            ["point_id", "attempt", "worker", "device"],
-            select(claimed.c.id, claimed.c.attempt, worker, bindparam("on_device")),
-        )
-        .returning(attempts.c.point_id)
-        .cte("begun")
-    )
-    again = select(*_columns(points.c)).where(points.c.id == held_already.c.id)
-    return union_all(select(*_columns(claimed.c)), again).add_cte(lost, begun)
+def _statement() -> str:
+    """claim.sql without its comments, which would be sent at each claim."""
+    lines = resources.files(__package__).joinpath("claim.sql").read_text("utf-8").splitlines()
+    return "\n".join(line for full in lines if (line := full.partition("--")[0].rstrip()))
 
 
-def _columns(of: Any) -> list[Any]:
-    names = ("id", "number", "rung", "seed", "attempt", "weights", "params", "shrink")
-    return [of[name] for name in names]
-
-
-CLAIM = _claim()
+CLAIM = (
+    text(_statement())
+    .bindparams(
+        *(bindparam(name, type_=BigInteger) for name in ("of_study", "at_most")),
+        *(bindparam(name, type_=Text) for name in ("by_worker", "on_device", "allowed")),
+        bindparam("lease_s", type_=Double),
+        bindparam("budgeted", type_=Boolean),
+    )
+    .columns(*(points.c[name] for name in ROW))
+)
 
 
 def allowed(connection: Connection, study_id: int) -> Allowed:

@@ -1,0 +1,100 @@
+-- Claims the first free point of a study for a worker, and takes over one whose lease ran out, in
+-- one statement: nothing lies between finding a point and having it.
+--
+-- Each condition on a point stands in the query that locks it: PostgreSQL evaluates them once more
+-- on the row as it is when the lock is had, so a point that another worker took meanwhile is not
+-- taken twice. Moved into a CTE of their own they would be of the row as it was.
+--
+--   :of_study   the study's id
+--   :by_worker  the worker's name, :on_device its device
+--   :lease_s    seconds until the claim ends unless it is renewed
+--   :at_most    attempts that a point may lose before it is given up
+--   :budgeted   whether the budget was looked at; a study with a budget is not claimed from before
+--   :allowed    'all' points of the search, those 'started' before, or 'none'; promotions always
+WITH
+-- A claim whose answer was lost on its way: the worker has a point, and is told so again.
+held AS (
+    SELECT id
+    FROM ws_points
+    WHERE study_id = :of_study AND state = 'leased' AND worker = :by_worker
+    LIMIT 1
+),
+-- Lost by its worker once too often. While the server was away nobody could renew a lease, so its
+-- return gives everybody one lease more.
+dying AS (
+    SELECT id
+    FROM ws_points
+    WHERE study_id = :of_study
+      AND state = 'leased'
+      AND lease_until < now()
+      AND pg_postmaster_start_time() + make_interval(secs => :lease_s) < now()
+      AND spent + 1 >= :at_most
+      AND worker <> :by_worker
+    FOR UPDATE SKIP LOCKED
+),
+given_up AS (
+    UPDATE ws_points AS p
+    SET state = 'failed',
+        spent = p.spent + 1,
+        reason = format('its worker was lost (tried %s times)', p.spent + 1)
+    FROM dying
+    WHERE p.id = dying.id
+    RETURNING p.id
+),
+chosen AS (
+    SELECT id
+    FROM ws_points
+    WHERE study_id = :of_study
+      AND EXISTS (
+          SELECT 1
+          FROM ws_studies AS s
+          WHERE s.id = :of_study
+            AND s.state = 'running'
+            AND (:budgeted OR (s.budget IS NULL AND s.deadline IS NULL))
+      )
+      AND NOT EXISTS (SELECT 1 FROM held)
+      AND (rung > 0 OR :allowed = 'all' OR (:allowed = 'started' AND attempt > 0))
+      AND (
+          state IN ('waiting', 'paused')
+          OR (
+              state = 'leased'
+              AND lease_until < now()
+              AND pg_postmaster_start_time() + make_interval(secs => :lease_s) < now()
+              AND spent + 1 < :at_most
+          )
+      )
+      AND state IN ('waiting', 'paused', 'leased') -- so that the partial index is seen to fit
+    ORDER BY rung, number
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+),
+claimed AS (
+    UPDATE ws_points AS p
+    SET state = 'leased',
+        worker = :by_worker,
+        attempt = p.attempt + 1,
+        spent = p.spent + CASE WHEN p.state = 'leased' THEN 1 ELSE 0 END, -- taken over
+        lease_until = now() + make_interval(secs => :lease_s)
+    FROM chosen
+    WHERE p.id = chosen.id
+    RETURNING p.id, p.number, p.rung, p.seed, p.attempt, p.weights, p.params, p.shrink
+),
+lost AS (
+    UPDATE ws_attempts
+    SET ended_at = now(),
+        outcome = 'lost',
+        reason = 'its lease ran out',
+        seconds = extract(epoch FROM now() - started_at)
+    WHERE point_id IN (SELECT id FROM given_up UNION ALL SELECT id FROM claimed)
+      AND outcome IS NULL
+),
+begun AS (
+    INSERT INTO ws_attempts (point_id, attempt, worker, device)
+    SELECT id, attempt, :by_worker, :on_device FROM claimed
+)
+SELECT id, number, rung, seed, attempt, weights, params, shrink
+FROM claimed
+UNION ALL
+SELECT p.id, p.number, p.rung, p.seed, p.attempt, p.weights, p.params, p.shrink
+FROM ws_points AS p
+JOIN held USING (id)
