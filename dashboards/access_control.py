@@ -3,7 +3,7 @@
 optuna-dashboard itself has no authentication, lets anyone who reaches its port delete studies and
 tell trials, and answers under any host name, which a page on the web can use (DNS rebinding). Here
 a request must, in this order: name a host of ours, come from no other site, know the token, and ask
-for a route that is open (`routes.py`). What comes back is made harmless in `answers.py`.
+for a route that is open (`routes.py`). What comes back is made harmless in `safe_responses.py`.
 """
 
 from __future__ import annotations
