@@ -74,7 +74,7 @@ def laid_out(records: Records, study: int) -> dict[str, Any]:
     drawn |= {f"ternary_{k}": made for k, made in enumerate(ternaries(records))}
     for name, made in drawn.items():
         if not is_nothing(made):
-            made.update_layout(height=min(made.layout.height or CELL_PX, CELL_PX))
+            made.layout.height = min(made.layout.height or CELL_PX, CELL_PX)
             save_plotly_graph_object(held, made, graph_object_id=name)
     said = re.sub(r"([\\`*_{}\[\]<>|~#])", r"\\\1", presentable(pages.answer(records)))
     save_note(held, f"{said}\n\n{REPORT.format(study=study)}\n\n{SIGNATURE}\n")

@@ -79,9 +79,9 @@ def ranking(records: Records) -> go.Figure:
         " images do not tell from it in a paired test (intervals may overlap and the pairs still"
         " differ)."
     )
-    made = figure(traces, title, told, text(records.label()), "rank", 120 + 20 * len(rows))
-    made.update_yaxes(range=[len(rows) + 0.7, 0.3], tickvals=[1, *range(5, len(rows) + 1, 5)])
-    return made
+    ranks = {"range": [len(rows) + 0.7, 0.3], "tickvals": [1, *range(5, len(rows) + 1, 5)]}
+    height = 120 + 20 * len(rows)
+    return figure(traces, title, told, text(records.label()), "rank", height, yaxis=ranks)
 
 
 def cost(records: Records) -> go.Figure:
@@ -178,8 +178,8 @@ def noise(records: Records) -> go.Figure:
         f" ({len(seeds)} pairs). A gap in the ranking below these is noise"
         + (f"; that between the first two is {gap:.3g}." if gap is not None else ".")
     )
-    made = figure(traces, title, told, f"|difference| in {text(records.label())}", height=300)
-    made.update_layout(showlegend=False)
+    label = f"|difference| in {text(records.label())}"
+    made = figure(traces, title, told, label, height=300, showlegend=False)
     if gap is not None:
         made.add_vline(x=gap, line={"dash": "dot", "color": GREY})
         made.add_annotation(
@@ -244,7 +244,7 @@ def differences(a: Sequence[Done], b: Sequence[Done], metrics: Sequence[str]) ->
         "Each image's value under A minus that under B; left of 0, A is better for errors. The"
         " dashed line in a box is the mean."
     )
-    made = figure(traces, title, told, "A - B", height=120 + 70 * len(traces))
-    made.update_layout(showlegend=False)
+    height = 120 + 70 * len(traces)
+    made = figure(traces, title, told, "A - B", height=height, showlegend=False)
     made.add_vline(x=0, line={"color": GREY, "dash": "dot"})
     return made

@@ -79,7 +79,7 @@ def history(nights: Sequence[Night], label: str, axis: str = "") -> go.Figure:
         f"{number}, {worse} of them worse (triangles down). The band is the one that"
         " decides, from replicates over seeds: within it, a night tells nothing."
     )
-    drawn = figure(traces, title, told, "night", text(axis or label))
     moments = sorted(datetime.fromisoformat(date) for date in dates)
     around = [(moments[0] - ROUND).isoformat(), (moments[-1] + ROUND).isoformat()]
-    return drawn.update_xaxes(range=around, tickformat="%Y-%m-%d")
+    dates_axis = {"range": around, "tickformat": "%Y-%m-%d"}
+    return figure(traces, title, told, "night", text(axis or label), xaxis=dates_axis)

@@ -137,10 +137,9 @@ def learning_curves(records: Records) -> go.Figure:
         + (f" {left} more, worse at their end, are not shown." if left else "")
         + " Full runs of the promotion are dashed."
     )
-    made = figure(traces, title, told, "epoch", text(records.label()), 420)
     longest = max(len(a.epochs) for a in shown)
-    made.update_xaxes(dtick=max(1, round(longest / 10)))
-    return made
+    epochs = {"dtick": max(1, round(longest / 10))}
+    return figure(traces, title, told, "epoch", text(records.label()), 420, xaxis=epochs)
 
 
 def _last(attempt: Attempt, metric: str) -> float:
@@ -182,10 +181,10 @@ def loss_shares(records: Records) -> go.Figure:
         f"Shares of the weighted terms in the loss (solid) and in the gradient's norm at the"
         f" network's output (dashed), point {best}: {described(found[-1].point)}."
     )
-    made = figure(traces, title, told, "epoch", "share of all terms")
-    made.update_yaxes(tickformat=".0%", rangemode="tozero")
-    made.update_xaxes(dtick=1 if len(epochs) < 15 else None)
-    return made
+    each = {"dtick": 1 if len(epochs) < 15 else None}
+    shares = {"tickformat": ".0%", "rangemode": "tozero"}
+    label = "share of all terms"
+    return figure(traces, title, told, "epoch", label, xaxis=each, yaxis=shares)
 
 
 def timeline(records: Records) -> go.Figure:
@@ -230,17 +229,14 @@ def timeline(records: Records) -> go.Figure:
                 hovertemplate="%{text}<extra></extra>",
             )
         )
-    return _labelled(figure(traces, title, _told(records, workers), "seconds since the start"), row)
-
-
-def _labelled(made: go.Figure, row: dict[str, int]) -> go.Figure:
-    made.update_layout(barmode="overlay", height=150 + 26 * len(row))
-    made.update_yaxes(
-        tickvals=list(row.values()),
-        ticktext=[text(_short_name(name)) for name in row],
-        autorange="reversed",
-    )
-    return made
+    named = {
+        "tickvals": list(row.values()),
+        "ticktext": [text(_short_name(name)) for name in row],
+        "autorange": "reversed",
+    }
+    told, height = _told(records, workers), 150 + 26 * len(row)
+    label = "seconds since the start"
+    return figure(traces, title, told, label, "", height, yaxis=named, barmode="overlay")
 
 
 def _told(records: Records, workers: Sequence[str]) -> str:

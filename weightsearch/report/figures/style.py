@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+import plotly.io as pio
 
 from weightsearch.runtime.safe_text import presentable
 
@@ -30,6 +32,7 @@ FIXED = {
 }
 """Encoders that keep their colour in every report, by place in ORDER."""
 
+NO_MORE: Mapping[str, Any] = {}
 TEMPLATE = {
     "layout": {
         "colorway": list(ORDER),
@@ -40,6 +43,26 @@ TEMPLATE = {
         "plot_bgcolor": "rgba(0,0,0,0)",
     }
 }
+ELSEWHERE = ("geo", "mapbox", "polar", "scene", "ternary")
+"""Parts of plotly's template for axes that no figure of ours has."""
+
+
+@functools.cache
+def _template() -> dict[str, Any]:
+    """plotly's own with TEMPLATE over it."""
+    made = go.layout.Template(pio.templates["plotly"])
+    made.update(TEMPLATE)
+    return dict(made.to_plotly_json())
+
+
+def template(kinds: Iterable[str]) -> dict[str, Any]:
+    """What of it a figure with such traces on plain axes needs: plotly validates all it is given,
+    and the figure carries it."""
+    data, layout = _template()["data"], _template()["layout"]
+    return {
+        "data": {kind: data[kind] for kind in sorted({*kinds}) if kind in data},
+        "layout": {name: held for name, held in layout.items() if name not in ELSEWHERE},
+    }
 
 
 def text(value: object) -> str:
@@ -76,32 +99,35 @@ def figure(
     x: str = "",
     y: str = "",
     height: int = 380,
+    xaxis: Mapping[str, Any] = NO_MORE,
+    yaxis: Mapping[str, Any] = NO_MORE,
     **layout: Any,
 ) -> go.Figure:
     """A figure; `title` and axes are plotly's mark-up (see `text`), `told` its description in plain
-    text, kept in `layout.meta`."""
-    made = go.Figure(list(traces))
-    made.update_layout(
-        template=TEMPLATE,
-        title={"text": title},
-        meta=told,
-        height=height,
-        margin={"l": 60, "r": 20, "t": 56, "b": 50},
-        hovermode="closest",
-    )
-    made.update_xaxes(title={"text": x})
-    made.update_yaxes(title={"text": y})
-    made.update_layout(**layout)
-    return made
+    text, kept in `layout.meta`.
+
+    What plotly is to know of axes and layout is given here: its `update_layout` takes 25 times as
+    long as a figure that is made with its layout.
+    """
+    drawn = list(traces)
+    whole = {
+        "template": template(trace.type for trace in drawn),
+        "title": {"text": title},
+        "meta": told,
+        "height": height,
+        "margin": {"l": 60, "r": 20, "t": 56, "b": 50},
+        "hovermode": "closest",
+        "xaxis": {"title": {"text": x}, **xaxis},
+        "yaxis": {"title": {"text": y}, **yaxis},
+    }
+    return go.Figure(drawn, whole | layout)
 
 
 def nothing(title: str, why: str) -> go.Figure:
     """A figure that says why it is empty."""
     said = go.Scatter(x=[0], y=[0], mode="text", text=[text(why)], hoverinfo="skip")
-    made = figure([said], title, why, height=160, showlegend=False)
-    made.update_xaxes(visible=False, range=[-1, 1], fixedrange=True)
-    made.update_yaxes(visible=False, range=[-1, 1], fixedrange=True)
-    return made
+    axis = {"visible": False, "range": [-1, 1], "fixedrange": True}
+    return figure([said], title, why, height=160, xaxis=axis, yaxis=axis, showlegend=False)
 
 
 def is_nothing(made: go.Figure) -> bool:

@@ -74,13 +74,17 @@ def ternary(records: Records, name: str, metric: str) -> go.Figure:
         f" {records.measured()}, one seed."
         + ("" if field_z is not None else " Too few points for a field between them.")
     )
-    made = figure(traces, title, told, height=340, showlegend=False)
-    made.update_layout(margin={"l": 28, "r": 28, "t": 40, "b": 4})
-    made.update_xaxes(visible=False, range=[-0.06, 1.06], title=None, fixedrange=True)
-    made.update_yaxes(
-        visible=False, range=[-0.1, 0.98], title=None, fixedrange=True, scaleanchor="x"
+    hidden = {"visible": False, "title": None, "fixedrange": True}
+    return figure(
+        traces,
+        title,
+        told,
+        height=340,
+        xaxis=hidden | {"range": [-0.06, 1.06]},
+        yaxis=hidden | {"range": [-0.1, 0.98], "scaleanchor": "x"},
+        margin={"l": 28, "r": 28, "t": 40, "b": 4},
+        showlegend=False,
     )
-    return made
 
 
 def field(shares: Array, values: Array, steps: int = STEPS) -> Array | None:

@@ -84,15 +84,21 @@ def parallel(records: Records) -> go.Figure:
         " their sum) or choice, with its lowest value at the bottom; the last is the metric. The"
         " thick line is the best."
     )
-    made = figure(traces, title, told, height=420)
-    made.update_xaxes(
-        tickvals=list(range(len(columns))), ticktext=[c[0] for c in columns], showgrid=True
+    names = [c[0] for c in columns]
+    ends = [
+        {"x": k, "y": y_end, "text": said, "yanchor": anchor, "showarrow": False}
+        for k, (_, _, low, high) in enumerate(columns)
+        for y_end, said, anchor in ((0, low, "top"), (1, high, "bottom"))
+    ]
+    return figure(
+        traces,
+        title,
+        told,
+        height=420,
+        xaxis={"tickvals": list(range(len(columns))), "ticktext": names, "showgrid": True},
+        yaxis={"visible": False, "range": [-0.05, 1.05]},
+        annotations=ends,
     )
-    made.update_yaxes(visible=False, range=[-0.05, 1.05])
-    for k, (_, _, low, high) in enumerate(columns):
-        for y_end, said, anchor in ((0, low, "top"), (1, high, "bottom")):
-            made.add_annotation(x=k, y=y_end, text=said, yanchor=anchor, showarrow=False)
-    return made
 
 
 def _columns(records: Records, found: Sequence[Done]) -> list[tuple[str, list[float], str, str]]:
@@ -138,9 +144,9 @@ def importance(records: Records) -> go.Figure:
         f"Share of importance by PED-ANOVA over {len(found)} points ({records.measured()}); loss"
         " weights blue, other choices orange. Weights sum to 1, so none of them moves alone."
     )
-    made = figure([bars], title, told, "share of importance", "", 140 + 34 * len(names))
-    made.update_xaxes(tickformat=".0%", rangemode="tozero")
-    return made
+    per_cent = {"tickformat": ".0%", "rangemode": "tozero"}
+    height = 140 + 34 * len(names)
+    return figure([bars], title, told, "share of importance", "", height, xaxis=per_cent)
 
 
 def _importances(records: Records, found: Sequence[Done]) -> dict[str, float]:
@@ -210,10 +216,9 @@ def ablation(records: Records) -> go.Figure:
         f"The best point of each kind, for each encoder; {records.measured()}, one seed: a kind"
         " with more points had more chances."
     )
-    made = figure(traces, title, told, "", text(records.label()))
-    made.update_layout(barmode="group")
-    made.update_xaxes(categoryorder="array", categoryarray=[text(k) for k in kinds])
-    return made
+    ordered = {"categoryorder": "array", "categoryarray": [text(k) for k in kinds]}
+    label = text(records.label())
+    return figure(traces, title, told, "", label, xaxis=ordered, barmode="group")
 
 
 def _kind(records: Records, done: Done) -> str:
@@ -262,9 +267,9 @@ def interaction(records: Records) -> go.Figure:
         f" {records.measured()}, one seed."
         + (f" {left_out} more, worse on average, are not shown." if left_out > 0 else "")
     )
-    made = figure([heat], title, told, "", "", 260 + 40 * len(names))
-    made.update_xaxes(tickangle=-60, showticklabels=len(shared) <= 24, showgrid=False)
-    made.update_yaxes(showgrid=False)
-    if len(shared) > 24:
-        made.update_xaxes(title={"text": "directions, the best on average first"})
-    return made
+    few = len(shared) <= 24
+    columns = {"tickangle": -60, "showticklabels": few, "showgrid": False}
+    label = "" if few else "directions, the best on average first"
+    height = 260 + 40 * len(names)
+    rows = {"showgrid": False}
+    return figure([heat], title, told, label, "", height, xaxis=columns, yaxis=rows)
