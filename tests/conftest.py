@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from weightsearch.store.administration import migration
 from weightsearch.store.connection import database
 from weightsearch.store.connection.database import Database
 from weightsearch.store.embedded import client
 
 pytest.register_assert_rewrite("support")
-pytest_plugins = ("support.password_watch", "support.nights", "support.pages")
+pytest_plugins = (
+    *("support.password_watch", "support.initdb_template", "support.nights", "support.pages"),
+)
 
-from support import fork_server, password_watch  # noqa: E402
+from support import fork_server, initdb_template, password_watch  # noqa: E402
 from support.embedded_servers import connect  # noqa: E402
 from support.processes import Cli  # noqa: E402
 
@@ -50,12 +53,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: places.get(str(item.path.relative_to(tests)), len(places)))
 
 
+@pytest.fixture(scope="session")
+def _programs() -> Iterator[Path]:
+    folder = initdb_template.programs()
+    os.environ["WEIGHTSEARCH_PG_BIN"] = str(folder)  # for what is made before a test's environment
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, _programs: Path) -> None:
     for name in list(os.environ):
         if name.startswith("WEIGHTSEARCH_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("WEIGHTSEARCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WEIGHTSEARCH_PG_BIN", str(_programs))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,7 +77,7 @@ def _fork_server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[client.Server]:
+def cluster(_programs: Path) -> Iterator[client.Server]:
     """An embedded server for the whole session, with a template that has our tables."""
     # Not in pytest's folder: that is closed to the server's user, if root runs the tests, and the
     # data would come to lie in /var/lib/weightsearch.
@@ -74,7 +86,12 @@ def cluster() -> Iterator[client.Server]:
     found = client.ensure(home)
     with connect(found) as connection:
         connection.execute("CREATE DATABASE ws_template")
-    database.open_database(_url(found, "ws_template"), home).engine.dispose()
+        for costly in ("fsync", "full_page_writes", "synchronous_commit"):  # nobody pulls the plug
+            connection.execute(f"ALTER SYSTEM SET {costly} = off")
+        connection.execute("SELECT pg_reload_conf()")
+    template = database.open_database(_url(found, "ws_template"), home)
+    migration.prepare_optuna(template)
+    template.engine.dispose()
     yield found
     client.release(home)
     with (home / "postgres" / "supervisor.lock").open() as lock:

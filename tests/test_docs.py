@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.paths import ROOT
+from support.paths import ROOT, files
 from support.processes import Cli
 from typer.main import get_command
 
@@ -94,15 +94,7 @@ def test_the_page_on_protocols_says_what_the_code_says() -> None:
 
 # Paths and dotted names that documents, settings and code mention
 
-FILES = [
-    file
-    for file in sorted(ROOT.rglob("*"))
-    if file.is_file()
-    and not any(
-        (part.startswith(".") and part not in (".github", ".ci")) or part == "__pycache__"
-        for part in file.relative_to(ROOT).parts[:-1]
-    )
-]
+FILES = [*files()]
 BASENAMES = {file.name for file in FILES}
 TEXTS = [f for f in FILES if f.suffix in (".md", ".toml", ".yml", ".yaml", ".sh", ".sql")] + [
     *(ROOT / "Dockerfile", ROOT / "Makefile", ROOT / ".dockerignore", ROOT / ".ci" / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -20,6 +21,7 @@ MANIFESTS = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
 ENTRYPOINT = ["weightsearch"]  # of the image; a test holds it against the Dockerfile
 
 
+@functools.cache
 def compose() -> Yaml:
     """As `docker compose config` would show it on a machine that sets no variable."""
     plain = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE.read_text())
@@ -47,6 +49,7 @@ def service_environment(service: Yaml) -> dict[str, str]:
     return {name: str(value) for name, value in service.get("environment", {}).items()}
 
 
+@functools.cache
 def documents() -> list[tuple[str, Yaml]]:
     """Each resource of Kubernetes, with the name of its file."""
     return [

@@ -13,6 +13,7 @@ import array
 import atexit
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -31,6 +32,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import typer
+
 MODULES = (
     *("torch", "timm", "segmentation_models_pytorch", "pytorch_msssim", "safetensors.torch"),
     *("optuna", "sqlalchemy.dialects.postgresql", "psycopg", "plotly.graph_objects"),
@@ -40,7 +43,7 @@ MODULES = (
 SKIPPED = {"__main__", "ray_cluster", "remote_worker", "slurm_jobs", "supervisor"}
 STARTERS = ("launch", "promote", "nightly")
 """Commands that start more of their kind."""
-HUGE = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+HUGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """Memory in huge pages: a fork copies a few hundred page-table entries, not 130,000."""
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 NAME_BYTES = 4096
@@ -110,7 +113,9 @@ def start() -> Server | None:
         # Its name is overwritten by what each child is; `-P`: not this folder on its path.
         process = subprocess.Popen(
             [sys.executable, "-P", __file__, str(theirs.fileno()), " " * NAME_BYTES],
-            env=os.environ | {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | HUGE,
+            env=os.environ
+            | {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+            | HUGE_PAGES,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
         )
@@ -279,6 +284,9 @@ def main() -> None:
     for found in pkgutil.walk_packages(package.__path__, "weightsearch."):
         if found.name.rpartition(".")[2] not in SKIPPED:
             importlib.import_module(found.name)
+    # Each would build the same commands out of the same functions, in 0.1 s.
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    typer.main.get_command(importlib.import_module("weightsearch.commands.main").app)
     gc.collect()
     gc.freeze()
     connection.sendall(b"+")

@@ -24,6 +24,7 @@ from optuna.distributions import (
 )
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
+from optuna.study.study import _SYSTEM_ATTR_METRIC_NAMES
 from optuna.trial import TrialState
 from sqlalchemy import (
     Connection,
@@ -54,6 +55,7 @@ MIRROR_LOCK = 0x6D697272  # with the study's number, the advisory lock's key: "m
 BATCH = 500  # attempts in one transaction
 
 STUDIES: Table = models.StudyModel.__table__
+FACTS: Table = models.StudySystemAttributeModel.__table__
 TRIALS: Table = models.TrialModel.__table__
 PARAMS: Table = models.TrialParamModel.__table__
 ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
@@ -241,6 +243,14 @@ class Mirror:
 
 def _optuna_studies(database: Database, study: Study) -> dict[int, int]:
     """The number of the Optuna study of each rung, made where it is not there yet."""
+    names = {Rung.SEARCH: study.name, Rung.PROMOTION: f"{study.name}-promotion"}
+    whole = FACTS.c.key == _SYSTEM_ATTR_METRIC_NAMES  # which `_optuna_study` notes last
+    query = select(STUDIES.c.study_name, STUDIES.c.study_id).join(FACTS).where(whole)
+    with database.engine.connect() as connection:
+        found = connection.execute(query.where(STUDIES.c.study_name.in_(names.values()))).all()
+    numbers: dict[str, int] = {row.study_name: row.study_id for row in found}
+    if len(numbers) == len(names):
+        return {rung: numbers[name] for rung, name in names.items()}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = RDBStorage(
         connecting.DRIVER,
@@ -249,7 +259,6 @@ def _optuna_studies(database: Database, study: Study) -> dict[int, int]:
         skip_table_creation=True,
     )
     try:
-        names = {Rung.SEARCH: study.name, Rung.PROMOTION: f"{study.name}-promotion"}
         return {rung: _optuna_study(storage, study, name) for rung, name in names.items()}
     finally:
         storage.remove_session()
@@ -264,13 +273,13 @@ def _optuna_study(storage: RDBStorage, study: Study, name: str) -> int:
         load_if_exists=True,
     )
     if made.metric_names is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            made.set_metric_names([study.spec.objective.metric])
         made.set_user_attr("goal", study.spec.goal)
         for part, value in study.spec.resolved().items():
             if part != "goal" and value is not None:
                 made.set_user_attr(part, _readable(value))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            made.set_metric_names([study.spec.objective.metric])
     return made._study_id
 
 

@@ -311,6 +311,7 @@ def test_programs_older_than_the_server_are_not_used(
         postgres_programs.client("pg_restore")
 
 
+@pytest.mark.usefixtures("real_initdb")
 def test_of_several_programs_the_one_nearest_to_the_server_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -249,10 +249,12 @@ def test_optunas_tables_are_upgraded_and_newer_ones_refused(server: OwnServer, e
         (name,) = admin.execute(index).fetchone() or ("",)
         admin.execute(f'DROP INDEX "{name}"')
         admin.execute("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+        admin.execute("UPDATE version_info SET library_version = '3.0.0'")
         migration.migrate(owner)
         assert admin.execute(index).fetchone() is not None
         assert admin.execute("SELECT version_num FROM alembic_version").fetchone() != ("v3.0.0.d",)
         admin.execute("UPDATE alembic_version SET version_num = 'v99'")
+        admin.execute("UPDATE version_info SET library_version = '99.0.0'")
         with pytest.raises(StorageError, match=r"must be of version .* but they are of v99"):
             migration.migrate(owner)
     owner.engine.dispose()

@@ -62,9 +62,11 @@ def open_home() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The home of a server that tests only look at."""
+    """The home of a server that tests only look at, made by the real `initdb`."""
     path = tmp_path_factory.mktemp("running")
-    user = Client(path)
+    with pytest.MonkeyPatch.context() as context:
+        context.delenv("WEIGHTSEARCH_PG_BIN", raising=False)
+        user = Client(path)
     user.answer()
     yield path
     user.end()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import optuna
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import BaseModel
-from sqlalchemy import func, select
+from optuna.storages._rdb.models import BaseModel, VersionInfoModel
+from sqlalchemy import Connection, Table, func, inspect, select
 
 from weightsearch.errors import StorageError
 from weightsearch.store.administration import roles
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
 from weightsearch.store.tables import schema
+
+VERSION: Table = VersionInfoModel.__table__
 
 
 def migrate(database: Database, worker: str | None = None, viewer: str | None = None) -> list[str]:
@@ -31,6 +34,8 @@ def prepare_optuna(database: Database) -> None:
     Raises StorageError where a newer Optuna made them.
     """
     with connecting.unhurried(database.engine) as connection:
+        if _of_this_optuna(connection):
+            return
         # Optuna makes its tables without a lock of its own.
         connection.execute(select(func.pg_advisory_xact_lock(schema.MIGRATION_LOCK)))
         storage = RDBStorage(
@@ -51,3 +56,15 @@ def prepare_optuna(database: Database) -> None:
         finally:
             storage.remove_session()
             storage.engine.dispose()
+
+
+def _of_this_optuna(connection: Connection) -> bool:
+    """Whether the release of Optuna that runs here made or upgraded the tables.
+
+    It notes its name last, so it was done. Asking Optuna itself takes 0.1 s: it reads the scripts
+    of all its upgrades.
+    """
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    made_by = connection.execute(select(VERSION.c.library_version)).scalar()
+    return made_by == optuna.__version__
