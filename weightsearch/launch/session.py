@@ -20,7 +20,7 @@ from weightsearch.launch.places import LAUNCHERS, PLACED
 from weightsearch.launch.places.local import Command
 from weightsearch.report.evidence.ranking import Ranking, ranking, yardstick
 from weightsearch.runtime import failpoints
-from weightsearch.runtime.stop_signals import GRACE_S
+from weightsearch.runtime.stop_signals import GRACE_S, interruptible
 from weightsearch.store.connection.database import Database
 from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import queries, studies, study_control
@@ -207,6 +207,7 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
     used = placed[:open_points]
     check: Callable[[int], bool]
     with (
+        interruptible() as raise_if_interrupted,
         display(title, request.quiet) as shown,
         publishing(database, study),
         LAUNCHERS[request.on](command, used, GRACE_S + 15) as check,
@@ -214,6 +215,7 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
         while True:
             now = retry_while_away(lambda: standing(engine, study, rung, len(used)))
             shown.show(now)
+            raise_if_interrupted()
             if not check(now.finished):
                 break
             time.sleep(LOOK_EVERY_S)

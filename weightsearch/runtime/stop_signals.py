@@ -1,4 +1,4 @@
-"""How a worker is asked to stop: by a signal, or by the death of the launcher that started it."""
+"""How a launch and its workers are asked to stop: by a signal, or by the launcher's death."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
@@ -78,3 +79,29 @@ class Stop:
             self._held = False
         if self._at_once:
             raise StopNow
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """A signal in the block raises KeyboardInterrupt, and so does the call of what the block gets
+    after one: Python drops what is raised in a finaliser or in a callback from C."""
+    signalled = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal signalled
+        signalled = True
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if signalled:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # which alone has handlers
+        yield check
+        return
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
