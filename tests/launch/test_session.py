@@ -106,7 +106,7 @@ CPU = ("--device", "cpu")
 def running(tmp_path: Path, storage: str) -> Iterator[subprocess.Popen[str]]:
     """A launch with one worker in the middle of its first point."""
     file = tmp_path / "toy.toml"
-    file.write_text(trivial_study(0.4, PROMOTE))
+    file.write_text(trivial_study(0.15, PROMOTE))
     process = fork_server.Forked(
         [sys.executable, "-m", "weightsearch", "launch", "toy.toml", *CPU, "--no-promote"],
         env=os.environ | {"WEIGHTSEARCH_STORAGE": storage},
@@ -185,11 +185,12 @@ def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Dat
 
 def test_a_launch_carries_on_when_the_embedded_server_is_killed(tmp_path: Path, cli: Cli) -> None:
     """Its owner is killed with it; the next to connect starts another."""
-    (tmp_path / "toy.toml").write_text(trivial_study(0.2, PROMOTE))
+    (tmp_path / "toy.toml").write_text(trivial_study(0.1, PROMOTE))
     home = tmp_path / "home"
     try:
-        launch = subprocess.Popen(
+        launch = fork_server.Forked(
             [sys.executable, "-m", "weightsearch", "launch", "toy.toml", *CPU, "--json"],
+            env=dict(os.environ),
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             text=True,
@@ -225,6 +226,7 @@ def test_workers_stop_when_their_launcher_is_killed(
 
 
 def test_a_changed_study_under_its_old_name_is_refused(cli: Cli, study: Path, storage: str) -> None:
+    study.write_text(study.read_text().replace("steps = 3", "steps = 1"))
     arguments = ("launch", study, "--device", "cpu", "--no-promote")
     where = {"WEIGHTSEARCH_STORAGE": storage}
     assert cli(*arguments, **where).returncode == 0
