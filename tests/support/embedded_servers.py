@@ -106,15 +106,17 @@ def stop(home: Path) -> None:
 
 
 def supervisor_of(home: Path) -> int | None:
-    """The process that holds the supervisor's lock."""
+    """The process that holds the supervisor's lock, once it has said which it is."""
     try:
         descriptor = os.open(server_folders.server_folder(home) / "supervisor.lock", os.O_RDWR)
     except FileNotFoundError:
         return None
     try:
-        if server.locked(descriptor, fcntl.LOCK_EX):
-            return None
-        return int(server.said(descriptor).get("pid", -1))
+        while not server.locked(descriptor, fcntl.LOCK_EX):
+            if "pid" in (word := server.said(descriptor)):
+                return int(word["pid"])
+            time.sleep(0.01)
+        return None
     finally:
         os.close(descriptor)
 
