@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, make_url, select, update
-from support import password_watch
+from support import fork_server, password_watch
 from support.faulty_servers import wait_until
 from support.paths import ROOT
 from support.processes import Cli
@@ -139,7 +139,7 @@ def launch(storage: str, tmp_path: Path) -> Iterator[Launch]:
         arguments = ["launch", "toy.toml", "--on", "ray", "--no-promote", "--json", *options]
         ours = {"WEIGHTSEARCH_STORAGE": storage, "PYTHONPATH": str(ROOT)}
         with (tmp_path / "answer").open("wb") as answer, (tmp_path / "said").open("wb") as said:
-            process = subprocess.Popen(
+            process = fork_server.Forked(
                 [sys.executable, "-m", "weightsearch", *arguments],
                 env=os.environ | settings | ours,
                 cwd=tmp_path,
