@@ -59,6 +59,61 @@ def test_a_missing_file_is_refused_with_its_place_and_the_count(
     assert made.path.name in said
 
 
+LISTS = {
+    "nyu_bts": "*train_files*",
+    "kitti_eigen": "*train_files*",
+    "ibims1": "imagelist.txt",
+    "folder": "frames.csv",
+    "sunrgbd": "tests.txt",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("reader", LISTS)
+def test_a_list_of_any_encoding_with_a_line_twice_is_read(
+    reader: str, encoding: str, tmp_path: Path
+) -> None:
+    made = LAYOUTS[reader](tmp_path)
+    (tmp_path / "tests.txt").write_text("kv1/NYUdata/NYU0001\n")
+    rows = "".join(f"{name}.png,depth{name[3:]}.png\n" for name in made.rgb if reader == "folder")
+    (tmp_path / "frames.csv").write_text(rows)
+    (path,) = tmp_path.rglob(LISTS[reader])
+    lines = path.read_text().splitlines()
+    path.write_bytes("\r\n".join([*lines, lines[0], ""]).encode(encoding))
+    options = {"sunrgbd": {"test_list": "../tests.txt"}, "folder": {"list": "frames.csv"}}
+    with closing(opened(reader, tmp_path, options.get(reader))) as source:
+        assert {ref.name for ref in source.frames} == made.rgb.keys()
+        said = f"{path.name}: 1 repeats of earlier lines left out: line {len(lines) + 1}."
+        assert source.warnings == (said,)
+
+
+@pytest.mark.parametrize("reader", ["nyu_bts", "kitti_eigen", "ibims1"])
+def test_all_wrong_lines_of_a_list_are_told_at_once(reader: str, tmp_path: Path) -> None:
+    LAYOUTS[reader](tmp_path)
+    (path,) = tmp_path.rglob(LISTS[reader])
+    path.write_text("".join(f"../{k}.jpg {k}.png\n" for k in range(12)))
+    said = refused(reader, tmp_path)
+    assert said.count("../") == 10
+    assert "../9.jpg" in said
+    assert "(12 lines)" in said
+
+
+LITTER = ("._{name}", ".ipynb_checkpoints/{name}", "@eaDir/{name}", "__MACOSX/._{name}")
+
+
+@pytest.mark.parametrize("reader", sorted(LAYOUTS.keys() - {"ibims1"}))  # has a list only
+def test_hidden_files_are_no_frames(reader: str, tmp_path: Path) -> None:
+    made = LAYOUTS[reader](tmp_path)
+    for path in [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".jpg", ".h5")]:
+        for form in LITTER:
+            copy = path.parent / form.format(name=path.name)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(b"\0")
+    for path in tmp_path.glob("*.txt"):
+        path.unlink()
+    assert frames(reader, tmp_path).keys() == made.rgb.keys()
+
+
 # Real frames
 
 

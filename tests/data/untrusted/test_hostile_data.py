@@ -235,7 +235,7 @@ LISTS = {
     "a name that no disk has": Hostile(lists("data/" + "x" * 5000), "is listed, but there is no"),
 }
 ARCHIVES = {
-    "members that leave": Hostile(outside, "must hold nyu2_train.csv, but does not"),
+    "members that leave": Hostile(outside, "must hold nyu2_train.csv or nyu2_test.csv, but"),
     "two members of one name": Hostile(
         member(duplicate), r"block_000_out/0000\.png' is there more"
     ),
@@ -281,7 +281,7 @@ def unusual(make: Callable[[Path], Path], what: str) -> Callable[[Path], list[ob
 FOLDERS = {
     "a pipe for a picture": Hostile(unusual(pipe, "picture"), r"0000\.jpg: is listed, but"),
     "a loop for a picture": Hostile(unusual(loop, "picture"), r"0000\.jpg: is listed, but"),
-    "a pipe for a list": Hostile(unusual(pipe, "list"), "is none of them"),
+    "a pipe for a list": Hostile(unusual(pipe, "list"), "train.csv: must be a list, but is no"),
     "a loop for a data set": Hostile(
         lambda folder: ["data", "inspect", loop(folder / "set")], "there is no such file or folder"
     ),

@@ -87,6 +87,7 @@ def inspect(
             "shift": vars(shift) if shift else None,
             "validation": {"val": val, "seed": seed, "sides": leaks.digests(frames, side)},
             "warnings": [
+                *source.warnings,
                 *(line for is_warning, line in told if is_warning),
                 *_shifted(shift),
                 *([unsplit] if unsplit else []),

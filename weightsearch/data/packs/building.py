@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -25,6 +26,8 @@ from weightsearch.errors import DataError
 from weightsearch.study.spec_fields import Value
 
 __all__ = ["Pack", "ensure", "training_copy"]
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with frames done and frames in all."""
@@ -45,6 +48,11 @@ def ensure(
     with closing(open_source(reader, path, options)) as source:
         target = home / "packs" / f"{reader}-{source.fingerprint[:12]}.h5"
         about = About(reader, dict(source.options), source.ground_truth, source.max_depth_m)
+        if not _is_there(target, ""):
+            for line in source.notes:
+                log.info("%s: %s", reader, line)
+            for line in source.warnings:
+                log.warning("%s: %s", reader, line)
         frames = ((ref, source.read(i)) for i, ref in enumerate(source.frames))
         _build(target, "", frames, len(source.frames), about, progress)
     return target
