@@ -167,7 +167,7 @@ def _at_size(params: Mapping[str, Value], context: Context) -> Context:
 
 def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Context) -> Trainer:
     """From the worker's cache where it fits. Only the latest is kept, to bound the memory."""
-    from weightsearch.data.packs import building
+    from weightsearch.data.packs import building, depth_range
     from weightsearch.depth.network.precision import pick
     from weightsearch.depth.training import batches
     from weightsearch.depth.training.trainer import Trainer
@@ -178,6 +178,9 @@ def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Contex
 
     def frames() -> batches.Frames:
         copy = building.training_copy(path, data.size, context.home)
+        with building.Pack(path) as native:
+            for line in depth_range.told(native, native.indices("train"), data):
+                log.warning("%s: %s", data.source, line)
         return batches.open_frames(copy, train, data, device)
 
     key = (path, spec.digest(), device)

@@ -47,6 +47,8 @@ class Frame:
     rgb: npt.NDArray[np.uint8]
     depth_m: npt.NDArray[np.float32]
     valid: npt.NDArray[np.bool_]
+    left_out: int = 0
+    """Pixels that were measured, but outside the reader's range, so that they are not valid."""
 
 
 @dataclass(frozen=True)

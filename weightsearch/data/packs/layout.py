@@ -110,6 +110,8 @@ class Pack:
         """SHA-256 over the names and what was decoded: two packs with it hold the same."""
         self.origin: str = about["origin"] or self.digest
         """The digest of the full-size pack: of a training copy the one it was made from."""
+        self.left_out: float = about.get("left_out", 0.0)
+        """The share of what was measured that lies outside the reader's range."""
         self._metres_per_unit: float = about["metres_per_unit"]
 
     def _read_places(self) -> npt.NDArray[np.intp]:
@@ -141,6 +143,7 @@ class Pack:
             if (found := about["format"]) != FORMAT:
                 raise DataError(f"{self.path}: {LAW}, but it has format {found}.")
             whole = all(isinstance(about[name], kind) for name, kind in ABOUT.items())
+            whole = whole and isinstance(about.get("left_out", 0.0), float)
         except (KeyError, TypeError, ValueError):
             whole = False
         if not whole:
@@ -222,9 +225,12 @@ def write(
     skipped: list[str] = []
     places: list[tuple[int, int]] = []
     parts: dict[tuple[int, ...], tuple[int, dict[str, h5py.Dataset]]] = {}
+    left_out = measured = 0
     for ref, frame in frames:
         units = _units(frame, unit, ref.name)
         valid = frame.valid & (units > 0)
+        left_out += frame.left_out
+        measured += frame.left_out + int(frame.valid.sum())
         if not valid.any():
             skipped.append(ref.name)
             continue
@@ -247,6 +253,7 @@ def write(
         raise DataError(f"at least one frame must have valid depth, but none of {count} has.")
     file["places"] = np.array(places, dtype=np.uint32)
     facts = {"format": FORMAT, "metres_per_unit": unit, "digest": digest.hexdigest()}
+    facts["left_out"] = left_out / max(1, measured)
     texts: dict[str, list[str]] = {
         "names": [ref.name for ref in refs],
         "groups": [ref.group for ref in refs],

@@ -191,9 +191,9 @@ def _frame(store: Files, pair: Pair, chosen: Mapping[str, Value]) -> Frame:
     values = _depth(store, pair.depth, float(chosen["invalid"]))
     with np.errstate(all="ignore"):  # what is no number is not valid
         depth_m = values.astype(np.float64) / float(chosen["depth_scale"])
-        measured = (values != float(chosen["invalid"])) & (depth_m >= float(chosen["min_m"]))
+        measured = values != float(chosen["invalid"])
     return picture_depth_pairs.frame(
-        _colours(store, pair.rgb), depth_m, float(chosen["max_m"]), measured
+        _colours(store, pair.rgb), depth_m, float(chosen["max_m"]), measured, float(chosen["min_m"])
     )
 
 

@@ -180,15 +180,18 @@ def frame(
     depth_m: npt.NDArray[Any],
     farthest_m: float,
     measured: npt.NDArray[np.bool_] | None = None,
+    nearest_m: float = 0.0,
 ) -> Frame:
-    """A frame whose depth is valid where it is a number above 0, at most `farthest_m`, and
-    `measured`; elsewhere it is 0."""
+    """A frame whose depth is valid where it is a number above 0, at least `nearest_m` and at most
+    `farthest_m`, and `measured`; elsewhere it is 0. What only the range leaves out is counted."""
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is not valid either
         depth_m = np.asarray(depth_m, dtype=np.float32)
-        valid = np.isfinite(depth_m) & (depth_m > 0) & (depth_m <= np.float32(farthest_m))
-    if measured is not None:
-        valid &= measured
-    return Frame(rgb, np.where(valid, depth_m, np.float32(0)), valid)
+        known = np.isfinite(depth_m) & (depth_m > 0)
+        if measured is not None:
+            known &= measured
+        valid = known & (depth_m >= np.float32(nearest_m)) & (depth_m <= np.float32(farthest_m))
+    left_out = int(known.sum()) - int(valid.sum())
+    return Frame(rgb, np.where(valid, depth_m, np.float32(0)), valid, left_out)
 
 
 def of_one_size(rgb: npt.NDArray[Any], depth: npt.NDArray[Any], where: str) -> None:
