@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.data_layouts import LAYOUTS, save
+from support.data_sets import Csv
 from support.opened_layouts import opened
 from support.paths import SHARED_DATA
 from support.readers import frames, refused
 
+from weightsearch.data.packs.building import Pack, ensure, training_copy
 from weightsearch.data.readers.registry import detect
+from weightsearch.errors import DataError
 
 # All
 
@@ -57,6 +60,38 @@ def test_a_missing_file_is_refused_with_its_place_and_the_count(
     said = refused(reader, tmp_path)
     assert "are missing)" in said
     assert made.path.name in said
+
+
+WITHOUT_TRAINING: dict[str, tuple[str, ...]] = {
+    "nyu_csv": ("data/nyu2_train.csv", "data/nyu2_train"),
+    "nyu_bts": ("nyudepthv2_train_files_with_gt.txt", "sync"),
+    "s2d_h5": ("train",),
+    "kitti_eigen": ("eigen_train_files_with_gt.txt",),
+    "make3d": ("Train400Img", "Train400Depth"),
+    "diode": ("train",),
+    "ibims1": (),
+    "sunrgbd": (),
+}
+"""What to take away, so that only test frames are left."""
+
+
+@pytest.mark.parametrize("reader", WITHOUT_TRAINING)
+def test_test_frames_alone_are_packed_and_cannot_be_trained_on(reader: str, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    if reader == "nyu_csv":
+        Csv(root).write()
+    else:
+        LAYOUTS[reader](root)
+    for name in WITHOUT_TRAINING[reader]:
+        place = root / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert detect(root) == reader
+    packed = ensure(reader, root, {}, tmp_path)
+    with Pack(packed) as pack:
+        assert set(pack.splits) == {"test"}
+        assert pack.frame(0).valid.any()
+    with pytest.raises(DataError, match=r"must hold training frames, but has \d test frames"):
+        training_copy(packed, (32, 32), tmp_path)
 
 
 LISTS = {

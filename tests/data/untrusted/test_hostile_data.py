@@ -118,12 +118,12 @@ HDF5 = {
     "gzip bomb": Hostile(
         in_place_of(
             "depths",
-            data=np.zeros((20, 640, 480), "f4"),
+            data=np.zeros((60, 640, 480), "f4"),
             chunks=(1, 640, 480),
             compression="gzip",
             compression_opts=9,
         ),
-        "'depths' must be data of a plausible size, but promises 24576000 bytes",
+        "'depths' must be data of a plausible size, but promises 73728000 bytes",
     ),
     "nothing stored": Hostile(
         in_place_of("images", shape=(20000, 3, 640, 480), dtype="u1", chunks=(1, 3, 640, 480)),

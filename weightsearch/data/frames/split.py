@@ -23,9 +23,14 @@ def validation(groups: Sequence[str], val: str, seed: int) -> tuple[list[int], l
     Whole groups, in an order that the seed decides and the order of the frames does not, until
     they hold at least P% of the frames. Where that holds out over `MOST` times as much, because
     groups differ in size, the groups that come nearest to P% are held out instead. Raises DataError
-    where no group is left to train on, or none is small enough.
+    where there are no frames, no group is left to train on, or none is small enough.
     """
     percent = _percent(val)
+    if not groups:
+        raise DataError(
+            "a validation split is taken from training frames, but there are none; name data with a"
+            " training split."
+        )
     wanted = percent * len(groups) / 100
     sizes = Counter(groups)
     order = sorted(sizes, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())

@@ -75,6 +75,11 @@ def training_copy(
 
     with Pack(pack) as full:
         train = full.indices("train")
+        if not train:
+            raise DataError(
+                f"{pack}: must hold training frames, but has {len(full)} test frames only; evaluate"
+                " on them, or name data with a training split."
+            )
         refs = [FrameRef(full.names[i], full.groups[i], "train") for i in train]
         frames = ((ref, shrunk(full.frame(i))) for ref, i in zip(refs, train, strict=True))
         about = About(full.reader, full.options, full.ground_truth, full.max_depth_m, full.digest)
