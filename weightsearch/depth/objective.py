@@ -176,12 +176,15 @@ def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Contex
     assert spec.data is not None
     data, device = spec.data, pick(context.device)
 
+    def remake() -> Path:
+        return building.copy_made_again(path, data.size, context.home)
+
     def frames() -> batches.Frames:
         copy = building.training_copy(path, data.size, context.home)
         with building.Pack(path) as native:
             for line in depth_range.told(native, native.indices("train"), data):
                 log.warning("%s: %s", data.source, line)
-        return batches.open_frames(copy, train, data, device)
+        return batches.open_frames(copy, train, data, device, remake=remake)
 
     key = (path, spec.digest(), device)
     held = _cached(cache, "depth frames", key, frames)

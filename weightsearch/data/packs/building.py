@@ -58,6 +58,37 @@ def ensure(
     return target
 
 
+def remove_damaged(
+    reader: str, path: Path | None, options: Mapping[str, Value], home: Path
+) -> list[Path]:
+    """Reads the pack of a data set and its training copies through, and removes those that cannot
+    be read: `ensure` and `training_copy` make them again. Raises ConfigError and DataError."""
+    with closing(open_source(reader, path, options)) as source:
+        target = home / "packs" / f"{reader}-{source.fingerprint[:12]}.h5"
+    return [file for file in sorted(target.parent.glob(f"{target.stem}*.h5")) if _removed(file)]
+
+
+def copy_made_again(pack: Path, size: tuple[int, int], home: Path) -> Path:
+    """The training copy, after it turned out damaged: made anew, unless another process has done so
+    since. Raises DataError."""
+    copy = training_copy(pack, size, home)
+    if _removed(copy):
+        log.warning("%s was damaged, and is made again from its pack", copy)
+        copy = training_copy(pack, size, home)
+    return copy
+
+
+def _removed(file: Path) -> bool:
+    """Reads a pack through, and removes it where that fails."""
+    try:
+        with Pack(file) as pack:
+            pack.check()
+    except DataError:
+        file.unlink(missing_ok=True)
+        return True
+    return False
+
+
 def training_copy(
     pack: Path, size: tuple[int, int], home: Path, progress: Progress | None = None
 ) -> Path:
