@@ -18,7 +18,7 @@ Interrupted                    the attempt was asked to stop and has saved what 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class WeightsearchError(Exception):
@@ -70,3 +70,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(known)}."
+
+
+SHOWN = 10
+"""Of many errors of one kind."""
+
+
+def others(names: Sequence[str]) -> str:
+    """What an error message adds to the first of several: up to ten in all, so that a listing can
+    be mended at once. Empty for a single one; the message says how many there are."""
+    return f"; also {', '.join(names[1:SHOWN])}{', ...' * (len(names) > SHOWN)}" * (len(names) > 1)

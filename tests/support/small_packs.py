@@ -17,6 +17,15 @@ from weightsearch.study.spec_fields import Value
 ROOMS: dict[str, Value] = {"frames": 8, "test_frames": 4, "frames_per_room": 2, "holes": 0.1}
 
 
+def flip_a_bit(path: Path, row: int) -> None:
+    """In the colours of the frame at this row."""
+    with h5py.File(path) as file:
+        chunk = file["rgb_0"].id.get_chunk_info(row)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset + chunk.size // 2] ^= 1
+    path.write_bytes(data)
+
+
 def files(home: Path) -> set[str]:
     return {path.name for path in (home / "packs").glob("*")}
 

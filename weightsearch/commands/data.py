@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from weightsearch.commands.options import Json, Option, Reader, print_answer, reader_options
 from weightsearch.runtime.home import home_folder
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(help="Inspect and pack data sets.", no_args_is_help=True)
 
@@ -53,6 +56,9 @@ def data_pack(
 ) -> None:
     """Pack a data set into one HDF5 file under WEIGHTSEARCH_HOME; training does so on its own.
 
+    A pack that is there is read through; where it or a training copy is damaged, that file is made
+    again, and nothing else is touched.
+
     Example: weightsearch data pack /data/nyu_depth_v2_labeled.mat --option depths=raw
     """
     from weightsearch.commands.printing import data_sets
@@ -61,11 +67,14 @@ def data_pack(
     from weightsearch.launch.display.progress import display
 
     reader = reader or registry.detect(path)
+    options = reader_options(option)
+    for file in building.remove_damaged(reader, path, options, home_folder()):
+        log.warning("%s was damaged, and is made again", file)
     with display("packing", as_json) as shown:
         made = building.ensure(
             reader,
             path,
-            reader_options(option),
+            options,
             home_folder(),
             lambda done, total: shown.count(done, total, "frames"),
         )

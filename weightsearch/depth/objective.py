@@ -167,7 +167,7 @@ def _at_size(params: Mapping[str, Value], context: Context) -> Context:
 
 def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Context) -> Trainer:
     """From the worker's cache where it fits. Only the latest is kept, to bound the memory."""
-    from weightsearch.data.packs import building
+    from weightsearch.data.packs import building, depth_range
     from weightsearch.depth.network.precision import pick
     from weightsearch.depth.training import batches
     from weightsearch.depth.training.trainer import Trainer
@@ -176,9 +176,15 @@ def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Contex
     assert spec.data is not None
     data, device = spec.data, pick(context.device)
 
+    def remake() -> Path:
+        return building.copy_made_again(path, data.size, context.home)
+
     def frames() -> batches.Frames:
         copy = building.training_copy(path, data.size, context.home)
-        return batches.open_frames(copy, train, data, device)
+        with building.Pack(path) as native:
+            for line in depth_range.told(native, native.indices("train"), data):
+                log.warning("%s: %s", data.source, line)
+        return batches.open_frames(copy, train, data, device, remake=remake)
 
     key = (path, spec.digest(), device)
     held = _cached(cache, "depth frames", key, frames)

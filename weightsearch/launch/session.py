@@ -169,7 +169,7 @@ def _known(database: Database, name: str) -> bool:
 
 def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
     """The pack, made with its training copies where that was not done before, and its digest."""
-    from weightsearch.data.packs import building
+    from weightsearch.data.packs import building, depth_range
 
     assert spec.data is not None
     with display("packing", request.quiet) as shown:
@@ -183,6 +183,8 @@ def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
         for size in search_space.sizes(spec):
             building.training_copy(whole, size, request.home, step)
     with building.Pack(whole) as opened:
+        for line in depth_range.told(opened, opened.indices("train"), spec.data):
+            log.warning("%s: %s", spec.data.source, line)
         return whole, opened.digest
 
 

@@ -6,6 +6,8 @@ by processes that must not pay for importing those.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from weightsearch.errors import ConfigError, did_you_mean
 
 NAMES = {
@@ -42,6 +44,33 @@ NAMES = {
     ),
     "sampler": ("grid", "random", "qmc", "tpe"),
 }
+
+FARTHEST_M = {
+    "nyu_labeled": 10.0,
+    "nyu_csv": 10.0,
+    "nyu_bts": 10.0,
+    "s2d_h5": 10.0,
+    "kitti_eigen": 80.0,
+    "make3d": 80.0,
+    "ibims1": 50.0,
+    "diode": 80.0,
+    "sunrgbd": 8.0,
+    "folder": 10.0,
+    "synthetic": 10.0,
+}
+"""The range that each reader promises: what `max_depth_m` is where a study does not say."""
+INDOORS_M = 50.0
+"""Of DIODE's laser scanner, where only its rooms are asked for."""
+
+
+def farthest_m(reader: str, options: Mapping[str, object]) -> float:
+    """How far depth reaches that this reader gives under these options, in metres."""
+    given = options.get("max_m")
+    if reader in ("diode", "folder") and isinstance(given, int | float) and given > 0:
+        return float(given)
+    if reader == "diode" and options.get("place") == "indoors":
+        return INDOORS_M
+    return FARTHEST_M.get(reader, 10.0)
 
 
 def check(kind: str, name: str) -> None:

@@ -55,10 +55,22 @@ class DataSpec(Part):
     """Share of the training frames held out for validation, by scene or block, never by frame."""
     min_depth_m: Positive = 0.1
     max_depth_m: Positive = 10.0
+    """Left out: the range of the reader, 80 m for KITTI (`known_names.FARTHEST_M`)."""
     limit: Count | None = None
     """At most this many frames for training and validation, whole blocks evenly spread."""
     options: dict[str, Value] = Field(default_factory=dict)
     """Options of the reader; they are part of the pack's identity."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _range_of_the_reader(cls, table: Any) -> Any:
+        if not isinstance(table, dict) or "max_depth_m" in table:
+            return table
+        options = table.get("options")
+        reach_m = known_names.farthest_m(
+            str(table.get("source")), options if isinstance(options, dict) else {}
+        )
+        return {**table, "max_depth_m": reach_m}
 
     @model_validator(mode="after")
     def _in_order(self) -> DataSpec:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.data_sets import Csv, Labeled
 from support.paths import SHARED_DATA
-from support.small_packs import ROOMS, files, frame, made, python
+from support.small_packs import ROOMS, files, flip_a_bit, frame, made, python
 
 from weightsearch.data.frames.source import Frame
 from weightsearch.data.packs.building import Pack, ensure, training_copy
@@ -220,11 +220,7 @@ def test_a_missing_pack_is_refused(tmp_path: Path) -> None:
 
 def test_a_flipped_bit_in_a_frame_is_refused_not_trained_on(tmp_path: Path) -> None:
     target = ensure("synthetic", None, ROOMS, tmp_path)
-    with h5py.File(target) as file:
-        chunk = file["rgb_0"].id.get_chunk_info(4)
-    data = bytearray(target.read_bytes())
-    data[chunk.byte_offset + chunk.size // 2] ^= 1
-    target.write_bytes(data)
+    flip_a_bit(target, 4)
     with Pack(target) as pack:
         pack.frame(3)
         with pytest.raises(DataError, match="room_0002/00 cannot be read"):

@@ -83,7 +83,7 @@ def test_a_training_copy_is_reused_until_its_pack_changes(tmp_path: Path) -> Non
 
 def test_a_pack_without_training_frames_has_no_training_copy(tmp_path: Path) -> None:
     pack = made(tmp_path, [frame(np.full((8, 8), 2.0))], splits="test")
-    with pytest.raises(DataError, match="none of 0"):
+    with pytest.raises(DataError, match="must hold training frames, but has 1 test"):
         training_copy(pack, (4, 4), tmp_path)
 
 

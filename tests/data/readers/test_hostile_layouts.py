@@ -106,9 +106,12 @@ def test_links_that_lead_back_end(tmp_path: Path) -> None:
 def test_a_csv_that_leaves_is_refused(tmp_path: Path) -> None:
     LAYOUTS["folder"](tmp_path)
     table = tmp_path / "a.csv"
-    for text in ("rgb/0000.png,/etc/passwd", "../a.png,depth/0000.png", "rgb/0000.png"):
+    for text in ("rgb/0000.png,/etc/../passwd", "../a.png,depth/0000.png", "rgb/0000.png"):
         table.write_text(f"{text}\n")
         assert "a.csv:1: must name an RGB and a depth file" in refused("folder", table)
+    for place in ("/etc/passwd", "C:\\depth\\0000.png", "\\\\host\\depth\\0000.png"):
+        table.write_text(f"rgb/0000.png,{place}\n")
+        assert f"a.csv:1: paths must lie below {tmp_path}" in refused("folder", table)
     table.write_text("rgb/0000.png,depth/0000.png,holdout\n")
     assert "a split must be one of" in refused("folder", table)
 

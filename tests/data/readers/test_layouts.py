@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.data_layouts import LAYOUTS, save
+from support.data_sets import Csv
 from support.opened_layouts import opened
 from support.paths import SHARED_DATA
 from support.readers import frames, refused
 
+from weightsearch.data.packs.building import Pack, ensure, training_copy
 from weightsearch.data.readers.registry import detect
+from weightsearch.errors import DataError
 
 # All
 
@@ -57,6 +60,93 @@ def test_a_missing_file_is_refused_with_its_place_and_the_count(
     said = refused(reader, tmp_path)
     assert "are missing)" in said
     assert made.path.name in said
+
+
+WITHOUT_TRAINING: dict[str, tuple[str, ...]] = {
+    "nyu_csv": ("data/nyu2_train.csv", "data/nyu2_train"),
+    "nyu_bts": ("nyudepthv2_train_files_with_gt.txt", "sync"),
+    "s2d_h5": ("train",),
+    "kitti_eigen": ("eigen_train_files_with_gt.txt",),
+    "make3d": ("Train400Img", "Train400Depth"),
+    "diode": ("train",),
+    "ibims1": (),
+    "sunrgbd": (),
+}
+"""What to take away, so that only test frames are left."""
+
+
+@pytest.mark.parametrize("reader", WITHOUT_TRAINING)
+def test_test_frames_alone_are_packed_and_cannot_be_trained_on(reader: str, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    if reader == "nyu_csv":
+        Csv(root).write()
+    else:
+        LAYOUTS[reader](root)
+    for name in WITHOUT_TRAINING[reader]:
+        place = root / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert detect(root) == reader
+    packed = ensure(reader, root, {}, tmp_path)
+    with Pack(packed) as pack:
+        assert set(pack.splits) == {"test"}
+        assert pack.frame(0).valid.any()
+    with pytest.raises(DataError, match=r"must hold training frames, but has \d test frames"):
+        training_copy(packed, (32, 32), tmp_path)
+
+
+LISTS = {
+    "nyu_bts": "*train_files*",
+    "kitti_eigen": "*train_files*",
+    "ibims1": "imagelist.txt",
+    "folder": "frames.csv",
+    "sunrgbd": "tests.txt",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("reader", LISTS)
+def test_a_list_of_any_encoding_with_a_line_twice_is_read(
+    reader: str, encoding: str, tmp_path: Path
+) -> None:
+    made = LAYOUTS[reader](tmp_path)
+    (tmp_path / "tests.txt").write_text("kv1/NYUdata/NYU0001\n")
+    rows = "".join(f"{name}.png,depth{name[3:]}.png\n" for name in made.rgb if reader == "folder")
+    (tmp_path / "frames.csv").write_text(rows)
+    (path,) = tmp_path.rglob(LISTS[reader])
+    lines = path.read_text().splitlines()
+    path.write_bytes("\r\n".join([*lines, lines[0], ""]).encode(encoding))
+    options = {"sunrgbd": {"test_list": "../tests.txt"}, "folder": {"list": "frames.csv"}}
+    with closing(opened(reader, tmp_path, options.get(reader))) as source:
+        assert {ref.name for ref in source.frames} == made.rgb.keys()
+        said = f"{path.name}: 1 repeats of earlier lines left out: line {len(lines) + 1}."
+        assert source.warnings == (said,)
+
+
+@pytest.mark.parametrize("reader", ["nyu_bts", "kitti_eigen", "ibims1"])
+def test_all_wrong_lines_of_a_list_are_told_at_once(reader: str, tmp_path: Path) -> None:
+    LAYOUTS[reader](tmp_path)
+    (path,) = tmp_path.rglob(LISTS[reader])
+    path.write_text("".join(f"../{k}.jpg {k}.png\n" for k in range(12)))
+    said = refused(reader, tmp_path)
+    assert said.count("../") == 10
+    assert "../9.jpg" in said
+    assert "(12 lines)" in said
+
+
+LITTER = ("._{name}", ".ipynb_checkpoints/{name}", "@eaDir/{name}", "__MACOSX/._{name}")
+
+
+@pytest.mark.parametrize("reader", sorted(LAYOUTS.keys() - {"ibims1"}))  # has a list only
+def test_hidden_files_are_no_frames(reader: str, tmp_path: Path) -> None:
+    made = LAYOUTS[reader](tmp_path)
+    for path in [path for path in tmp_path.rglob("*") if path.suffix in (".png", ".jpg", ".h5")]:
+        for form in LITTER:
+            copy = path.parent / form.format(name=path.name)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(b"\0")
+    for path in tmp_path.glob("*.txt"):
+        path.unlink()
+    assert frames(reader, tmp_path).keys() == made.rgb.keys()
 
 
 # Real frames

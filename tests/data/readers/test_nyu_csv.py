@@ -117,13 +117,25 @@ def test_csv_missing_file_is_refused_before_anything_is_read(csv: Csv) -> None:
             open_source("nyu_csv", path, {})
 
 
-def test_csv_missing_list_is_refused(csv: Csv) -> None:
-    (csv.root / "data/nyu2_test.csv").unlink()
-    assert "nyu2_test.csv" in refused("nyu_csv", csv.root)
-    assert "nyu2_test.csv" in refused("nyu_csv", csv.zip())
-    (csv.root / "data/nyu2_train.csv").unlink()
-    assert "nyu2_train.csv" in refused("nyu_csv", csv.root)
-    assert "nyu2_train.csv" in refused("nyu_csv", csv.zip())
+@pytest.mark.parametrize(("split", "count"), [("train", 6), ("test", 2)])
+def test_csv_one_list_will_do(csv: Csv, split: str, count: int) -> None:
+    """Evaluation needs no training frames."""
+    other = {"train": "test", "test": "train"}[split]
+    (csv.root / f"data/nyu2_{other}.csv").unlink()
+    for path in (csv.root, csv.root / "data", csv.zip()):
+        with closing(open_source("nyu_csv", path, {})) as source:
+            assert [ref.split for ref in source.frames] == [split] * count
+            assert source.notes == (
+                f"there is no nyu2_{other}.csv, so there are no {other} frames.",
+            )
+            assert source.read(count - 1).valid.any()
+
+
+def test_csv_without_any_list_is_refused(csv: Csv) -> None:
+    for split in ("train", "test"):
+        (csv.root / f"data/nyu2_{split}.csv").unlink()
+    assert "nyu2_train.csv or data/nyu2_test.csv" in refused("nyu_csv", csv.root)
+    assert "must hold nyu2_train.csv or nyu2_test.csv" in refused("nyu_csv", csv.zip())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.8])
@@ -143,8 +155,15 @@ def test_csv_depth_of_another_size_than_its_image_is_refused(csv: Csv) -> None:
     )
 
 
-def test_csv_frame_that_is_listed_twice_is_refused(csv: Csv) -> None:
+def test_csv_line_that_is_there_twice_counts_once(csv: Csv) -> None:
     csv.list("train", [*csv.train, csv.train[0]])
+    with closing(open_source("nyu_csv", csv.root, {})) as source:
+        assert len(source.frames) == 8
+        assert source.warnings == ("nyu2_train.csv: 1 repeats of earlier lines left out: line 7.",)
+
+
+def test_csv_frame_with_two_depths_or_splits_is_refused(csv: Csv) -> None:
+    csv.list("train", [*csv.train, (csv.train[0][0], csv.train[1][1])])
     assert "block_000_out/0000 is 2 times" in refused("nyu_csv", csv.root)
     csv.list("train", [*csv.train, (csv.test[0][0], csv.train[0][1])])
     assert "nyu2_test/00000_colors is 2 times" in refused("nyu_csv", csv.root)

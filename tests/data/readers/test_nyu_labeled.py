@@ -86,6 +86,14 @@ def test_labeled_splits_out_of_range_or_repeated_are_refused(
     assert f"1..6 and occur once, but {got} does not" in refused("nyu_labeled", labeled.mat)
 
 
+def test_labeled_test_frames_alone_are_read(labeled: Labeled) -> None:
+    """Evaluation needs no training frames."""
+    scipy.io.savemat(labeled.folder / "splits.mat", {"testNdxs": np.array([[2], [5]])})
+    assert frames("nyu_labeled", labeled.mat).keys() == {"0002", "0005"}
+    scipy.io.savemat(labeled.folder / "splits.mat", {"trainNdxs": np.array([[2], [5]])})
+    assert "has no list of numbers testNdxs" in refused("nyu_labeled", labeled.mat)
+
+
 def test_splits_that_swell_are_refused(labeled: Labeled) -> None:
     many = {"trainNdxs": np.zeros(1 << 20), "testNdxs": np.zeros(1)}
     scipy.io.savemat(labeled.folder / "splits.mat", many, do_compression=True)

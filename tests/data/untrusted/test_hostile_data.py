@@ -118,12 +118,12 @@ HDF5 = {
     "gzip bomb": Hostile(
         in_place_of(
             "depths",
-            data=np.zeros((20, 640, 480), "f4"),
+            data=np.zeros((60, 640, 480), "f4"),
             chunks=(1, 640, 480),
             compression="gzip",
             compression_opts=9,
         ),
-        "'depths' must be data of a plausible size, but promises 24576000 bytes",
+        "'depths' must be data of a plausible size, but promises 73728000 bytes",
     ),
     "nothing stored": Hostile(
         in_place_of("images", shape=(20000, 3, 640, 480), dtype="u1", chunks=(1, 3, 640, 480)),
@@ -235,7 +235,7 @@ LISTS = {
     "a name that no disk has": Hostile(lists("data/" + "x" * 5000), "is listed, but there is no"),
 }
 ARCHIVES = {
-    "members that leave": Hostile(outside, "must hold nyu2_train.csv, but does not"),
+    "members that leave": Hostile(outside, "must hold nyu2_train.csv or nyu2_test.csv, but"),
     "two members of one name": Hostile(
         member(duplicate), r"block_000_out/0000\.png' is there more"
     ),
@@ -281,7 +281,7 @@ def unusual(make: Callable[[Path], Path], what: str) -> Callable[[Path], list[ob
 FOLDERS = {
     "a pipe for a picture": Hostile(unusual(pipe, "picture"), r"0000\.jpg: is listed, but"),
     "a loop for a picture": Hostile(unusual(loop, "picture"), r"0000\.jpg: is listed, but"),
-    "a pipe for a list": Hostile(unusual(pipe, "list"), "is none of them"),
+    "a pipe for a list": Hostile(unusual(pipe, "list"), "train.csv: must be a list, but is no"),
     "a loop for a data set": Hostile(
         lambda folder: ["data", "inspect", loop(folder / "set")], "there is no such file or folder"
     ),

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.errors import ConfigError, DataError, did_you_mean
+from weightsearch.errors import ConfigError, DataError, did_you_mean, others
 from weightsearch.study.spec_fields import Value
 
 Split = Literal["train", "test"]
@@ -47,6 +47,8 @@ class Frame:
     rgb: npt.NDArray[np.uint8]
     depth_m: npt.NDArray[np.float32]
     valid: npt.NDArray[np.bool_]
+    left_out: int = 0
+    """Pixels that were measured, but outside the reader's range, so that they are not valid."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Source:
     max_depth_m: float
     """The range that the data set promises, not the largest depth in it."""
     notes: tuple[str, ...] = ()
-    """One line each: what was left out, and why."""
+    """One line each: what was left out, and why; what was read otherwise than it was written."""
+    warnings: tuple[str, ...] = ()
+    """One line each: what somebody should look at."""
     close: Callable[[], None] = lambda: None
 
 
@@ -115,6 +119,10 @@ def one_per_name(path: Path | None, frames: Sequence[FrameRef]) -> None:
     """
     if not frames:
         raise DataError(f"{path}: must list at least one frame, but lists none.")
-    (name, times), *_ = Counter(frame.name for frame in frames).most_common(1)
-    if times > 1:
-        raise DataError(f"{path}: each frame must be listed once, but {name} is {times} times.")
+    times = Counter(frame.name for frame in frames)
+    twice = [f"{name} is {count} times" for name, count in times.items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{path}: each frame must be listed once, but {twice[0]}"
+            f" ({len(twice)} frames{others(twice)})."
+        )

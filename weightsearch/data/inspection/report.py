@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from weightsearch.data.frames.source import Frame, FrameRef, Source
 from weightsearch.data.inspection import contact_sheet, depth_units, leaks, registration
+from weightsearch.data.packs import depth_range
 from weightsearch.data.readers.registry import UNBOUNDED, open_source
 from weightsearch.study.spec_fields import Value
 
@@ -28,8 +29,6 @@ VALUES = 4_000_000
 EDGES = 256
 """Frames whose edges are compared."""
 BINS = 10
-MUCH = 0.1
-"""Share of the measured depth outside the reader's range that is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class Look:
     depth_size: tuple[int, int]
     pixels: int
     valid: int
+    left_out: int
     extremes_m: tuple[float, float] | None
     values_m: npt.NDArray[np.float32]
 
@@ -75,7 +75,7 @@ def inspect(
         names: dict[str, list[str]] = {}
         for ref in frames:
             names.setdefault(ref.split, []).append(ref.name)
-        told = list(_judged(sampled.looks, measured, len(frames)))
+        told = list(_judged(sampled.looks, measured, len(frames), reader))
         return {
             "reader": reader,
             "options": dict(source.options),
@@ -87,6 +87,7 @@ def inspect(
             "shift": vars(shift) if shift else None,
             "validation": {"val": val, "seed": seed, "sides": leaks.digests(frames, side)},
             "warnings": [
+                *source.warnings,
                 *(line for is_warning, line in told if is_warning),
                 *_shifted(shift),
                 *([unsplit] if unsplit else []),
@@ -137,6 +138,7 @@ def _look(ref: FrameRef, frame: Frame, most: int) -> Look:
         depth_size=(height, width),
         pixels=frame.valid.size,
         valid=values.size,
+        left_out=frame.left_out,
         extremes_m=(float(values.min()), float(values.max())) if values.size else None,
         values_m=values[:: -(-values.size // max(1, min(most, 20_000))) or 1],
     )
@@ -191,7 +193,7 @@ def _depth(source: Source, looks: Sequence[Look]) -> dict[str, Any]:
 
 
 def _judged(
-    looks: Sequence[Look], measured: Sequence[Look], count: int
+    looks: Sequence[Look], measured: Sequence[Look], count: int, reader: str
 ) -> Iterator[tuple[bool, str]]:
     """What the pixels say; True for a warning."""
     empty = [look.ref.name for look in looks if not look.valid]
@@ -210,13 +212,11 @@ def _judged(
     wrong = depth_units.median(np.concatenate([look.values_m for look in measured]))
     if wrong and not any(is_warning for is_warning, _ in coarse):  # one that knows more
         yield True, wrong
-    inside, all_of = (sum(look.valid for look in group) for group in (looks, measured))
-    if inside < (1 - MUCH) * all_of:
-        yield (
-            True,
-            f"{100 * (1 - inside / all_of):.3g} % of the measured depth lies outside min_m..max_m"
-            " and is not used: check depth_scale and the range.",
-        )
+    left_out, inside = (
+        sum(getattr(look, name) for look in looks) for name in ("left_out", "valid")
+    )
+    if left_out > depth_range.MUCH * (left_out + inside):
+        yield True, depth_range.beyond_reader(left_out / (left_out + inside), reader)
 
 
 def _shifted(shift: registration.Shift | None) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -25,6 +26,8 @@ from weightsearch.errors import DataError
 from weightsearch.study.spec_fields import Value
 
 __all__ = ["Pack", "ensure", "training_copy"]
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with frames done and frames in all."""
@@ -45,9 +48,45 @@ def ensure(
     with closing(open_source(reader, path, options)) as source:
         target = home / "packs" / f"{reader}-{source.fingerprint[:12]}.h5"
         about = About(reader, dict(source.options), source.ground_truth, source.max_depth_m)
+        if not _is_there(target, ""):
+            for line in source.notes:
+                log.info("%s: %s", reader, line)
+            for line in source.warnings:
+                log.warning("%s: %s", reader, line)
         frames = ((ref, source.read(i)) for i, ref in enumerate(source.frames))
         _build(target, "", frames, len(source.frames), about, progress)
     return target
+
+
+def remove_damaged(
+    reader: str, path: Path | None, options: Mapping[str, Value], home: Path
+) -> list[Path]:
+    """Reads the pack of a data set and its training copies through, and removes those that cannot
+    be read: `ensure` and `training_copy` make them again. Raises ConfigError and DataError."""
+    with closing(open_source(reader, path, options)) as source:
+        target = home / "packs" / f"{reader}-{source.fingerprint[:12]}.h5"
+    return [file for file in sorted(target.parent.glob(f"{target.stem}*.h5")) if _removed(file)]
+
+
+def copy_made_again(pack: Path, size: tuple[int, int], home: Path) -> Path:
+    """The training copy, after it turned out damaged: made anew, unless another process has done so
+    since. Raises DataError."""
+    copy = training_copy(pack, size, home)
+    if _removed(copy):
+        log.warning("%s was damaged, and is made again from its pack", copy)
+        copy = training_copy(pack, size, home)
+    return copy
+
+
+def _removed(file: Path) -> bool:
+    """Reads a pack through, and removes it where that fails."""
+    try:
+        with Pack(file) as pack:
+            pack.check()
+    except DataError:
+        file.unlink(missing_ok=True)
+        return True
+    return False
 
 
 def training_copy(
@@ -67,6 +106,11 @@ def training_copy(
 
     with Pack(pack) as full:
         train = full.indices("train")
+        if not train:
+            raise DataError(
+                f"{pack}: must hold training frames, but has {len(full)} test frames only; evaluate"
+                " on them, or name data with a training split."
+            )
         refs = [FrameRef(full.names[i], full.groups[i], "train") for i in train]
         frames = ((ref, shrunk(full.frame(i))) for ref, i in zip(refs, train, strict=True))
         about = About(full.reader, full.options, full.ground_truth, full.max_depth_m, full.digest)

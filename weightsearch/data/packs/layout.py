@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weightsearch.data.frames.source import Frame, FrameRef
+from weightsearch.data.readers import registry
 from weightsearch.data.untrusted import hdf5_files
 from weightsearch.errors import DataError
 from weightsearch.study.spec_fields import Value
@@ -64,10 +65,15 @@ class About:
     """Of a training copy: the digest of the pack that it was made from."""
 
 
+class DamagedPackError(DataError):
+    """A frame of a pack cannot be read: its file is made from the data set, or from a pack."""
+
+
 class Pack:
     """A pack, open for reading; `with Pack(path) as pack`.
 
-    Raises DataError for anything but a pack, and from `read` and `frame` where it is damaged.
+    Raises DataError for anything but a pack, and DamagedPackError from `read` and `frame` where a
+    frame is damaged.
     A process opens it for itself: an open pack must not be inherited by a fork.
     """
 
@@ -110,6 +116,8 @@ class Pack:
         """SHA-256 over the names and what was decoded: two packs with it hold the same."""
         self.origin: str = about["origin"] or self.digest
         """The digest of the full-size pack: of a training copy the one it was made from."""
+        self.left_out: float = about.get("left_out", 0.0)
+        """The share of what was measured that lies outside the reader's range."""
         self._metres_per_unit: float = about["metres_per_unit"]
 
     def _read_places(self) -> npt.NDArray[np.intp]:
@@ -141,6 +149,7 @@ class Pack:
             if (found := about["format"]) != FORMAT:
                 raise DataError(f"{self.path}: {LAW}, but it has format {found}.")
             whole = all(isinstance(about[name], kind) for name, kind in ABOUT.items())
+            whole = whole and isinstance(about.get("left_out", 0.0), float)
         except (KeyError, TypeError, ValueError):
             whole = False
         if not whole:
@@ -196,11 +205,26 @@ class Pack:
             first = int(wanted[start])
             span = slice(first, first + stop - start)
             where = f"{self.path}: frames from {self.names[indices[start]]}"
-            for name, out in (("rgb", rgb), ("depth", units), ("valid", valid)):
-                out[start:stop] = hdf5_files.read(part[name], span, where)
+            try:
+                for name, out in (("rgb", rgb), ("depth", units), ("valid", valid)):
+                    out[start:stop] = hdf5_files.read(part[name], span, where)
+            except DataError as error:
+                said = str(error).removesuffix(".")
+                raise DamagedPackError(f"{said}; {self._remedy()}.") from None
         depth_m = units.astype(np.float32)
         depth_m *= np.float32(self._metres_per_unit)
         return rgb, depth_m, valid
+
+    def check(self) -> None:
+        """Reads every frame. Raises DamagedPackError."""
+        for i in range(len(self)):
+            self.read([i])
+
+    def _remedy(self) -> str:
+        """What to do about a damaged frame. Nothing but this file is lost."""
+        if self.origin != self.digest:
+            return "it is a copy for training, which is made again where it is removed"
+        return f"make the pack again: {registry.pack_command(self.reader, self.options)}"
 
     def batches(self, indices: Sequence[int], most: int) -> Iterator[list[int]]:
         """The indices in runs of at most `most` frames of one size, in their order."""
@@ -222,9 +246,12 @@ def write(
     skipped: list[str] = []
     places: list[tuple[int, int]] = []
     parts: dict[tuple[int, ...], tuple[int, dict[str, h5py.Dataset]]] = {}
+    left_out = measured = 0
     for ref, frame in frames:
         units = _units(frame, unit, ref.name)
         valid = frame.valid & (units > 0)
+        left_out += frame.left_out
+        measured += frame.left_out + int(frame.valid.sum())
         if not valid.any():
             skipped.append(ref.name)
             continue
@@ -247,6 +274,7 @@ def write(
         raise DataError(f"at least one frame must have valid depth, but none of {count} has.")
     file["places"] = np.array(places, dtype=np.uint32)
     facts = {"format": FORMAT, "metres_per_unit": unit, "digest": digest.hexdigest()}
+    facts["left_out"] = left_out / max(1, measured)
     texts: dict[str, list[str]] = {
         "names": [ref.name for ref in refs],
         "groups": [ref.group for ref in refs],

@@ -18,7 +18,7 @@ from weightsearch.data.readers import frame_lists, picture_depth_pairs
 from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files
 from weightsearch.data.untrusted.archive_files import Files
-from weightsearch.errors import DataError
+from weightsearch.errors import DataError, others
 from weightsearch.study.spec_fields import Value
 
 READER = "ibims1"
@@ -35,17 +35,21 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     chosen = resolve(READER, OPTIONS, options)
     root = picture_depth_pairs.at(path, READER, WHAT)
     found = []
-    for number, (name, *more) in frame_lists.rows(root / "imagelist.txt"):
+    warnings: list[str] = []
+    wrong: list[str] = []
+    for number, (name, *more) in frame_lists.rows(root / "imagelist.txt", warnings):
         if more or "/" in name or not archive_files.inside(name):
-            raise DataError(
-                f"{root / 'imagelist.txt'}:{number}: must be the name of a picture,"
-                f" but is {' '.join((name, *more))[:200]!r}."
-            )
+            wrong.append(f"line {number} is {' '.join((name, *more))[:200]!r}")
         masks = tuple(f"{mask}/{name}.png" for mask in MASKS)
         ref = FrameRef(name, re.sub(r"_?\d+$", "", name) or name, "test")
         found.append(Pair(ref, f"rgb/{name}.png", f"depth/{name}.png", masks))
+    if wrong:
+        raise DataError(
+            f"{root / 'imagelist.txt'}: each line must be the name of a picture, but {wrong[0]}"
+            f"{others(wrong)} ({len(wrong)} lines)."
+        )
     store = archive_files.folder(root)
-    layout = Layout(READER, found, store, store, chosen, "raw", MAX_DEPTH_M)
+    layout = Layout(READER, found, store, store, chosen, "raw", MAX_DEPTH_M, (), tuple(warnings))
     return picture_depth_pairs.source(layout, lambda pair: _frame(store, pair))
 
 

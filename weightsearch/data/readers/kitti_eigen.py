@@ -71,13 +71,16 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     depth = archive_files.folder(root / str(chosen["depth_root"]))
     found: list[Pair] = []
     notes: list[str] = []
+    warnings: list[str] = []
     listed = frame_lists.lying(root, USUAL, chosen)
     for split, place in listed.items():
-        found += _listed(place, split, depth, str(chosen["depth"]), notes)
+        found += _listed(place, split, depth, str(chosen["depth"]), notes, warnings)
     if not listed:
         found += _walked(root, chosen, notes)
     picture_depth_pairs.some(root, found, WHAT)
-    layout = Layout(READER, found, rgb, depth, chosen, "raw", MAX_DEPTH_M, tuple(notes))
+    layout = Layout(
+        READER, found, rgb, depth, chosen, "raw", MAX_DEPTH_M, tuple(notes), tuple(warnings)
+    )
     return picture_depth_pairs.source(layout, lambda pair: _frame(rgb, depth, pair))
 
 
@@ -94,9 +97,11 @@ def recognises(path: Path) -> bool:
     )
 
 
-def _listed(path: Path, split: Split, depth: Files, kind: str, notes: list[str]) -> Iterator[Pair]:
+def _listed(
+    path: Path, split: Split, depth: Files, kind: str, notes: list[str], warnings: list[str]
+) -> Iterator[Pair]:
     without = 0
-    for rgb, name in frame_lists.frames(path):
+    for rgb, name in frame_lists.frames(path, warnings):
         if name == "None":
             without += 1
             continue

@@ -49,16 +49,19 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     listed = frame_lists.lying(root, USUAL, chosen)
     found: list[Pair] = []
     notes: list[str] = []
+    warnings: list[str] = []
     for split, option in ROOTS.items():
         below = str(chosen[option]).strip("/")
         if split in listed:
-            found += _pairs(split, below, list(frame_lists.frames(listed[split])))
+            found += _pairs(split, below, frame_lists.frames(listed[split], warnings))
         elif (root / below).is_dir():
             found += _pairs(split, below, list(_walked(root / below)))
             notes.append(f"{split}: there is no list, so all frames below {below} are taken.")
     picture_depth_pairs.some(root, found, WHAT)
     store = archive_files.folder(root)
-    layout = Layout(READER, found, store, store, chosen, "raw", MAX_DEPTH_M, tuple(notes))
+    layout = Layout(
+        READER, found, store, store, chosen, "raw", MAX_DEPTH_M, tuple(notes), tuple(warnings)
+    )
     return picture_depth_pairs.source(layout, lambda pair: _frame(store, pair))
 
 

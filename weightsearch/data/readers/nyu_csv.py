@@ -11,7 +11,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,9 +26,9 @@ from weightsearch.data.frames.source import (
     resolve,
     runs,
 )
-from weightsearch.data.readers import picture_depth_pairs
+from weightsearch.data.readers import frame_lists, picture_depth_pairs
 from weightsearch.data.untrusted import archive_files
-from weightsearch.errors import DataError
+from weightsearch.errors import DataError, others
 from weightsearch.study.spec_fields import Value
 
 LISTS: dict[Split, str] = {"train": "nyu2_train.csv", "test": "nyu2_test.csv"}
@@ -55,11 +56,17 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         raise DataError("reader 'nyu_csv' needs the place of nyu_data; give it with --data.")
     store = _store(path)
     try:
-        listed = {split: list(_pairs(store, name)) for split, name in LISTS.items()}
+        warnings: list[str] = []
+        listed = {
+            split: _pairs(store, name, warnings)
+            for split, name in LISTS.items()
+            if store.facts(name) or os.path.lexists(store.where(name))
+        }
         facts = picture_depth_pairs.present([(store, name) for name in _names(listed)])
     except BaseException:
         store.close()
         raise
+    absent = [(split, name) for split, name in LISTS.items() if split not in listed]
     refs = tuple(ref for split, here in listed.items() for ref in _refs(split, here))
     flat = [pair for here in listed.values() for pair in here]
 
@@ -75,6 +82,10 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         ground_truth="filled",
         fingerprint=fingerprint("nyu_csv", facts, listed, chosen),
         max_depth_m=MAX_DEPTH_M,
+        notes=tuple(
+            f"there is no {name}, so there are no {split} frames." for split, name in absent
+        ),
+        warnings=tuple(warnings),
         close=store.close,
     )
 
@@ -85,51 +96,68 @@ def recognises(path: Path) -> bool:
 
 
 def _inner(path: Path) -> Path | None:
-    """The folder of the lists, at or below `path`."""
-    return next((p for p in (path / "data", path) if (p / LISTS["train"]).is_file()), None)
+    """The folder of the lists, at or below `path`; evaluation needs no training frames, so either
+    list will do."""
+    places = (path / "data", path)
+    return next((p for p in places for name in LISTS.values() if (p / name).is_file()), None)
 
 
 def _store(path: Path) -> archive_files.Files:
     if path.is_file():
-        return archive_files.archive(path, LISTS["train"])
+        return archive_files.archive(path, *LISTS.values())
     if inner := _inner(path):
         return archive_files.folder(inner)
     raise DataError(
         f"{path}: must be nyu_data, its inner folder data or nyu_data.zip,"
-        f" but holds no data/{LISTS['train']}."
+        f" but holds no data/{' or data/'.join(LISTS.values())}."
     )
 
 
-def _pairs(store: archive_files.Files, name: str) -> Iterator[Pair]:
-    size, _ = store.facts(name) or (0, 0)
-    if size > MAX_LIST_BYTES:
-        raise DataError(
-            f"{store.where(name)}: must have at most {MAX_LIST_BYTES} bytes, not {size}."
-        )
-    try:
-        text = store.read(name).decode("utf-8-sig")
-        yield from _rows(csv.reader(io.StringIO(text, newline="")), store.where(name))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{store.where(name)}: must be CSV in UTF-8, but {error}.") from None
-
-
-def _rows(rows: Iterable[list[str]], where: str) -> Iterator[Pair]:
-    count = 0
-    for line, row in enumerate(rows, 1):
-        if not row:
-            continue
-        if (count := count + 1) > MAX_FRAMES:
-            raise DataError(f"{where}: must list at most {MAX_FRAMES} frames, but lists more.")
+def _pairs(store: archive_files.Files, name: str, warnings: list[str]) -> list[Pair]:
+    where = store.where(name)
+    if store.facts(name) is None:
+        raise DataError(f"{where}: must be a list, but is no file.")
+    text = frame_lists.text(store, name, MAX_LIST_BYTES, warnings)
+    found: dict[Pair, None] = {}
+    again: list[int] = []
+    wrong: list[str] = []
+    first = 0
+    for line, row in _rows(text, where):
         cells = [cell.strip() for cell in row]
         if len(row) != 2 or not all(
             c.startswith("data/") and archive_files.inside(c) for c in cells
         ):
-            raise DataError(
-                f"{where}:{line}: must be 'data/RGB,data/DEPTH' without '..' and of letters that"
-                f" can be shown, but is {','.join(row)[:200]!r}."
-            )
-        rgb, depth = (cell.removeprefix("data/") for cell in cells)
-        yield rgb, depth
+            told = repr(",".join(row)[:200])
+            wrong.append(f"{told} (line {line})" if wrong else told)
+            first = first or line
+            continue
+        pair = (cells[0].removeprefix("data/"), cells[1].removeprefix("data/"))
+        if pair in found:
+            again.append(line)
+        found[pair] = None
+    if wrong:
+        raise DataError(
+            f"{where}:{first}: must be 'data/RGB,data/DEPTH' without '..' and of letters that"
+            f" can be shown, but is {wrong[0]}{others(wrong)} ({len(wrong)} lines)."
+        )
+    warnings += frame_lists.repeated(name, again)
+    return list(found)
+
+
+def _rows(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
+    rows = csv.reader(io.StringIO(text, newline=""))
+    count = 0
+    line = 1
+    try:
+        for row in rows:
+            count += bool(row)
+            if count > MAX_FRAMES:
+                raise DataError(f"{where}: must list at most {MAX_FRAMES} frames, but lists more.")
+            if row:
+                yield line, row
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{where}: must be CSV in UTF-8, but {error}.") from None
 
 
 def _names(listed: Mapping[Split, list[Pair]]) -> list[str]:

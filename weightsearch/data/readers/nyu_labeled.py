@@ -26,7 +26,7 @@ from weightsearch.data.frames.source import (
     resolve,
     runs,
 )
-from weightsearch.data.untrusted import hdf5_files, matlab_files
+from weightsearch.data.untrusted import archive_files, hdf5_files, matlab_files
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.spec_fields import Value
 
@@ -156,11 +156,11 @@ def _splits(path: Path, count: int) -> dict[int, Split]:
         found = matlab_files.numbers(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{law} cannot be read ({error}).") from None
-    if missing := {"trainNdxs", "testNdxs"} - found.keys():
-        raise DataError(f"{law} has no list of numbers {min(missing)}.")
+    if "testNdxs" not in found:  # without the other, the frames can be evaluated on
+        raise DataError(f"{law} has no list of numbers testNdxs.")
     with np.errstate(invalid="ignore"):  # no number becomes one that is out of range
         lists: dict[Split, npt.NDArray[np.int64]] = {
-            "train": found["trainNdxs"].astype(np.int64),
+            "train": found.get("trainNdxs", np.array([])).astype(np.int64),
             "test": found["testNdxs"].astype(np.int64),
         }
     splits: dict[int, Split] = {}
@@ -203,6 +203,6 @@ def _text(file: h5py.File, reference: h5py.Reference) -> str:
         raise DataError(f"{where} must have at most {LONGEST_SCENE} characters.")
     values = hdf5_files.read(codes, (), where).ravel().tolist()
     text = "".join(chr(code) if code <= sys.maxunicode else "\0" for code in values)
-    if not text.isprintable():
+    if not archive_files.can_be_shown(text):
         raise DataError(f"{where} must be of letters that can be shown, but is {text[:200]!a}.")
     return text

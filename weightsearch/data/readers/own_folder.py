@@ -3,8 +3,10 @@
 A pattern is a path below the data set in which `{name}` stands for what tells frames apart (it may
 contain `/`), and `{group}` and `{split}` for one part of the path each: `rgb/{name}` with
 `depth/{name}`, or `{split}/{group}/image_{name}.jpg` with `{split}/{group}/depth_{name}.png`.
-Without a suffix, any fits. A CSV has a header with the columns `rgb`, `depth` and, if wanted,
-`split` and `group` (options name others), or, without a header, two to four in that order.
+Without a suffix, any fits. Where no pattern is given, pictures lie in a folder `rgb` and depth in
+a folder `depth` beside it, at the top or in each scene; a folder `train` or `test` is the split. A
+CSV (own_listing.py) has a header with the columns `rgb`, `depth` and, if wanted, `split` and
+`group` (options name others), or, without a header, two to four in that order.
 
 Depth is a grey PNG of 8 or 16 bits, or .npy: metres = value / `depth_scale`. TIFF is not read: the
 library behind it has had too many faults, and writes what it finds wrong to the terminal.
@@ -12,13 +14,10 @@ library behind it has had too many faults, and writes what it finds wrong to the
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import io
-import itertools
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -27,19 +26,27 @@ import numpy.typing as npt
 from PIL import ImageOps
 
 from weightsearch.data.frames.source import Frame, FrameRef, GroundTruth, Source, Split, resolve
-from weightsearch.data.readers import folder_walk, frame_lists, picture_depth_pairs
+from weightsearch.data.readers import (
+    folder_walk,
+    nyu_csv,
+    own_listing,
+    own_patterns,
+    picture_depth_pairs,
+    split_words,
+)
+from weightsearch.data.readers.own_listing import Row
 from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files, npy_files, picture_files
 from weightsearch.data.untrusted.archive_files import Files
-from weightsearch.errors import ConfigError, DataError
+from weightsearch.errors import ConfigError, DataError, others
 from weightsearch.study.spec_fields import Value
 
 READER = "folder"
 WHAT = "pictures and depth, or a CSV that pairs them"
 OPTIONS: dict[str, Value] = {
     "list": "",  # a CSV below the folder, in the place of the patterns
-    "rgb": "rgb/{name}",  # pattern
-    "depth": "depth/{name}",  # pattern
+    "root": "",  # what the CSV's paths are relative to, where it is not the CSV's folder
+    **own_patterns.PLAIN,
     "rgb_column": "rgb",
     "depth_column": "depth",
     "split_column": "split",
@@ -53,32 +60,21 @@ OPTIONS: dict[str, Value] = {
 }
 UNBOUNDED: dict[str, Value] = {"min_m": 0.0, "max_m": 1e6}
 """All that was measured, whatever range was asked for."""
-SPLITS: dict[str, Split] = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "test",
-    "valid": "test", "validation": "test", "eval": "test",
-}  # fmt: skip
-FIELDS = {"name": ".+", "group": "[^/]+", "split": "[^/]+"}
-RGB_SUFFIXES = (".png", ".jpg", ".jpeg")
-DEPTH_SUFFIXES = (".png", ".npy")
 GREY = ("L", "I;16", "I")
-COLOURS = ("RGB", "RGBA", "L", "P")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One frame as its pattern or its CSV names it; split and group are '' where it does not."""
-
-    rgb: str
-    depth: str
-    split: str
-    group: str
+COLOURS = ("RGB", "RGBA", "RGBa", "RGBX", "L", "LA", "La", "P", "PA", "1", "CMYK", "YCbCr")
+"""What Pillow turns to RGB as a viewer would; grey of 16 bits is not among them, which would be cut
+off, and is more likely depth."""
+LOOKED_AT = 16
+"""Pictures whose mode is looked at when the set is opened."""
+TABLES = (".csv", ".tsv")
 
 
 def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
-    """The folder, or the CSV, whose paths are relative to the folder that it lies in.
+    """The folder, or the CSV, whose paths are relative to the folder that it lies in, or to `root`.
 
     Where nothing names groups, they are the folders of the pictures or, where those are one, runs
-    of 15 neighbours. A picture and its depth may differ in size.
+    of 15 neighbours in natural order. A picture and its depth may differ in size. `notes` say what
+    was converted.
     """
     chosen = resolve(READER, OPTIONS, options)
     _check(chosen)
@@ -87,20 +83,62 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         path.parent if path is not None and is_table else picture_depth_pairs.at(path, READER, WHAT)
     )
     table = path if is_table else root / str(chosen["list"]) if chosen["list"] else None
-    rows = list(_listed(table, chosen) if table else _matched(root, chosen))
+    if table and chosen["root"]:
+        root = picture_depth_pairs.at(root / str(chosen["root"]), READER, WHAT)
+    notes: list[str] = []
+    warnings: list[str] = []
+    columns = [str(chosen[f"{name}_column"]) for name in ("rgb", "depth", "split", "group")]
+    if table:
+        rows = own_listing.rows(table, root, columns, notes, warnings)
+    else:
+        patterns = {option: str(chosen[option]) for option in own_patterns.PLAIN}
+        rows = list(own_patterns.rows(root, patterns, notes, warnings))
+        warnings += _unread(root, columns)
     found = list(_pairs(rows, str(chosen["split"]), table or root))
     picture_depth_pairs.some(table or root, found, f"frames that fit {_asked(chosen, table)}")
     store = archive_files.folder(root)
+    notes += _turned(root, [pair.rgb for pair in found])
     layout = Layout(
         READER, found, store, store, chosen, cast(GroundTruth, chosen["ground_truth"]),
-        float(chosen["max_m"]),
+        float(chosen["max_m"]), tuple(notes), tuple(warnings),
     )  # fmt: skip
     return picture_depth_pairs.source(layout, lambda pair: _frame(store, pair, chosen))
 
 
 def recognises(path: Path) -> bool:
-    """Whether folders `rgb` and `depth` lie there."""
-    return (path / "rgb").is_dir() and (path / "depth").is_dir()
+    """Whether folders `rgb` and `depth` lie there, or one or two levels below; or whether the name
+    is that of a table, and not of one that another reader has."""
+    if path.is_file():
+        return path.suffix.lower() in TABLES and path.name not in nyu_csv.LISTS.values()
+    return any(
+        (rgb.parent / "depth").is_dir()
+        for place in ("rgb", "*/rgb", "*/*/rgb")
+        for rgb in path.glob(place)
+        if not any(map(folder_walk.is_litter, rgb.relative_to(path).parts))
+    )
+
+
+def _unread(root: Path, columns: Sequence[str]) -> Iterator[str]:
+    """A warning of listings beside folders that were read without them: a split in one would be
+    ignored."""
+    for table in sorted(root.iterdir()):
+        if table.is_file() and recognises(table) and own_listing.is_listing(table, columns):
+            yield f"{table.name} is not read: to go by it, give it in the folder's place."
+
+
+def _turned(root: Path, names: Sequence[str]) -> Iterator[str]:
+    """A note on modes that become RGB, from the headers of some pictures."""
+    count = min(LOOKED_AT, len(names))
+    modes: Counter[str] = Counter()
+    for k in range(count):
+        with contextlib.suppress(DataError):  # told by whoever reads the picture
+            name = root / names[k * len(names) // count]
+            with picture_files.opened(name, picture_depth_pairs.KINDS, str(name), "") as image:
+                modes[image.mode] += 1
+    del modes["RGB"]
+    if modes:
+        told = ", ".join(f"{number} of mode {mode}" for mode, number in sorted(modes.items()))
+        yield f"pictures become RGB: of {count} looked at {told}."
 
 
 def _check(chosen: Mapping[str, Value]) -> None:
@@ -124,111 +162,25 @@ def _asked(chosen: Mapping[str, Value], table: Path | None) -> str:
     return "a line" if table else f"{chosen['rgb']!r} and {chosen['depth']!r}"
 
 
-# Patterns
-
-
-def _matched(root: Path, chosen: Mapping[str, Value]) -> Iterator[Row]:
-    """The frames whose files fit the two patterns alike."""
-    rgb, depth = (
-        _pattern(option, str(chosen[option]), suffixes)
-        for option, suffixes in (("rgb", RGB_SUFFIXES), ("depth", DEPTH_SUFFIXES))
-    )
-    if rgb.groupindex.keys() != depth.groupindex.keys():
-        raise ConfigError(
-            f"options 'rgb' and 'depth' of reader '{READER}' must have the same fields,"
-            f" but got {chosen['rgb']!r} and {chosen['depth']!r}."
-        )
-    fields = sorted(rgb.groupindex)
-    found: dict[str, dict[str, str]] = {"RGB picture": {}, "depth": {}}
-    keys: dict[str, dict[str, str]] = {}
-    for name in folder_walk.names(root, (*RGB_SUFFIXES, *DEPTH_SUFFIXES)):
-        # Depth first: `{name}.png` fits `a_depth.png` too.
-        for kind, law in (("depth", depth), ("RGB picture", rgb)):
-            if match := law.fullmatch(name):
-                key = "/".join(match[field] for field in fields)
-                if key in found[kind]:
-                    raise DataError(
-                        f"{root}: each frame must have one {kind}, but {found[kind][key]} and"
-                        f" {name} are of the same one; name the suffix in the pattern."
-                    )
-                keys[key] = match.groupdict()
-                found[kind][key] = name
-                break
-    names = {kind: set(here) for kind, here in found.items()}
-    for key in picture_depth_pairs.partners(root, names, list(found)):
-        of = keys[key]
-        yield Row(
-            found["RGB picture"][key], found["depth"][key], of.get("split", ""), of.get("group", "")
-        )
-
-
-def _pattern(option: str, text: str, suffixes: Sequence[str]) -> re.Pattern[str]:
-    parts = re.split(r"\{(\w*)\}", text)
-    fields = parts[1::2]
-    fits = "name" in fields and set(fields) <= FIELDS.keys() and len(set(fields)) == len(fields)
-    if not fits or not archive_files.inside(text):
-        raise ConfigError(
-            f"option '{option}' of reader '{READER}' must be a path below the data set with"
-            f" {{name}}, and at most one {{group}} and {{split}}, but got {text[:200]!r}."
-        )
-    law = "".join(
-        f"(?P<{part}>{FIELDS[part]})" if is_field else re.escape(part)
-        for part, is_field in zip(parts, itertools.cycle((False, True)), strict=False)
-    )
-    if not text.lower().endswith(tuple(suffixes)):
-        law += f"({'|'.join(map(re.escape, suffixes))})"
-    return re.compile(law, re.IGNORECASE if law.endswith(")") else 0)
-
-
-# CSV
-
-
-def _listed(table: Path, chosen: Mapping[str, Value]) -> Iterator[Row]:
-    text = frame_lists.text(archive_files.folder(table.parent), table.name)
-    columns = [str(chosen[f"{name}_column"]) for name in ("rgb", "depth", "split", "group")]
-    try:
-        rows = [
-            (line, [cell.strip() for cell in row])
-            for line, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1)
-            if any(row)
-        ]
-    except csv.Error as error:
-        raise DataError(f"{table}: must be CSV in UTF-8, but {error}.") from None
-    if len(rows) > frame_lists.MAX_LINES:
-        raise DataError(f"{table}: must have at most {frame_lists.MAX_LINES} lines.")
-    order = dict(zip(columns, range(4), strict=True))
-    if rows and set(columns[:2]) <= set(rows[0][1]):
-        (_, header), *rows = rows
-        order = {name: header.index(name) for name in columns if name in header}
-    for line, row in rows:
-        cells = [row[order[name]] if order.get(name, 99) < len(row) else "" for name in columns]
-        if not all(cell and archive_files.inside(cell) for cell in cells[:2]) or not all(
-            cell.isprintable() for cell in cells
-        ):
-            raise DataError(
-                f"{table}:{line}: must name an RGB and a depth file without '..' and of letters"
-                f" that can be shown, but is {','.join(row)[:200]!r}."
-            )
-        yield Row(*cells)
-
-
-# Both
-
-
 def _pairs(rows: Sequence[Row], split: str, where: Path) -> Iterator[Pair]:
     """The frames with their split, and with a group where their row names none."""
     by_split: dict[Split, list[Row]] = defaultdict(list)
+    wrong: list[str] = []
     for row in rows:
-        told = row.split or split
-        if told.lower() not in SPLITS:
-            raise DataError(
-                f"{where}: a split must be one of {', '.join(SPLITS)}, but {row.rgb} has"
-                f" {told[:200]!r}."
-            )
-        by_split[SPLITS[told.lower()]].append(row)
+        side = split_words.side(row.split or split)
+        if side is None:
+            wrong.append(f"{row.rgb} has {row.split[:200]!r}")
+        else:
+            by_split[side].append(row)
+    if wrong:
+        raise DataError(
+            f"{where}: a split must be one of {', '.join(split_words.WORDS)}, but {wrong[0]}"
+            f" ({len(wrong)} frames{others(wrong)})."
+        )
     for side, here in by_split.items():
-        parents = [row.rgb.rpartition("/")[0] for row in here]
-        runs = picture_depth_pairs.by_neighbours(side for _ in here)
+        names = [row.rgb for row in here]
+        parents = [name.rpartition("/")[0] for name in names]
+        runs = picture_depth_pairs.by_neighbours((side for _ in here), names=names)
         groups = parents if len(set(parents)) > 1 else runs
         for row, group in zip(here, groups, strict=True):
             ref = FrameRef(picture_depth_pairs.stem(row.rgb), row.group or group, side)
@@ -236,28 +188,46 @@ def _pairs(rows: Sequence[Row], split: str, where: Path) -> Iterator[Pair]:
 
 
 def _frame(store: Files, pair: Pair, chosen: Mapping[str, Value]) -> Frame:
-    values = _depth(store, pair.depth)
+    values = _depth(store, pair.depth, float(chosen["invalid"]))
     with np.errstate(all="ignore"):  # what is no number is not valid
         depth_m = values.astype(np.float64) / float(chosen["depth_scale"])
-        measured = (values != float(chosen["invalid"])) & (depth_m >= float(chosen["min_m"]))
+        measured = values != float(chosen["invalid"])
     return picture_depth_pairs.frame(
-        _colours(store, pair.rgb), depth_m, float(chosen["max_m"]), measured
+        _colours(store, pair.rgb), depth_m, float(chosen["max_m"]), measured, float(chosen["min_m"])
     )
 
 
-def _depth(store: Files, name: str) -> npt.NDArray[Any]:
+def _depth(store: Files, name: str, invalid: float) -> npt.NDArray[Any]:
     """What the file holds, (h, w)."""
     where = store.where(name)
-    if not name.lower().endswith(DEPTH_SUFFIXES):
+    if not name.lower().endswith(own_patterns.SUFFIXES["depth"]):
         raise DataError(f"{where}: depth must be PNG or .npy; JPEG, for one, changes the values.")
     if name.lower().endswith(".npy"):
         values = npy_files.array(store.read(name), where)
-        squeezed = values.squeeze() if values.ndim == 3 else values
-        if squeezed.ndim != 2:
+        values = values.squeeze() if values.ndim == 3 else values
+        if values.ndim != 2:
             raise DataError(f"{where}: must have shape (h, w), but has {values.shape}.")
-        return squeezed
-    law = "grey, of 8 or 16 bits (a coloured picture of depth holds no depth)"
-    return picture_depth_pairs.picture(store, name, GREY, law, ("PNG",))
+    else:
+        law = "grey, of 8 or 16 bits (a coloured picture of depth, or a mask, holds no depth)"
+        values = picture_depth_pairs.picture(store, name, GREY, law, ("PNG",))
+    if _is_mask(values, invalid):
+        raise DataError(
+            f"{where}: depth must be numbers of a length, but holds {values.dtype} with nothing but"
+            f" {values.min():d} and {values.max():d}, as a mask does."
+        )
+    return values
+
+
+def _is_mask(values: npt.NDArray[Any], invalid: float) -> bool:
+    """Whether these are truth values: booleans, or integers that are 0 and 1 (or 255, in 8 bits)
+    only. A sensor that saw nothing may well give 0 and the value that says so."""
+    if values.dtype.kind == "b":
+        return True
+    if values.dtype.kind == "f" or values.min() != 0:
+        return False
+    most = values.max()
+    is_truth = most == 1 or (most == 255 and values.dtype.itemsize == 1)
+    return bool(is_truth and most != invalid and ((values == 0) | (values == most)).all())
 
 
 def _colours(store: Files, name: str) -> npt.NDArray[np.uint8]:

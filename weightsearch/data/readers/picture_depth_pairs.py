@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from weightsearch.data.frames.natural_order import natural
 from weightsearch.data.frames.source import Frame, FrameRef, GroundTruth, Source, fingerprint, runs
 from weightsearch.data.untrusted import picture_files
 from weightsearch.data.untrusted.archive_files import Files
-from weightsearch.errors import DataError
+from weightsearch.errors import DataError, others
 from weightsearch.study.spec_fields import Value
 
 KINDS = ("PNG", "JPEG")
@@ -46,6 +47,7 @@ class Layout:
     ground_truth: GroundTruth
     max_depth_m: float
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def source(layout: Layout, read: Callable[[Pair], Frame]) -> Source:
@@ -69,11 +71,12 @@ def source(layout: Layout, read: Callable[[Pair], Frame]) -> Source:
         ),
         max_depth_m=layout.max_depth_m,
         notes=layout.notes,
+        warnings=layout.warnings,
     )
 
 
 def present(wanted: Sequence[tuple[Files, str]]) -> list[tuple[str, tuple[int, int]]]:
-    """Name and facts of each file; raises DataError where any is missing."""
+    """Name and facts of each file; raises DataError where any is missing, naming the first ten."""
     facts = []
     missing = []
     for store, name in wanted:
@@ -85,24 +88,27 @@ def present(wanted: Sequence[tuple[Files, str]]) -> list[tuple[str, tuple[int, i
     if missing:
         raise DataError(
             f"{missing[0]}: is listed, but there is no such file"
-            f" ({len(missing)} of {len(wanted)} are missing)."
+            f" ({len(missing)} of {len(wanted)} are missing{others(missing)})."
         )
     return facts
 
 
 def partners(root: Path, found: Mapping[str, set[str]], kinds: Sequence[str]) -> list[str]:
-    """The names that each kind of file exists for, in order.
+    """The names that each kind of file exists for, in natural order.
 
-    Raises DataError where a name lacks one of them, saying how many do, and which is the first.
+    Raises DataError where names lack one of them: how many do, and the first ten.
     """
-    every = sorted(set().union(*found.values()))
+    every = sorted(set().union(*found.values()), key=natural)
+    wrong = []
     for kind in kinds:
         lacking = [name for name in every if name not in found.get(kind, set())]
         if lacking:
-            raise DataError(
-                f"{root}: each frame must have its {kind}, but {lacking[0]} has none"
-                f" ({len(lacking)} of {len(every)} are missing)."
+            wrong.append(
+                f"each frame must have its {kind}, but {lacking[0]} has none"
+                f" ({len(lacking)} of {len(every)} are missing{others(lacking)})"
             )
+    if wrong:
+        raise DataError(f"{root}: {'; '.join(wrong)}.")
     return every
 
 
@@ -133,11 +139,18 @@ def nyu_scene(folder: str) -> str:
     return found[1] if found else folder
 
 
-def by_neighbours(places: Iterable[str], prefix: str = "") -> list[str]:
-    """Groups for frames in their order, each given its folder: runs of 15 within a folder."""
+def by_neighbours(
+    places: Iterable[str], prefix: str = "", names: Sequence[str] | None = None
+) -> list[str]:
+    """Groups for frames, each given its folder: runs of 15 within a folder, in the natural order
+    of `names`, as lists are often shuffled; without names, in the order of the frames."""
     ordered = list(places)
-    names = {place: iter(runs(count)) for place, count in Counter(ordered).items()}
-    return [f"{prefix}{place}/{next(names[place])}".lstrip("/") for place in ordered]
+    order = sorted(range(len(ordered)), key=lambda i: natural(names[i]) if names else [])
+    runs_of = {place: iter(runs(count)) for place, count in Counter(ordered).items()}
+    found = [""] * len(ordered)
+    for i in order:
+        found[i] = f"{prefix}{ordered[i]}/{next(runs_of[ordered[i]])}".lstrip("/")
+    return found
 
 
 def picture(
@@ -167,15 +180,18 @@ def frame(
     depth_m: npt.NDArray[Any],
     farthest_m: float,
     measured: npt.NDArray[np.bool_] | None = None,
+    nearest_m: float = 0.0,
 ) -> Frame:
-    """A frame whose depth is valid where it is a number above 0, at most `farthest_m`, and
-    `measured`; elsewhere it is 0."""
+    """A frame whose depth is valid where it is a number above 0, at least `nearest_m` and at most
+    `farthest_m`, and `measured`; elsewhere it is 0. What only the range leaves out is counted."""
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is not valid either
         depth_m = np.asarray(depth_m, dtype=np.float32)
-        valid = np.isfinite(depth_m) & (depth_m > 0) & (depth_m <= np.float32(farthest_m))
-    if measured is not None:
-        valid &= measured
-    return Frame(rgb, np.where(valid, depth_m, np.float32(0)), valid)
+        known = np.isfinite(depth_m) & (depth_m > 0)
+        if measured is not None:
+            known &= measured
+        valid = known & (depth_m >= np.float32(nearest_m)) & (depth_m <= np.float32(farthest_m))
+    left_out = int(known.sum()) - int(valid.sum())
+    return Frame(rgb, np.where(valid, depth_m, np.float32(0)), valid, left_out)
 
 
 def of_one_size(rgb: npt.NDArray[Any], depth: npt.NDArray[Any], where: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -41,6 +43,21 @@ GROUND_TRUTHS: dict[str, dict[GroundTruth, dict[str, Value]]] = {
     "sunrgbd": {"raw": {"depth": "depth"}, "filled": {"depth": "depth_bfx"}},
 }
 """The options under which a reader gives a kind of ground truth, where it has a choice."""
+
+DEFAULTS: dict[str, Mapping[str, Value]] = {
+    "nyu_labeled": nyu_labeled.OPTIONS,
+    "nyu_csv": nyu_csv.OPTIONS,
+    "nyu_bts": nyu_bts.OPTIONS,
+    "s2d_h5": nyu_sparse_to_dense.OPTIONS,
+    "kitti_eigen": kitti_eigen.OPTIONS,
+    "make3d": make3d.OPTIONS,
+    "ibims1": ibims1.OPTIONS,
+    "diode": diode.OPTIONS,
+    "sunrgbd": sunrgbd.OPTIONS,
+    "folder": own_folder.OPTIONS,
+    "synthetic": synthetic.OPTIONS,
+}
+"""Every option of each reader, with its default."""
 
 UNBOUNDED: dict[str, dict[str, Value]] = {"folder": own_folder.UNBOUNDED}
 """The options under which a reader that has a range gives all that was measured."""
@@ -84,6 +101,19 @@ def open_source(reader: str, path: Path | None, options: Mapping[str, Value]) ->
         source.close()
         raise
     return source
+
+
+def pack_command(reader: str, options: Mapping[str, Value]) -> str:
+    """The command that packs a data set as a pack says that it was packed; DATA is its place."""
+    plain = DEFAULTS.get(reader, {})
+    chosen = [
+        shlex.quote(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
+        for name, value in options.items()
+        if value != plain.get(name)
+    ]
+    place = [] if reader == "synthetic" else ["DATA"]
+    words = ["weightsearch data pack", *place, "--reader", shlex.quote(reader)]
+    return " ".join([*words, *(f"--option {one}" for one in chosen)])
 
 
 def detect(path: Path | None) -> str:

@@ -20,7 +20,7 @@ from weightsearch.data.readers import folder_walk, frame_lists, picture_depth_pa
 from weightsearch.data.readers.picture_depth_pairs import Layout, Pair
 from weightsearch.data.untrusted import archive_files
 from weightsearch.data.untrusted.archive_files import Files
-from weightsearch.errors import ConfigError, DataError
+from weightsearch.errors import ConfigError, DataError, others
 from weightsearch.study.spec_fields import Value
 
 READER = "sunrgbd"
@@ -56,7 +56,8 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     names = picture_depth_pairs.partners(
         root, {k: set(here) for k, here in found.items()}, ["image", kind]
     )
-    tests = _tests(root, str(chosen["test_list"]), names)
+    warnings: list[str] = []
+    tests = _tests(root, str(chosen["test_list"]), names, warnings)
     listed = [
         Pair(FrameRef(name, group, _split(name, tests)), found["image"][name], found[kind][name])
         for name, group in zip(names, _groups(names), strict=True)
@@ -64,7 +65,9 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     picture_depth_pairs.some(root, listed, WHAT)
     store = archive_files.folder(root)
     ground_truth: GroundTruth = "filled" if kind == "depth_bfx" else "raw"
-    layout = Layout(READER, listed, store, store, chosen, ground_truth, MAX_DEPTH_M)
+    layout = Layout(
+        READER, listed, store, store, chosen, ground_truth, MAX_DEPTH_M, (), tuple(warnings)
+    )
     return picture_depth_pairs.source(layout, lambda pair: _frame(store, pair))
 
 
@@ -91,16 +94,17 @@ def _groups(names: list[str]) -> list[str]:
     ]
 
 
-def _tests(root: Path, given: str, names: list[str]) -> set[str] | None:
+def _tests(root: Path, given: str, names: list[str], warnings: list[str]) -> set[str] | None:
     """The frames of the list; the toolbox's own paths start with .../SUNRGBD/."""
     if not given:
         return None
     path = root / given
-    listed = {row[0].rpartition("SUNRGBD/")[2].strip("/") for _, row in frame_lists.rows(path)}
-    if unknown := listed - set(names):
+    rows = frame_lists.rows(path, warnings)
+    listed = {row[0].rpartition("SUNRGBD/")[2].strip("/") for _, row in rows}
+    if unknown := sorted(ascii(name[:200]) for name in listed - set(names)):
         raise DataError(
-            f"{path}: must name frames of {root}, but {min(unknown)[:200]!a} is none"
-            f" ({len(unknown)} of {len(listed)} are missing)."
+            f"{path}: must name frames of {root}, but {unknown[0]} is none"
+            f" ({len(unknown)} of {len(listed)} are missing{others(unknown)})."
         )
     return listed
 

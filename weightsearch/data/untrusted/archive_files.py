@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections import Counter
@@ -27,6 +28,8 @@ BROKEN = (
     zlib.error,
 )
 """What zipfile raises over a member that is damaged or encrypted."""
+JOINERS = "\u200c\u200d"
+"""Between letters of Persian and of Indic scripts, and within pictures of persons."""
 BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Of the others zipfile unpacks all at once, however much it is."""
 
@@ -47,8 +50,15 @@ class Files:
 def inside(name: str) -> bool:
     """Whether the name stays below the root (relative, without `..`), and can be shown as it is."""
     path = PurePosixPath(name)
-    plain = name.isprintable() and "\\" not in name
+    plain = can_be_shown(name) and "\\" not in name
     return plain and not path.is_absolute() and ".." not in path.parts
+
+
+def can_be_shown(text: str) -> bool:
+    """Whether nothing in the text moves a cursor, turns the direction of what follows, or is no
+    character at all. Spaces of any width and joiners are as good as letters: macOS puts a narrow
+    space before PM."""
+    return all(c.isprintable() or unicodedata.category(c) == "Zs" or c in JOINERS for c in text)
 
 
 def folder(root: Path) -> Files:
@@ -74,8 +84,8 @@ def folder(root: Path) -> Files:
     return Files(read, facts, where)
 
 
-def archive(path: Path, landmark: str) -> Files:
-    """The members of a zip below the topmost folder that has a file called `landmark`.
+def archive(path: Path, *landmarks: str) -> Files:
+    """The members of a zip below the topmost folder that has a file called as one of `landmarks`.
 
     Nothing is unpacked. Each process opens the file for itself, because a forked one would share
     its position; threads may share it. Raises DataError for a file that is no zip, has no such
@@ -99,15 +109,20 @@ def archive(path: Path, landmark: str) -> Files:
             f"{path}: must be a zip file, but cannot be opened ({presentable(str(error))})."
         ) from None
     members = {info.filename: info for info in listed}
-    marks = [name for name in members if f"/{name}".endswith(f"/{landmark}") and inside(name)]
-    if not marks:
+    tops = [
+        name.removesuffix(landmark)
+        for name in members
+        for landmark in landmarks
+        if f"/{name}".endswith(f"/{landmark}") and inside(name)
+    ]
+    if not tops:
         close()
-        raise DataError(f"{path}: must hold {landmark}, but does not.")
+        raise DataError(f"{path}: must hold {' or '.join(landmarks)}, but does not.")
     if len(members) < len(listed):
         close()
         twice = presentable(Counter(i.filename for i in listed).most_common(1)[0][0])
         raise DataError(f"{path}: must hold each name once, but '{twice}' is there more often.")
-    top = min(marks, key=len).removesuffix(landmark)
+    top = min(tops, key=len)
 
     def where(name: str) -> str:
         return f"{path}: {top}{name}"

@@ -20,7 +20,8 @@ from weightsearch.runtime.safe_text import presentable
 MAX_SLICE_BYTES = 1 << 26
 """Of one frame, of one chunk, and of what is read whole. A frame of NYU has 1 MB."""
 MAX_RATIO = 200
-"""Of promised to stored bytes: a constant frame has 88 under lzf, a bomb 1000 under gzip."""
+"""Of promised to stored bytes, where more is promised than may be read whole: constant frames have
+88 under lzf, and 1000 under gzip, as bombs do."""
 FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, 32000)
 """32000 is lzf. The others are rare, and have a longer history of faults."""
 DAMAGED = (
@@ -108,7 +109,8 @@ def check(found: h5py.Dataset, where: str, kind: str, rank: int) -> None:
         )
     size = int(found.size) * dtype.itemsize
     largest = max(size // shape[0] if size else 0, prod(chunk) * dtype.itemsize if chunk else 0)
-    if largest > MAX_SLICE_BYTES or size > MAX_RATIO * stored:
+    is_bomb = size > max(MAX_SLICE_BYTES, MAX_RATIO * stored)
+    if largest > MAX_SLICE_BYTES or is_bomb or (size and not stored):
         raise DataError(
             f"{where} must be data of a plausible size, but promises {size} bytes"
             f" ({largest} at a time) and holds {stored}."

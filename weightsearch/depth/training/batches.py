@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from weightsearch.data.packs.building import Pack
+from weightsearch.data.packs.layout import DamagedPackError
 from weightsearch.errors import DataError
 from weightsearch.study.spec import DataSpec
 
@@ -71,11 +72,30 @@ def open_frames(
     data: DataSpec,
     device: torch.device,
     memory_bytes: int = MEMORY_BYTES,
+    remake: Callable[[], Path] | None = None,
 ) -> Frames:
     """The frames `indices` of a training copy; held on the device up to `memory_bytes`.
 
-    Depths outside `data`'s range are not learned from. Raises DataError where no depth is left.
+    Depths outside `data`'s range are not learned from. A copy that turns out damaged, at whichever
+    batch, is made again by `remake`, once. Raises DataError where no depth is left, and
+    DamagedPackError where the copy cannot be made again.
     """
+    try:
+        return _opened(copy, indices, data, device, memory_bytes, remake)
+    except DamagedPackError:
+        if remake is None:
+            raise
+        return _opened(remake(), indices, data, device, memory_bytes, None)
+
+
+def _opened(
+    copy: Path,
+    indices: Sequence[int],
+    data: DataSpec,
+    device: torch.device,
+    memory_bytes: int,
+    remake: Callable[[], Path] | None,
+) -> Frames:
     pack = Pack(copy)
     try:
         typical_m = _median(pack, indices, data)
@@ -86,7 +106,16 @@ def open_frames(
             chosen = list(indices)
 
             def from_disk(places: Sequence[int]) -> Batch:
-                return _batch(*_read(pack, [chosen[p] for p in places], data))
+                nonlocal pack, remake
+                frames = [chosen[p] for p in places]
+                try:
+                    return _batch(*_read(pack, frames, data))
+                except DamagedPackError:
+                    if remake is None:
+                        raise
+                    pack.close()
+                    pack, remake = Pack(remake()), None
+                    return _batch(*_read(pack, frames, data))
 
             return Frames(names, typical_m, from_disk, False)
         rgb, depth_m = _all(pack, indices, data, device)
