@@ -6,6 +6,7 @@ import ast
 import importlib
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from support.processes import Cli
 from typer.main import get_command
 
 from weightsearch.commands.main import app
+from weightsearch.depth.evaluation.protocols import PROTOCOLS, Protocol
 
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "studies" / "LOG.md"]
 
@@ -84,12 +86,33 @@ def test_the_route_of_a_trial_in_the_readme_exists() -> None:
         assert re.search(rf"^\s*(?:def|class) {function}\b", code, re.M), f"{file}: {function}"
 
 
-def test_the_page_on_protocols_says_what_the_code_says() -> None:
-    from weightsearch.depth.evaluation.protocols import PROTOCOLS
+def protocol_row(protocol: Protocol) -> str:
+    """Its row in the table of docs/protocols.md."""
+    shape = protocol.shape or (375, 1242)
+    rows, columns = "all", ""
+    if protocol.crop is not None:
+        row, column = protocol.crop((shape[0] // protocol.step, shape[1] // protocol.step))
+        rows, columns = f"{row.start}:{row.stop}", f", {column.start}:{column.stop}"
+    above = protocol.min_m if protocol.above_m is None else protocol.above_m
+    no_end = protocol.max_m == math.inf
+    mask = f"{above:g} < gt" + ("" if no_end else f" < {protocol.max_m:g} m")
+    cells = (
+        f"`{protocol.name}`",
+        protocol.ground_truth or "any",
+        rows + columns + (f" of every {protocol.step}nd pixel" if protocol.step > 1 else ""),
+        mask if protocol.masked else "gt > 0",
+        f"{protocol.min_m:g} m up" if no_end else f"{protocol.min_m:g} to {protocol.max_m:g} m",
+        protocol.resize + (", clamped before" if protocol.clamp_first else ""),
+        "averaged" if protocol.mirror else "",
+        protocol.source,
+    )
+    return "| " + " | ".join(cells).replace("  ", " ") + " |"
 
-    page = (ROOT / "docs/protocols.md").read_text()
+
+def test_the_page_on_protocols_says_what_the_code_says() -> None:
+    page = (ROOT / "docs/protocols.md").read_text().partition("\nCrops are")[0]
     rows = [line for line in page.splitlines() if line.startswith("| `")]
-    assert rows == [f"| `{name}` | {p.description} |" for name, p in PROTOCOLS.items()]
+    assert rows == [protocol_row(protocol) for protocol in PROTOCOLS.values()]
 
 
 # Paths and dotted names that documents, settings and code mention

@@ -33,8 +33,19 @@ def evaluate(
         list[str] | None, typer.Option(help="The evaluation protocol; repeatable.")
     ] = None,
     align: Annotated[
-        str, typer.Option(help="Fit each image's scale first: none, median or least-squares.")
+        str,
+        typer.Option(
+            help="Also report with each image's scale fitted: none, median or scale-shift."
+        ),
     ] = "none",
+    unit: Annotated[
+        str | None,
+        typer.Option(help="Of predictions: m, cm, mm, m/256, 1/m, relative or disparity."),
+    ] = None,
+    shows: Annotated[
+        str | None,
+        typer.Option(help="Of predictions: whole pictures, or the part that a protocol cuts out."),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="Input size HxW; by default the trained one.")
     ] = None,
@@ -79,6 +90,8 @@ def evaluate(
         None if size is None else search_space.picture_size(size),
         details,
         device,
+        unit,
+        shows,  # type: ignore[arg-type]  # checked with the rest
     )
     found = evaluate_command.evaluations(asked, data or [None])
     if csv is not None:

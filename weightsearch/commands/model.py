@@ -36,6 +36,13 @@ def predict(
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Average with the prediction for the mirrored picture.")
     ] = False,
+    views: Annotated[
+        bool,
+        typer.Option(
+            "--views",
+            help="Also write NAME_mirrored.npy, for protocols that average both views.",
+        ),
+    ] = False,
     points: Annotated[
         bool, typer.Option("--points", help="Also write NAME.ply: coloured points, in metres.")
     ] = False,
@@ -59,7 +66,7 @@ def predict(
     from weightsearch.depth.inference.point_cloud import Camera
     from weightsearch.runtime import devices
 
-    how = prediction.PredictSettings(mirror, points, Camera(fx, fy, cx, cy), every)
+    how = prediction.PredictSettings(mirror, views, points, Camera(fx, fy, cx, cy), every)
     made = prediction.predict(checkpoint, images, out, devices.pick(device, 1)[0], how)
     answer = {"predictions": [_plain(asdict(one)) for one in made]}
     print_answer(answer, as_json, networks.predictions)

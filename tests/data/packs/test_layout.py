@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 from support.data_sets import Csv, Labeled
 from support.paths import SHARED_DATA
 from support.small_packs import ROOMS, files, flip_a_bit, frame, made, python
@@ -58,7 +59,7 @@ def test_a_pack_gives_back_what_the_reader_gave(reader: str, tmp_path: Path) -> 
             assert was.rgb.shape == (*pack.sizes[0], 3)
             assert np.array_equal(found.rgb, was.rgb)
             assert np.array_equal(found.valid, was.valid)
-            assert np.abs(found.depth_m - was.depth_m).max() <= 0.0005 + 1e-6
+            assert np.array_equal(found.depth_m, was.depth_m)
             assert (found.rgb.dtype, found.depth_m.dtype, found.valid.dtype) == (
                 was.rgb.dtype,
                 was.depth_m.dtype,
@@ -66,21 +67,36 @@ def test_a_pack_gives_back_what_the_reader_gave(reader: str, tmp_path: Path) -> 
             )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), height=st.integers(1, 9), width=st.integers(1, 9), far=st.booleans())
-def test_depth_survives_within_half_a_unit(
-    data: st.DataObject, height: int, width: int, far: bool, tmp_path: Path
-) -> None:
-    max_depth_m, unit = (120.0, 1 / 256) if far else (10.0, 0.001)
-    depths = st.floats(1 / 64, max_depth_m, width=32)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), height=st.integers(1, 9), width=st.integers(1, 9))
+def test_depth_is_not_rounded(data: st.DataObject, height: int, width: int, tmp_path: Path) -> None:
+    depths = st.floats(2**-20, 300, width=32)
     depth_m = data.draw(hnp.arrays(np.float32, (height, width), elements=depths))
     valid = data.draw(hnp.arrays(np.bool_, (height, width)))
     valid[0, 0] = True
-    with Pack(made(tmp_path, [frame(depth_m, valid)], max_depth_m=max_depth_m)) as pack:
+    with Pack(made(tmp_path, [frame(depth_m, valid)], max_depth_m=80.0)) as pack:
         found = pack.frame(0)
     assert np.array_equal(found.valid, valid)
-    assert np.abs(found.depth_m - depth_m)[valid].max() <= unit / 2 + 1e-5
-    assert (found.depth_m[~valid] == 0).all()
+    assert np.array_equal(found.depth_m, np.where(valid, depth_m, 0))
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("pattern", "per_metre"),
+    [("kitti/**/groundtruth/**/*.png", 256), ("nyu_16bit/*_depth.png", 1000)],
+)
+def test_a_pack_holds_the_steps_of_the_file(pattern: str, per_metre: int, tmp_path: Path) -> None:
+    """KITTI's 1/256 m and NYU's millimetres, as the file has them."""
+    found = sorted(SHARED.glob(pattern))
+    if not found:
+        pytest.skip(f"needs the real frames {SHARED / pattern}")
+    with Image.open(found[0]) as picture:
+        steps = np.asarray(picture).astype(np.float64)[::4]
+    depth_m = (steps / per_metre).astype(np.float32)
+    with Pack(made(tmp_path, [frame(depth_m, steps > 0)], max_depth_m=80.0)) as pack:
+        kept = pack.frame(0).depth_m * np.float64(per_metre)
+    assert steps.max() > 2000
+    assert np.abs(kept - steps).max() < (0 if per_metre == 256 else 5e-4) + 1e-9
 
 
 def test_frames_are_read_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -104,7 +120,7 @@ def test_all_invalid_frames_are_skipped_and_named(tmp_path: Path) -> None:
     with Pack(ensure("nyu_labeled", labeled.mat, {"depths": "raw"}, tmp_path)) as pack:
         assert pack.skipped == ["0004", "0005"]
         assert pack.names == ["0001", "0002", "0003", "0006"]
-        assert pack.frame(3).depth_m == pytest.approx(labeled.raw_m[5], abs=0.0006)
+        assert pack.frame(3).depth_m == pytest.approx(labeled.raw_m[5], rel=1e-7)
 
 
 def test_a_data_set_without_any_valid_depth_is_refused(tmp_path: Path) -> None:
@@ -132,7 +148,7 @@ def test_frames_of_several_sizes_are_kept_as_they_are(tmp_path: Path) -> None:
         for i, was in enumerate(frames):
             found = pack.frame(i)
             assert np.array_equal(found.rgb, was.rgb)
-            assert np.allclose(found.depth_m, was.depth_m, atol=0.0005)
+            assert np.array_equal(found.depth_m, was.depth_m)
         assert pack.read([2, 0])[0].shape == (2, 6, 8, 3)
         with pytest.raises(ValueError, match="of one size"):
             pack.read([0, 1])
@@ -142,9 +158,12 @@ def test_frames_of_several_sizes_are_kept_as_they_are(tmp_path: Path) -> None:
         assert set(zip(copy.sizes, copy.depth_sizes, strict=True)) == {((32, 48), (16, 24))}
 
 
-def test_depth_beyond_the_range_is_refused_not_wrapped_around(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"frame f0: depth must lie in 0\.\.66 m"):
-        made(tmp_path, [frame(np.full((3, 4), 66))])
+@pytest.mark.parametrize("wrong", [-1.0, np.nan, np.inf])
+def test_valid_depth_that_is_no_depth_is_refused(wrong: float, tmp_path: Path) -> None:
+    depth_m = np.full((3, 4), 2, np.float32)
+    depth_m[1, 2] = wrong
+    with pytest.raises(DataError, match=rf"frame f0: valid depth must be finite.* is {wrong:g}\."):
+        made(tmp_path, [frame(depth_m)])
 
 
 def test_the_digest_is_of_names_and_contents(tmp_path: Path) -> None:
@@ -271,7 +290,7 @@ def test_a_real_frame_survives_the_pack(tmp_path: Path) -> None:
         for i, was in enumerate(real):
             found = pack.frame(i)
             assert np.array_equal(found.rgb, was.rgb)
-            assert np.abs(found.depth_m - was.depth_m).max() <= 0.0005 + 1e-6
+            assert np.array_equal(found.depth_m, was.depth_m)
     with Pack(training_copy(tmp_path / "made.h5", (120, 160), tmp_path)) as copy:
         cells = real[0].depth_m.astype(np.float64).reshape(60, 8, 80, 8).mean(axis=(1, 3))
-        assert copy.frame(0).depth_m == pytest.approx(cells, abs=0.0011)
+        assert copy.frame(0).depth_m == pytest.approx(cells, rel=1e-6)

@@ -162,15 +162,20 @@ def test_evaluate_answers_several_protocols_with_intervals_details_and_a_csv(
         [Run(given + end) for end in (more, ["--json"], ["--details"], ["--align", "meen"])],
         tmp_path,
     )
-    answer, plain = json.loads(several.out), json.loads(single.out)
-    assert (answer["protocol"], answer["alignment"]) == ("full", "median")
+    (raw, answer), plain = json.loads(several.out)["evaluations"], json.loads(single.out)
+    assert [(one["protocol"], one["alignment"]) for one in (raw, answer)] == [
+        *(("full", "none"), ("full", "median"))
+    ]
+    assert raw["metrics"] == plain["metrics"]
+    assert (raw["unit"], raw["input"]) == ("m", "whole")
+    assert raw["median_ratio"] == pytest.approx(1.135, abs=0.02)
     assert answer["metrics"]["abs_rel"] < 1e-3 < plain["metrics"]["abs_rel"]
     assert any("left out: protocol 'bts' needs" in note for note in answer["notes"])
     assert answer["details"]["edges"]["sobel_f"] > 0.99  # the scale is right, edges are met
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["pixels"] for row in rows] == [str(48 * 64)] * 4
-    assert {row["alignment"] for row in rows} == {"median"}
+    assert [row["pixels"] for row in rows] == [str(48 * 64)] * 8
+    assert [row["alignment"] for row in rows] == ["none"] * 4 + ["median"] * 4
     low, high = plain["intervals"]["abs_rel"]
     assert low < plain["metrics"]["abs_rel"] < high
     assert plain["groups"] == 2

@@ -11,13 +11,14 @@ from skimage.transform import resize as skimage_resize
 from support.ground_truth import valid_like
 from torch import Tensor
 
+from weightsearch.depth.evaluation.alignment import align
 from weightsearch.depth.evaluation.metrics import METRICS, per_image
 from weightsearch.depth.evaluation.protocols import (
     PROTOCOLS,
     Protocol,
     Size,
-    align,
     counted,
+    infinity_m,
     is_of_part,
 )
 from weightsearch.depth.evaluation.protocols import fit as unclamped
@@ -29,7 +30,7 @@ NYU = (480, 640)
 
 def fit(protocol: Protocol, pred_m: Tensor, shape: Size, data_max_m: float) -> Tensor:
     """As it is judged."""
-    return unclamped(protocol, pred_m, shape, data_max_m).clamp(*protocol.range_m(data_max_m))
+    return unclamped(protocol, pred_m, shape, data_max_m).clamp(protocol.min_m, protocol.max_m)
 
 
 def gt_of(*values: float) -> Tensor:
@@ -46,7 +47,7 @@ def test_contract(protocol: Protocol) -> None:
     assert PROTOCOLS[protocol.name] is protocol
     assert "\n" not in protocol.description
     assert (protocol.sees is None) == (protocol.covers is None)
-    near_m, far_m = protocol.range_m(10.0)
+    near_m, far_m = protocol.min_m, protocol.max_m
     pred = torch.tensor([math.nan, math.inf, -math.inf, -1.0, 0.0, 5.0, 1e9]).reshape(1, 1, 1, 7)
     for shape in ((1, 7), (48, 64)):
         fitted = fit(protocol, pred, shape, 10.0)
@@ -96,44 +97,44 @@ def test_a_crop_protocol_refuses_another_size_and_names_full(name: str) -> None:
     PROTOCOLS["full"].check_shape((375, 1242))
 
 
-@pytest.mark.parametrize("name", ["bts", "full"])
+@pytest.mark.parametrize("name", ["bts", "zoe"])
 def test_the_mask_is_strict_at_both_ends(name: str) -> None:
     up = [float(np.nextafter(np.float32(x), np.float32(99))) for x in (1e-3, 10)]
     down = [float(np.nextafter(np.float32(x), np.float32(0))) for x in (1e-3, 10)]
     gt = gt_of(0.0, down[0], 1e-3, up[0], 5.0, down[1], 10.0, up[1], math.nan, math.inf)
-    got = counted(PROTOCOLS[name], gt, valid_like(gt), 10.0)
+    got = counted(PROTOCOLS[name], gt, valid_like(gt))
     assert got.tolist() == [[[False, False, False, True, True, True, False, False, False, False]]]
 
 
 def test_densedepth_counts_all_measured_depth() -> None:
     gt = gt_of(0.0, 1e-4, 5.0, 10.0, 10.5, 3.0)
     valid = torch.tensor([[[False, True, True, True, True, False]]])
-    got = counted(PROTOCOLS["densedepth"], gt, valid, 10.0)
+    got = counted(PROTOCOLS["densedepth"], gt, valid)
     assert got.tolist() == [[[False, True, True, True, True, False]]]
 
 
 @pytest.mark.parametrize("name", list(PROTOCOLS))
 def test_an_unmeasured_pixel_never_counts(name: str) -> None:
     gt = gt_of(5.0, 5.0)
-    assert not counted(PROTOCOLS[name], gt, ~valid_like(gt), 10.0).any()
+    assert not counted(PROTOCOLS[name], gt, ~valid_like(gt)).any()
 
 
-def test_full_reaches_as_far_as_the_data() -> None:
-    gt = gt_of(9.9, 10.0, 79.9, 80.0)
+def test_full_has_no_cap() -> None:
+    gt = gt_of(1e-3, 9.9, 80.0, 299.0)
     full, bts = PROTOCOLS["full"], PROTOCOLS["bts"]
-    assert counted(full, gt, valid_like(gt), 10.0).tolist() == [[[True, False, False, False]]]
-    assert counted(full, gt, valid_like(gt), 80.0).tolist() == [[[True, True, True, False]]]
-    assert counted(bts, gt, valid_like(gt), 80.0).tolist() == [[[True, False, False, False]]]
-    pred = torch.full((1, 1, 2, 2), 200.0)
-    assert fit(full, pred, (2, 2), 80.0).max() == 80
-    assert fit(full, pred, (2, 2), 10.0).max() == 10
+    assert counted(full, gt, valid_like(gt)).tolist() == [[[False, True, True, True]]]
+    assert counted(bts, gt, valid_like(gt)).tolist() == [[[False, True, False, False]]]
+    assert fit(full, torch.full((1, 1, 2, 2), 200.0), (2, 2), 80.0).max() == 200
+    endless = torch.full((1, 1, 2, 2), math.inf)  # must be some number: the data's own end
+    assert fit(full, endless, (2, 2), 80.0).unique().tolist() == [80]
 
 
 @pytest.mark.parametrize(("name", "near"), [("bts", 1e-3), ("full", 1e-3), ("densedepth", 0.1)])
 def test_predictions_outside_the_range_go_to_its_ends(name: str, near: float) -> None:
     pred = torch.tensor([math.nan, math.inf, -math.inf, -2.0, 0.0, 0.05, 12.0]).reshape(1, 1, 1, 7)
     got = fit(PROTOCOLS[name], pred, (1, 7), 10.0).flatten().tolist()
-    want = [near, 10.0, near, near, near, max(near, 0.05), 10.0]
+    beyond = 12.0 if name == "full" else 10.0  # it has no end
+    want = [near, 10.0, near, near, near, max(near, 0.05), beyond]
     assert got == pytest.approx(want, rel=1e-6)
 
 
@@ -144,7 +145,7 @@ def test_a_pixel_that_is_no_number_does_not_spoil_its_neighbours(name: str) -> N
     pred[..., 0, 0] = math.inf
     got = fit(PROTOCOLS[name], pred, (9, 9), 10.0)[0, 0]
     assert got[8].tolist() == pytest.approx([4.0] * 9)
-    assert float(got[0, 0]) == pytest.approx(PROTOCOLS[name].range_m(10.0)[1])
+    assert float(got[0, 0]) == pytest.approx(infinity_m(PROTOCOLS[name], 10.0))
     assert float(got[4, 4]) == pytest.approx(PROTOCOLS[name].min_m)
 
 
@@ -154,7 +155,7 @@ def test_densedepth_clips_before_it_resizes_and_the_others_after() -> None:
     first = fit(PROTOCOLS["densedepth"], pred, (1, 4), 10.0).flatten().tolist()
     after = fit(PROTOCOLS["full"], pred, (1, 4), 10.0).flatten().tolist()
     assert first == pytest.approx([1, 1 + 0.25 * 9, 1 + 0.75 * 9, 10])
-    assert after == pytest.approx([1, 8.25, 10, 10])
+    assert after == pytest.approx([1, 8.25, 22.75, 30])
 
 
 def test_bts_aligns_the_corners() -> None:
@@ -235,23 +236,40 @@ def test_details_reach_as_far_as_depth_is_measured() -> None:
     assert reach_m["make3d_c1"] == (10.0, 70.0)
 
 
-def test_a_prediction_of_the_part_is_told_from_one_of_the_whole() -> None:
-    def told(name: str, size: Size, shape: Size, picture: Size) -> bool:
-        return is_of_part(PROTOCOLS[name], size, shape, picture)
+@pytest.mark.parametrize(
+    ("name", "shape", "picture", "whole", "part"),
+    [
+        ("kitti_eigen_garg", (375, 1242), (375, 1242), [(375, 1242)], [(352, 1216)]),
+        ("s2d", (240, 320), NYU, [(240, 320), NYU], [(228, 304), (456, 608)]),
+        (
+            *("make3d_c1", (55, 305), (2272, 1704)),
+            *([(55, 305), (2272, 1704)], [(21, 305), (852, 1704)]),
+        ),
+    ],
+)
+def test_a_size_tells_what_a_prediction_shows_or_it_has_to_be_said(
+    name: str, shape: Size, picture: Size, whole: list[Size], part: list[Size]
+) -> None:
+    protocol = PROTOCOLS[name]
+    assert not any(is_of_part(protocol, size, shape, picture) for size in whole)
+    assert all(is_of_part(protocol, size, shape, picture) for size in part)
+    # monodepth2's 192x640 shows the part, another's the whole: networks stretch their input.
+    for size in ((192, 640), (176, 608), (188, 621)):
+        with pytest.raises(DataError, match=r"got one of \d+x\d+; say which with --shows whole or"):
+            is_of_part(protocol, size, shape, picture)
+        assert is_of_part(protocol, size, shape, picture, "part")
+        assert not is_of_part(protocol, size, shape, picture, "whole")
+    assert not is_of_part(PROTOCOLS["full"], (228, 304), NYU, NYU)
 
-    kitti: tuple[Size, Size] = (375, 1242), (375, 1242)
-    assert told("kitti_eigen_garg", (352, 1216), *kitti)
-    assert told("kitti_eigen_garg", (176, 608), *kitti)
-    assert not told("kitti_eigen_garg", (375, 1242), *kitti)
-    assert not told("kitti_eigen_garg", (188, 621), *kitti)
-    make3d: tuple[Size, Size] = (55, 305), (2272, 1704)
-    assert told("make3d_c1", (852, 1704), *make3d)
-    assert told("make3d_c1", (21, 305), *make3d)
-    assert not told("make3d_c1", (1136, 852), *make3d)
-    assert not told("make3d_c1", (55, 305), *make3d)
-    assert told("s2d", (228, 304), (240, 320), NYU)
-    assert not told("s2d", (240, 320), (240, 320), NYU)
-    assert not told("full", (228, 304), NYU, NYU)
+
+def test_make3d_cuts_as_monodepth2_does_and_takes_the_nearest_pixel() -> None:
+    rows = torch.arange(2272.0)[:, None].expand(2272, 4)[None, None]
+    protocol = PROTOCOLS["make3d_c1"]
+    got = unclamped(protocol, rows, (55, 305), 80.0, picture=(2272, 1704))[0, 0]
+    # Rows 710:1562 of the picture in 21 steps: 710 + floor(i * 852 / 21).
+    assert got[17:38, 0].tolist() == [710 + i * 852 // 21 for i in range(21)]
+    of_part = unclamped(protocol, rows[:, :, 710:1562], (55, 305), 80.0, of_part=True)[0, 0]
+    assert torch.equal(of_part, got)
 
 
 def test_what_lies_around_the_part_is_at_the_near_end() -> None:
@@ -273,7 +291,7 @@ def test_alignment_undoes_what_it_is_for() -> None:
     assert torch.equal(align("none", gt, gt, counts), gt)
     scaled = align("median", 0.3 * gt * garbage, gt, counts)
     assert torch.allclose(scaled[counts], gt[counts].double())
-    shifted = align("least-squares", (0.3 * gt + 2) * garbage, gt, counts)
+    shifted = align("scale-shift", (0.3 * gt + 2) * garbage, gt, counts)
     assert torch.allclose(shifted[counts], gt[counts].double(), atol=1e-5)
 
 
@@ -281,6 +299,6 @@ def test_alignment_of_a_flat_or_absent_prediction_is_finite() -> None:
     gt = gt_of(1.0, 2.0, 6.0)
     counts = valid_like(gt)
     assert align("median", gt_of(0, 0, 0), gt, counts).tolist() == [[[0, 0, 0]]]
-    assert align("least-squares", gt_of(4, 4, 4), gt, counts).tolist() == [[[3, 3, 3]]]
-    for how in ("median", "least-squares"):
+    assert align("scale-shift", gt_of(4, 4, 4), gt, counts).tolist() == [[[3, 3, 3]]]
+    for how in ("median", "scale-shift"):
         assert torch.equal(align(how, gt, gt, ~counts), gt.double())

@@ -18,8 +18,10 @@ from torch.nn.functional import interpolate
 from weightsearch.data.frames.resize import resize_rgb
 from weightsearch.data.packs.building import Pack
 from weightsearch.depth.evaluation.metrics import METRICS
-from weightsearch.depth.evaluation.protocols import PROTOCOLS, size_of
+from weightsearch.depth.evaluation.prediction_files import Files, evaluate_predictions
+from weightsearch.depth.evaluation.protocols import PROTOCOLS
 from weightsearch.depth.evaluation.scoring import Scores, score
+from weightsearch.depth.files.depth_maps import mirrored_file, write_npy
 from weightsearch.errors import DataError
 
 OF_NYU = [name for name, p in PROTOCOLS.items() if p.shape in (None, NYU) and p.smallest is None]
@@ -27,8 +29,7 @@ OF_NYU = [name for name, p in PROTOCOLS.items() if p.shape in (None, NYU) and p.
 
 def scored(predict: object, pack: Pack, protocol: str = "full", batch: int = 2) -> Scores:
     every, known = list(range(len(pack))), PROTOCOLS[protocol]
-    size = size_of(known.sees(pack.sizes[0])) if known.sees else pack.sizes[0]
-    return score(predict, pack, every, known, size, "cpu", batch)  # type: ignore[arg-type]
+    return score(predict, pack, every, known, pack.sizes[0], "cpu", batch)  # type: ignore[arg-type]
 
 
 # --- networks -----------------------------------------------------------------------------------
@@ -226,30 +227,25 @@ def half_size(pack: Pack) -> npt.NDArray[np.float32]:
     return depth_m.astype(np.float32)
 
 
-def in_order(maps_m: npt.NDArray[np.float32], mirrored_too: bool) -> object:
-    """A network that gives these maps one after the other (and each mirrored, after it)."""
-    calls: list[int] = []
-
-    def predict(rgb: Tensor) -> Tensor:
-        calls.append(len(rgb))
-        k, second = divmod(len(calls) - 1, 1 + mirrored_too)
-        chosen = torch.from_numpy(maps_m[k : k + 1])[:, None]
-        return 1.05 * chosen.flip(-1) if second else chosen
-
-    return predict
+def written(folder: Path, pack: Pack, maps_m: npt.NDArray[np.float32]) -> Files:
+    """These maps as predictions of the frames, and 1.05 times as deep of the mirrored ones."""
+    for name, depth_m in zip(pack.names, maps_m, strict=True):
+        write_npy(folder / f"{name}.npy", depth_m)
+        write_npy(mirrored_file(folder / name), np.float32(1.05) * depth_m)
+    return Files(folder)
 
 
 @pytest.mark.real_data
-def test_densedepth_on_real_frames_equals_a_plain_rewrite(nyu: Pack) -> None:
+def test_densedepth_on_real_frames_equals_a_plain_rewrite(nyu: Pack, tmp_path: Path) -> None:
     half_m = half_size(nyu)
-    got = scored(in_order(half_m, True), nyu, "densedepth", batch=1)
+    got = evaluate_predictions(written(tmp_path, nyu, half_m), nyu, "densedepth")
 
     def up(depth_m: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         clipped = np.clip(depth_m, 0.1, 10).astype(np.float64)
         big = skimage_resize(clipped, NYU, order=1, preserve_range=True, anti_aliasing=True)
         return big[20:460, 24:616]
 
-    pred = np.stack([0.5 * up(m) + 0.5 * np.fliplr(up(1.05 * np.fliplr(m))) for m in half_m])
+    pred = np.stack([0.5 * up(m) + 0.5 * up(np.float32(1.05) * m) for m in half_m])
     gt = np.stack([nyu.frame(i).depth_m[20:460, 24:616] for i in range(3)]).astype(np.float64)
     metrics = got.metrics()
     assert metrics["rmse_pooled"] == pytest.approx(np.sqrt(np.mean((gt - pred) ** 2)), rel=1e-5)
@@ -264,9 +260,9 @@ def test_densedepth_on_real_frames_equals_a_plain_rewrite(nyu: Pack) -> None:
 
 
 @pytest.mark.real_data
-def test_bts_on_real_frames_equals_a_plain_rewrite(nyu: Pack) -> None:
+def test_bts_on_real_frames_equals_a_plain_rewrite(nyu: Pack, tmp_path: Path) -> None:
     half_m = half_size(nyu)
-    metrics = scored(in_order(half_m, False), nyu, "bts", batch=1).metrics()
+    metrics = evaluate_predictions(written(tmp_path, nyu, half_m), nyu, "bts").metrics()
     rows = np.linspace(0, 239, 480)  # aligned corners
     columns = np.linspace(0, 319, 640)
     each: dict[str, list[float]] = {"rmse": [], "abs_rel": [], "silog": [], "delta1": []}

@@ -130,12 +130,16 @@ def evaluations(answer: Mapping[str, Any]) -> None:
 
 
 def _evaluation(answer: Mapping[str, Any]) -> None:
-    aligned = "" if answer["alignment"] == "none" else f", scale aligned by {answer['alignment']}"
+    aligned = "raw" if answer["alignment"] == "none" else f"aligned by {answer['alignment']}"
     console.print(
-        f"{answer['data']}: protocol {answer['protocol']}{aligned}, {answer['split']} split,"
+        f"{answer['data']}: protocol {answer['protocol']}, {aligned}, {answer['split']} split,"
         f" {answer['images']} images of {answer['groups']} scenes or blocks, ground truth"
-        f" {answer['ground_truth']}"
+        f" {answer['ground_truth']}; input: {answer['input']} pictures"
     )
+    if "unit" in answer:
+        ratio = answer["median_ratio"]
+        told = "" if ratio is None else f"; at the median {ratio:.3g} times the ground truth"
+        console.print(f"  predictions in {answer['unit']}{told}")
     for name, value in answer["metrics"].items():
         bounds = answer["intervals"].get(name)
         within = f"  95 %: {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""

@@ -1,12 +1,12 @@
 """The layout of a pack: one HDF5 file, one chunk per frame.
 
     rgb_K    uint8  (n_K, h, w, 3)
-    depth_K  uint16 (n_K, h', w'), times metres_per_unit
+    depth_K  float32 (n_K, h', w'), metres as the reader gave them: rounded to millimetres, let
+             alone to 1/256 m, metrics differ from the official ones in their fourth digit
     valid_K  bool   (n_K, h', w')
     places   uint32 (n, 2): the K of each frame, and its row there
     names, groups, splits, skipped   UTF-8
-    about   JSON, UTF-8: format, metres_per_unit, reader, options, ground_truth, max_depth_m,
-            digest, origin
+    about   JSON, UTF-8: format, reader, options, ground_truth, max_depth_m, digest, origin
 
 Frames of one size share a K: data sets exist whose frames differ in size, or whose depth is of
 another size than its RGB. In a training copy h', w' are half of h, w, rounded up. All text is of
@@ -33,17 +33,12 @@ from weightsearch.data.untrusted import hdf5_files
 from weightsearch.errors import DataError
 from weightsearch.study.spec_fields import Value
 
-FORMAT = 3  # 3: no pixel of a training copy is lost; rooms of nyu_csv are groups
+FORMAT = 4  # 4: depth is not rounded
 LAW = f"must be a pack of format {FORMAT}"
-MILLIMETRE = 0.001
-COARSE = 1 / 256
 Size = tuple[int, int]
-PARTS = (("rgb", "u", 4), ("depth", "u", 3), ("valid", "b", 3))
+PARTS = (("rgb", "u", 4), ("depth", "f", 3), ("valid", "b", 3))
 """Name, kind and dimensions of what is kept of each frame."""
-LARGEST_MM_M = 65.0
-"""uint16 millimetres end at 65.5 m."""
 ABOUT: dict[str, Any] = {
-    "metres_per_unit": float,
     "reader": str,
     "options": dict,
     "ground_truth": str,
@@ -118,7 +113,6 @@ class Pack:
         """The digest of the full-size pack: of a training copy the one it was made from."""
         self.left_out: float = about.get("left_out", 0.0)
         """The share of what was measured that lies outside the reader's range."""
-        self._metres_per_unit: float = about["metres_per_unit"]
 
     def _read_places(self) -> npt.NDArray[np.intp]:
         found = hdf5_files.dataset(self._file, "places", "u", 2)
@@ -138,7 +132,7 @@ class Pack:
         }
         rgb, depth, valid = (part[name] for name, *_ in PARTS)
         fits = rgb.shape[3] == 3 and depth.shape == valid.shape and len(rgb) == len(depth)
-        if not fits or [p.dtype for p in part.values()] != [np.uint8, np.uint16, np.bool_]:
+        if not fits or [p.dtype for p in part.values()] != [np.uint8, np.float32, np.bool_]:
             raise DataError(f"{self.path}: {LAW}, but its parts differ in size or type.")
         return part
 
@@ -196,7 +190,7 @@ class Pack:
         if len(set(places[:, 0])) > 1:
             raise ValueError("frames that are read together must be of one size")
         part, wanted = self._parts[places[0, 0] if len(places) else 0], places[:, 1]
-        rgb, units, valid = (
+        rgb, depth_m, valid = (
             np.empty((len(wanted), *part[name].shape[1:]), dtype=part[name].dtype)
             for name, *_ in PARTS
         )
@@ -206,13 +200,11 @@ class Pack:
             span = slice(first, first + stop - start)
             where = f"{self.path}: frames from {self.names[indices[start]]}"
             try:
-                for name, out in (("rgb", rgb), ("depth", units), ("valid", valid)):
+                for name, out in (("rgb", rgb), ("depth", depth_m), ("valid", valid)):
                     out[start:stop] = hdf5_files.read(part[name], span, where)
             except DataError as error:
                 said = str(error).removesuffix(".")
                 raise DamagedPackError(f"{said}; {self._remedy()}.") from None
-        depth_m = units.astype(np.float32)
-        depth_m *= np.float32(self._metres_per_unit)
         return rgb, depth_m, valid
 
     def check(self) -> None:
@@ -238,9 +230,8 @@ def write(
 ) -> None:
     """Writes the frames as they come; those without valid depth are left out, by name.
 
-    Raises DataError where frames exceed the range, or none is left.
+    Raises DataError where valid depth is no depth, or no frame is left.
     """
-    unit = MILLIMETRE if about.max_depth_m <= LARGEST_MM_M else COARSE
     digest = hashlib.sha256()
     refs: list[FrameRef] = []
     skipped: list[str] = []
@@ -248,14 +239,14 @@ def write(
     parts: dict[tuple[int, ...], tuple[int, dict[str, h5py.Dataset]]] = {}
     left_out = measured = 0
     for ref, frame in frames:
-        units = _units(frame, unit, ref.name)
-        valid = frame.valid & (units > 0)
+        valid = frame.valid & (frame.depth_m > 0)
         left_out += frame.left_out
         measured += frame.left_out + int(frame.valid.sum())
         if not valid.any():
             skipped.append(ref.name)
             continue
-        arrays = {"rgb": frame.rgb, "depth": np.where(valid, units, 0), "valid": valid}
+        depth_m = _checked(frame, valid, ref.name)
+        arrays: dict[str, npt.NDArray[Any]] = {"rgb": frame.rgb, "depth": depth_m, "valid": valid}
         size = (*frame.rgb.shape, *valid.shape)
         if size not in parts:
             k = len(parts)
@@ -273,8 +264,11 @@ def write(
     if not refs:
         raise DataError(f"at least one frame must have valid depth, but none of {count} has.")
     file["places"] = np.array(places, dtype=np.uint32)
-    facts = {"format": FORMAT, "metres_per_unit": unit, "digest": digest.hexdigest()}
-    facts["left_out"] = left_out / max(1, measured)
+    facts = {
+        "format": FORMAT,
+        "digest": digest.hexdigest(),
+        "left_out": left_out / max(1, measured),
+    }
     texts: dict[str, list[str]] = {
         "names": [ref.name for ref in refs],
         "groups": [ref.group for ref in refs],
@@ -286,14 +280,15 @@ def write(
         file[name] = np.array([line.encode() for line in lines], dtype=np.bytes_)
 
 
-def _units(frame: Frame, unit: float, name: str) -> npt.NDArray[np.uint16]:
-    units = np.rint(np.where(frame.valid, frame.depth_m, np.float32(0)).astype(np.float64) / unit)
-    if not 0 <= units.min() <= units.max() <= np.iinfo(np.uint16).max:
+def _checked(frame: Frame, valid: npt.NDArray[np.bool_], name: str) -> npt.NDArray[np.float32]:
+    """Depth as it is, 0 where not valid; raises DataError where it cannot be metres."""
+    stated = frame.depth_m[frame.valid]
+    wrong = stated[~((stated >= 0) & (stated < np.inf))]
+    if wrong.size:
         raise DataError(
-            f"frame {name}: depth must lie in 0..{65535 * unit:.0f} m,"
-            f" but lies in {units.min() * unit:.3f}..{units.max() * unit:.3f} m."
+            f"frame {name}: valid depth must be finite and not below 0 m, but is {wrong[0]:g}."
         )
-    return units.astype(np.uint16)
+    return np.where(valid, frame.depth_m, np.float32(0)).astype(np.float32)
 
 
 def _create(file: h5py.File, name: str, frame: npt.NDArray[np.generic]) -> h5py.Dataset:

@@ -18,14 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch.nn.functional import interpolate
 
 from weightsearch.data.frames.source import Frame
 from weightsearch.data.packs.building import Pack
 from weightsearch.depth.evaluation.edge_metrics import Edges, canny_edges, distance
 from weightsearch.depth.files.depth_colours import colour_map
 from weightsearch.depth.files.depth_maps import Depth, write_picture
-from weightsearch.depth.network.prediction import Predict, network_input
+from weightsearch.depth.network.prediction import Predict, depth_beside
 from weightsearch.errors import DataError
 from weightsearch.stats import comparison
 
@@ -78,11 +77,8 @@ def disputes(
         raise DataError(f"{pack.path}: must have frames of split '{split}', but has none.")
 
     def predicted(frame: Frame) -> Depth:
-        with torch.no_grad():
-            small_m = predict(network_input(frame.rgb[None], size, device)).float()
-            sized = interpolate(small_m, frame.depth_m.shape, mode="bilinear")
-        depth_m: Depth = sized[0, 0].cpu().numpy()
-        return depth_m
+        height, width = frame.depth_m.shape
+        return depth_beside(predict, frame.rgb, (height, width), size, device)
 
     by_disagreement = []
     for i in indices:

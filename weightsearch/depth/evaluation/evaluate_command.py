@@ -13,7 +13,8 @@ from weightsearch.data.frames.source import GroundTruth
 from weightsearch.data.packs import building
 from weightsearch.data.readers import registry
 from weightsearch.depth.evaluation import prediction_files, scoring
-from weightsearch.depth.evaluation.protocols import PROTOCOLS
+from weightsearch.depth.evaluation.prediction_files import Files
+from weightsearch.depth.evaluation.protocols import PROTOCOLS, Shows
 from weightsearch.depth.evaluation.scoring import Scores
 from weightsearch.depth.network import checkpoint
 from weightsearch.errors import ConfigError, DataError
@@ -40,6 +41,10 @@ class Question:
     """What the network is given (height, width); None means what it was trained at."""
     details: bool = False
     device: str = "auto"
+    unit: str | None = None
+    """Of predictions: what their numbers are."""
+    shows: Shows | None = None
+    """Of predictions: the whole picture, or the part that a protocol cuts out."""
 
 
 Answer = tuple[dict[str, Any], Scores]
@@ -52,13 +57,15 @@ def evaluations(
     """What each protocol says on each data set: JSON-ready, and in full.
 
     Without a reader it is found out from the data, and without data (None) it is the one that the
-    checkpoint was trained on. The ground truth is of the kind that the protocol is meant for, where
+    checkpoint was trained on. Of an alignment the raw numbers come first, where there are metres.
+    The ground truth is of the kind that the protocol is meant for, where
     the reader can give it and the options do not say otherwise. Of several protocols those that
     do not suit a data set are left out there, and named. Raises ConfigError and DataError.
     """
     for protocol in asked.protocols:
         known_names.check("protocol", protocol)
     _check_split(asked.split)
+    _check_predictions(asked)
     if asked.predictions is not None and len(data) > 1:
         raise ConfigError("one folder of predictions belongs to one data set; give --data once.")
     if asked.predictions is not None and asked.size is not None:
@@ -71,7 +78,7 @@ def evaluations(
         here = []
         for protocol in asked.protocols:
             try:
-                here.append(_evaluation(asked, path, protocol))
+                here += _evaluation(asked, path, protocol)
             except scoring.UnsuitedError as error:
                 unsuited.append(error)
         if not here:
@@ -129,7 +136,17 @@ def _check_split(split: str) -> None:
         raise ConfigError(f"--split must be test or train, but got '{split}'.")
 
 
-def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
+def _check_predictions(asked: Question) -> None:
+    if asked.shows not in (None, "whole", "part"):
+        raise ConfigError(f"--shows must be whole or part, but got '{asked.shows}'.")
+    if asked.predictions is None and (asked.unit or asked.shows):
+        raise ConfigError(
+            "--unit and --shows are about predictions; a checkpoint's are metres of the whole"
+            " picture: leave them out."
+        )
+
+
+def _evaluation(asked: Question, path: Path | None, protocol: str) -> list[Answer]:
     reader, whole = packed(asked, path, PROTOCOLS[protocol].ground_truth)
     with building.Pack(whole) as opened:
         if asked.checkpoint is not None:
@@ -145,21 +162,23 @@ def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
             )
         else:
             assert asked.predictions is not None
+            files = Files(asked.predictions, asked.unit, asked.shows, asked.partial)
             scores = prediction_files.evaluate_predictions(
-                asked.predictions,
-                opened,
-                protocol,
-                asked.split,
-                asked.partial,
-                asked.align,
-                asked.details,
+                files, opened, protocol, asked.split, asked.align, asked.details
             )
+    data = str(path) if path is not None else reader
+    both = [scores] if scores.raw is None else [scores.raw, scores]
+    return [(_answer(one, data, reader, asked.split), one) for one in both]
+
+
+def _answer(scores: Scores, data: str, reader: str, split: str) -> dict[str, Any]:
     answer = {
-        "data": str(path) if path is not None else reader,
+        "data": data,
         "reader": reader,
         "protocol": scores.protocol,
         "alignment": scores.alignment,
-        "split": asked.split,
+        "split": split,
+        **scores.provenance,
         "images": len(scores.names),
         "groups": len(set(scores.groups)),
         "metrics": scores.metrics(),
@@ -174,7 +193,7 @@ def _evaluation(asked: Question, path: Path | None, protocol: str) -> Answer:
     }
     if scores.details is not None:
         answer["details"] = scores.details.answer()
-    return answer, scores
+    return answer
 
 
 def write_csv(file: Path, found: Sequence[Answer]) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch.nn.functional import interpolate
 
 from weightsearch.data.frames.source import Frame
 from weightsearch.data.packs.building import Pack, ensure
@@ -26,7 +25,7 @@ from weightsearch.depth.evaluation.scoring import BATCH, score
 from weightsearch.depth.files.depth_maps import Depth
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
-from weightsearch.depth.network.prediction import network_input
+from weightsearch.depth.network.prediction import depth_beside
 from weightsearch.errors import DataError
 from weightsearch.study.spec import StudySpec
 
@@ -85,10 +84,8 @@ def panels(
 
 
 def _drawn(network: DepthNet, frame: Frame, device: torch.device | str) -> bytes:
-    with torch.no_grad():
-        small_m = network(network_input(frame.rgb[None], network.data.size, device)).float()
-        sized = interpolate(small_m, frame.depth_m.shape, mode="bilinear")
-    pred_m: Depth = sized[0, 0].cpu().numpy()
+    height, width = frame.depth_m.shape
+    pred_m = depth_beside(network, frame.rgb, (height, width), network.data.size, device)
     step = -(-pred_m.shape[1] // WIDEST_PX)
     thin = dataclasses.replace(
         frame, depth_m=frame.depth_m[::step, ::step], valid=frame.valid[::step, ::step]

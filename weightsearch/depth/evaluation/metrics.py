@@ -52,6 +52,8 @@ class Errors:
     difference_m: Tensor
     log_difference: Tensor
     """ln prediction - ln ground truth."""
+    ratio: Tensor
+    """The larger of prediction / ground truth and its inverse."""
     pixels: Tensor
     """(b,) int64."""
 
@@ -66,6 +68,7 @@ class Errors:
             valid,
             difference_m=pred_m - gt_m,
             log_difference=pred_m.log() - gt_m.log(),
+            ratio=torch.maximum(pred_m / gt_m, gt_m / pred_m),
             pixels=valid.sum((1, 2)),
         )
 
@@ -87,8 +90,7 @@ def _within(factor: float) -> Metric:
     """The share of pixels off by less than a factor: strictly, as in BTS and AdaBins."""
 
     def share(errors: Errors) -> Tensor:
-        ratio = errors.pred_m / errors.gt_m
-        return errors.mean((torch.maximum(ratio, errors.gt_m / errors.pred_m) < factor).double())
+        return errors.mean((errors.ratio < factor).double())
 
     return share
 

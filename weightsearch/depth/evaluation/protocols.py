@@ -7,7 +7,8 @@ protocol, and with how its scale was aligned.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,10 +32,14 @@ class Protocol:
     name: str
     description: str
     min_m: float
-    max_m: float | None
-    """The range of depth; None means the data's own cap, 10 m indoors and 80 m outdoors."""
+    max_m: float
+    """The range of depth that predictions are clamped to."""
     masked: bool
     """Whether only ground truth strictly inside the range counts. Unmeasured pixels never do."""
+    source: str
+    """The evaluation that it follows."""
+    above_m: float | None = None
+    """What ground truth must exceed to count, where masked; None means `min_m`."""
     ground_truth: Literal["raw", "filled"] | None = None
     """The kind it is meant for; None where any will do."""
     shape: Size | None = None
@@ -44,7 +49,9 @@ class Protocol:
     step: int = 1
     """Every which row and column of the ground truth is used, from number step // 2 on."""
     sees: Callable[[Size], Cut] | None = None
-    """The part of a picture of that size that is given to the network; None means all."""
+    """The part of a picture of that size that its authors give to their network, and beyond which
+    nothing counts; None means all. A network that was trained on whole pictures is given these, and
+    this part is cut out of what it predicts."""
     pixels: bool = False
     """Whether `sees` counts pixels, and so needs pictures of the ground truth's size."""
     covers: Callable[[Size], Cut] | None = None
@@ -53,22 +60,18 @@ class Protocol:
     """The part of the ground truth that counts, `step` applied; None means all."""
     clamp_first: bool = False
     """Clamps the prediction before it is resized to the ground truth's size too, not only after."""
-    align_corners: bool = False
-    """How it is resized, in torch's words."""
+    resize: Literal["bilinear", "aligned", "nearest"] = "bilinear"
+    """How a prediction of another size than the ground truth's is brought to it: never antialiased;
+    aligned is bilinear with aligned corners, nearest is OpenCV's INTER_NEAREST."""
     mirror: bool = False
     """Averages the prediction with that for the mirrored image."""
     published: tuple[str, ...] = ()
     """Metrics as its authors' code computes them, reported beside the right ones."""
 
-    def range_m(self, data_max_m: float) -> tuple[float, float]:
-        """Nearest and farthest depth, for data that reach as far as `data_max_m`."""
-        if self.max_m is not None:
-            return self.min_m, self.max_m
-        return self.min_m, _cap_m(data_max_m)
-
     def details_m(self, data_max_m: float) -> float:
-        """As far as details are told; s2d's own end, 1000 m, is only its clamp."""
-        return min(self.range_m(data_max_m)[1], _cap_m(data_max_m))
+        """As far as details are told: the range, where it ends at 10 m indoors and 80 m outdoors or
+        before (s2d's own end, 1000 m, is only its clamp)."""
+        return min(self.max_m, 10.0 if data_max_m <= 10 else 80.0)
 
     def metrics(self) -> dict[str, Metric]:
         return {**METRICS, **{name: AS_PUBLISHED[name] for name in self.published}}
@@ -99,97 +102,86 @@ class Protocol:
             )
 
 
-# Scale alignment: what is made of a prediction before it is judged, where its scale is not asked.
-
-Alignment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Prediction and ground truth (n,) of one image's counted pixels to a factor and an offset."""
-
-
-def _median(pred_m: Tensor, gt_m: Tensor) -> tuple[Tensor, Tensor]:
-    """monodepth2's: the ratio of the medians. A prediction whose median is 0 is left as it is."""
-    middle = torch.quantile(pred_m, 0.5)
-    factor = torch.where(middle > 0, torch.quantile(gt_m, 0.5) / middle, 1.0)
-    return factor, torch.zeros_like(factor)
-
-
-def _least_squares(pred_m: Tensor, gt_m: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and shift that minimise the squared error in metres; a flat prediction becomes the
-    mean."""
-    centred = pred_m - pred_m.mean()
-    # Not by the spread, which rounding keeps from 0.
-    flat = pred_m.max() == pred_m.min()
-    factor = torch.where(flat, 0.0, (centred * gt_m).sum() / (centred**2).sum())
-    return factor, gt_m.mean() - factor * pred_m.mean()
-
-
-ALIGNMENTS: dict[str, Alignment | None] = {
-    "none": None,
-    "median": _median,
-    "least-squares": _least_squares,
-}
-
-
-def align(how: str, pred_m: Tensor, gt_m: Tensor, counts: Tensor) -> Tensor:
-    """The prediction (b, h, w) with each image's scale fitted to its counted pixels, in float64."""
-    fitted = ALIGNMENTS[how]
-    if fitted is None:
-        return pred_m
-    aligned = pred_m.double()
-    for i, counted_here in enumerate(counts):
-        if counted_here.any():
-            factor, offset = fitted(aligned[i][counted_here], gt_m[i][counted_here].double())
-            aligned[i] = factor * aligned[i] + offset
-    return aligned
-
-
 # From a prediction to the ground truth's pixels
 
 
 def fit(
-    protocol: Protocol, pred_m: Tensor, shape: Size, data_max_m: float, of_part: bool = False
+    protocol: Protocol,
+    pred_m: Tensor,
+    shape: Size,
+    data_max_m: float,
+    picture: Size | None = None,
+    of_part: bool = False,
 ) -> Tensor:
     """The prediction (b, 1, h, w) at the ground truth's size, float64; not yet clamped, unless the
     protocol clamps first.
 
-    Infinity becomes the far end and NaN the near one, as in ZoeDepth's `compute_metrics`, but
-    before resizing: interpolated, they would take their neighbours with them. A prediction
-    `of_part` shows what the protocol `sees`; nothing around it is counted.
+    A prediction `of_part` shows what the protocol `sees`. Of any other, and of one whose size is
+    not the ground truth's already, that part is cut out at the size of the `picture` and brought to
+    the part of the ground truth that it covers. Nothing around it is counted.
+
+    Infinity becomes the far end (without one, `data_max_m`) and NaN the near one, as in ZoeDepth's
+    `compute_metrics`, but before resizing: interpolated, they would take their neighbours along.
     """
-    near_m, far_m = protocol.range_m(data_max_m)
+    near_m = protocol.min_m
+    far_m = infinity_m(protocol, data_max_m)
     # In float64: interpolation in float32 moves metrics in their sixth digit.
     pred_m = torch.nan_to_num(pred_m.double(), nan=near_m, posinf=far_m, neginf=near_m)
     if protocol.clamp_first:
-        pred_m = pred_m.clamp(near_m, far_m)
-    if not of_part or protocol.covers is None:
+        pred_m = pred_m.clamp(protocol.min_m, protocol.max_m)
+    size: Size = (pred_m.shape[-2], pred_m.shape[-1])
+    if protocol.covers is None or protocol.sees is None or size == shape:
         return _resize(protocol, pred_m, shape)
+    if not of_part:
+        if picture is None:
+            return _resize(protocol, pred_m, shape)
+        pred_m = _resize(protocol, pred_m, picture)
+        pred_m = pred_m[:, :, *protocol.sees(picture)]
     rows, columns = cut = protocol.covers(shape)
     whole = pred_m.new_full((*pred_m.shape[:2], *shape), near_m)
     whole[:, :, rows, columns] = _resize(protocol, pred_m, size_of(cut))
     return whole
 
 
-def is_of_part(protocol: Protocol, size: Size, shape: Size, picture: Size) -> bool:
+def infinity_m(protocol: Protocol, data_max_m: float) -> float:
+    """What an infinite prediction counts as: the end of the range, else that of the data's."""
+    return protocol.max_m if math.isfinite(protocol.max_m) else data_max_m
+
+
+Shows = Literal["whole", "part"]
+
+
+def is_of_part(
+    protocol: Protocol, size: Size, shape: Size, picture: Size, stated: Shows | None = None
+) -> bool:
     """Whether a prediction of that size shows what the protocol `sees`, not the whole picture.
 
-    It does where it has the size of that part, of the ground truth or of the picture, or, within a
-    pixel, the proportions of the part and not those of the whole.
+    Where it is not `stated`, the size tells: that of the picture or of the ground truth is of the
+    whole, that of the part of either is of the part. Raises DataError for any other: proportions
+    tell nothing, because networks stretch their input.
     """
     if protocol.covers is None or protocol.sees is None:
         return False
-    part = size_of(protocol.sees(picture))
-    if size in (picture, shape):
-        return False
-    if size in (part, size_of(protocol.covers(shape))):
-        return True
-    return _proportional(size, part) and not _proportional(size, picture)
+    if stated is not None:
+        return stated == "part"
+    whole = dict.fromkeys((picture, shape))
+    part = dict.fromkeys((size_of(protocol.sees(picture)), size_of(protocol.covers(shape))))
+    if size in whole or size in part:
+        return size not in whole
+    raise DataError(
+        f"protocol '{protocol.name}' must know what a prediction shows: the whole picture"
+        f" ({_sizes(whole)}), or the part of it that its authors give to a network"
+        f" ({_sizes(part)}), but got one of {_sizes([size])}; say which with --shows whole or"
+        " --shows part."
+    )
 
 
-def counted(protocol: Protocol, gt_m: Tensor, valid: Tensor, data_max_m: float) -> Tensor:
+def counted(protocol: Protocol, gt_m: Tensor, valid: Tensor) -> Tensor:
     """(b, h, w) bool: the pixels, crop not yet applied, that the protocol counts."""
     if not protocol.masked:
         return valid & (gt_m > 0)
-    near_m, far_m = protocol.range_m(data_max_m)
-    return valid & (gt_m > near_m) & (gt_m < far_m)
+    above_m = protocol.min_m if protocol.above_m is None else protocol.above_m
+    return valid & (gt_m > above_m) & (gt_m < protocol.max_m)
 
 
 def size_of(cut: Cut) -> Size:
@@ -200,19 +192,17 @@ def _within(inner: Cut, outer: Cut) -> bool:
     return all(o.start <= i.start and i.stop <= o.stop for i, o in zip(inner, outer, strict=True))
 
 
-def _cap_m(data_max_m: float) -> float:
-    """Indoors and outdoors."""
-    return 10.0 if data_max_m <= 10 else 80.0
-
-
-def _proportional(size: Size, to: Size) -> bool:
-    return abs(size[1] - size[0] * to[1] / to[0]) <= 1
-
-
 def _resize(protocol: Protocol, pred_m: Tensor, shape: Size) -> Tensor:
     if (pred_m.shape[-2], pred_m.shape[-1]) == shape:
         return pred_m
-    return interpolate(pred_m, shape, mode="bilinear", align_corners=protocol.align_corners)
+    if protocol.resize == "nearest":
+        return interpolate(pred_m, shape, mode="nearest")
+    aligned = protocol.resize == "aligned"
+    return interpolate(pred_m, shape, mode="bilinear", align_corners=aligned)
+
+
+def _sizes(sizes: Iterable[Size]) -> str:
+    return " or ".join(f"{height}x{width}" for height, width in sizes)
 
 
 # Parts of pictures
@@ -261,21 +251,22 @@ _BTS = Protocol(
         "raw ground truth, 1e-3 < gt < 10 m, rows 45:471 and columns 41:601, bilinear resize"
         " with aligned corners, clamp to [1e-3, 10] m, mean over images"
     ),
+    source="BTS, eval_with_pngs.py",
     min_m=1e-3,
     max_m=10.0,
     masked=True,
     ground_truth="raw",
     crop=_fixed(45, 471, 41, 601),
     shape=(480, 640),
-    align_corners=True,
+    resize="aligned",
 )
 _KITTI = Protocol(
     name="kitti_eigen_garg",
     description=(
-        "1e-3 < gt < 80 m, Garg's crop of the whole image; the network is given the 352x1216"
-        " at the bottom; bilinear resize with aligned corners, clamp to [1e-3, 80] m, mean over"
-        " images (BTS's eval_with_pngs)"
+        "1e-3 < gt < 80 m, Garg's crop of the whole image, of which nothing outside the 352x1216 at"
+        " the bottom; bilinear resize with aligned corners, clamp to [1e-3, 80] m, mean over images"
     ),
+    source="BTS, eval_with_pngs.py",
     min_m=1e-3,
     max_m=80.0,
     masked=True,
@@ -285,7 +276,7 @@ _KITTI = Protocol(
     pixels=True,
     covers=_kb,
     crop=_garg,
-    align_corners=True,
+    resize="aligned",
 )
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -293,7 +284,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "zoe": replace(
         _BTS,
         name="zoe",
-        description="as bts, after the average with the mirrored image (ZoeDepth)",
+        description="as bts, after the average with the mirrored image",
+        source="ZoeDepth, compute_metrics",
         mirror=True,
     ),
     "densedepth": Protocol(
@@ -302,6 +294,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "filled ground truth, every pixel of rows 20:460 and columns 24:616, clip to"
             " [0.1, 10] m before bilinear resize, average with the mirrored image, mean over images"
         ),
+        source="DenseDepth, utils.py",
         min_m=0.1,
         max_m=10.0,
         masked=False,
@@ -316,9 +309,9 @@ PROTOCOLS: dict[str, Protocol] = {
         name="s2d",
         description=(
             "every second pixel of the ground truth, of these the 228x304 in the middle, gt > 0;"
-            " the network is given that part of the picture; bilinear resize, clamp to"
-            " [1e-3, 1000] m, mean over images (sparse-to-dense, FastDepth)"
+            " bilinear resize, clamp to [1e-3, 1000] m, mean over images"
         ),
+        source="sparse-to-dense and FastDepth, dataloader and metrics",
         min_m=1e-3,
         max_m=1000.0,
         masked=False,
@@ -332,11 +325,12 @@ PROTOCOLS: dict[str, Protocol] = {
     "full": Protocol(
         name="full",
         description=(
-            "every valid pixel with 1e-3 < gt < 10 m (80 m outdoors), bilinear resize, clamp to"
-            " that range, no mirror, mean over images"
+            "every valid pixel with gt > 1e-3 m, however far; bilinear resize, predictions raised"
+            " to 1e-3 m, no mirror, mean over images"
         ),
+        source="this project",
         min_m=1e-3,
-        max_m=None,
+        max_m=math.inf,
         masked=True,
     ),
     "kitti_eigen_garg": _KITTI,
@@ -344,26 +338,30 @@ PROTOCOLS: dict[str, Protocol] = {
         _KITTI,
         name="kitti_eigen_garg_kb",
         description=(
-            "as kitti_eigen_garg, but Garg's fractions of the 352x1216 at the bottom (AdaBins,"
-            " ZoeDepth, BTS while it trains): fewer rows at the top"
+            "as kitti_eigen_garg, but Garg's fractions of the 352x1216 at the bottom: fewer rows at"
+            " the top"
         ),
+        source="AdaBins and ZoeDepth; BTS while it trains",
         crop=_garg_in_kb,
     ),
     "make3d_c1": Protocol(
         name="make3d_c1",
         description=(
-            "0 < gt < 70 m, rows 17:38 of the 55x305 grid; the network is given the middle of the"
-            " picture, twice as wide as high; bilinear resize, clamp to [1e-3, 70] m, mean over"
-            " images (monodepth2)"
+            "0 < gt < 70 m, rows 17:38 of the 55x305 grid; of the prediction the middle of the"
+            " picture, twice as wide as high; resize to the nearest pixel, clamp to [1e-3, 70] m,"
+            " mean over images; published numbers are of --align median"
         ),
+        source="monodepth2, issue 89",
         min_m=1e-3,
         max_m=70.0,
         masked=True,
+        above_m=0.0,
         ground_truth="raw",
         shape=(55, 305),
         sees=_twice_as_wide,
         covers=_fixed(17, 38, 0, 305),
         crop=_fixed(17, 38, 0, 305),
+        resize="nearest",
         published=("log10_as_published",),
     ),
 }

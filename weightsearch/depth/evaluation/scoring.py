@@ -7,27 +7,30 @@ The route: `checked_request` gives protocol and frames → predictions come as `
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from weightsearch.data.packs.building import Pack
+from weightsearch.depth.evaluation.alignment import ALIGNMENTS, align
 from weightsearch.depth.evaluation.error_breakdown import Details
 from weightsearch.depth.evaluation.metrics import per_image, rmse_pooled
 from weightsearch.depth.evaluation.protocols import (
-    ALIGNMENTS,
     PROTOCOLS,
     Protocol,
+    Shows,
     Size,
-    align,
     counted,
     fit,
+    infinity_m,
 )
+from weightsearch.depth.files.units import Kind
 from weightsearch.depth.network import checkpoint as checkpoints
-from weightsearch.depth.network.prediction import Predict, network_input
+from weightsearch.depth.network.prediction import Predict, depth_maps
 from weightsearch.errors import ConfigError, DataError, did_you_mean
 from weightsearch.study import known_names, objective_contract
 
@@ -36,8 +39,9 @@ class UnsuitedError(DataError):
     """A protocol that is made for other data."""
 
 
-BATCH = 8
-"""Images at a time where a checkpoint is evaluated; the numbers do not depend on it."""
+BATCH = 1
+"""Images at a time where a checkpoint is evaluated: as `predict` has them. In a batch of another
+size depth differs in its seventh digit, and with it a pixel that lies on a threshold."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,11 @@ class Scores:
     """Images without a prediction, where that was allowed."""
     notes: list[str]
     """One line each: what a reader of the numbers has to know."""
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What the predictions show (`input`: whole or part); of files, their unit too."""
     details: Details | None = None
+    raw: Scores | None = None
+    """The same without alignment, where there is one and the prediction has metres."""
 
     def edges(self) -> dict[str, list[float]]:
         """The edge metrics of each scored image, where details were asked for; NaN where an image
@@ -96,23 +104,17 @@ def score(
 ) -> Scores:
     """What the protocol says of a network on these frames of a pack at its native resolution.
 
-    `size` (height, width) is what the network takes. It is called without gradients; evaluation
-    mode and precision are the caller's. `details` are filled on the way. Raises DataError where the
-    protocol does not suit the data, or no pixel counts.
+    The network is given whole pictures, as in training, at `size` (height, width), and is called
+    without gradients; evaluation mode and precision are the caller's. `details` are filled on the
+    way. Raises DataError where the protocol does not suit the data, or no pixel counts.
     """
 
     def batches() -> Iterator[Batch]:
         for chunk in pack.batches(indices, batch):
             rgb, gt_m, valid = pack.read(chunk)
-            if protocol.sees is not None:
-                rgb = rgb[:, *protocol.sees((rgb.shape[1], rgb.shape[2]))]
-            inputs = network_input(rgb, size, device)
-            with torch.no_grad():
-                views_m = [predict(inputs).float()]
-                if protocol.mirror:
-                    views_m.append(predict(inputs.flip(-1)).float().flip(-1))
+            views_m = depth_maps(predict, rgb, size, device, protocol.mirror)
             gt, mask = (torch.from_numpy(x).to(device) for x in (gt_m, valid))
-            yield Batch(chunk, views_m, gt, mask, of_part=True)
+            yield Batch(chunk, views_m, gt, mask, "whole")
 
     return score_batches(batches(), pack, protocol, indices, alignment, details)
 
@@ -173,8 +175,10 @@ class Batch:
     gt_m: Tensor
     valid: Tensor
     """(b, h, w) each."""
-    of_part: bool
-    """Whether the predictions show what the protocol `sees`, not the whole picture."""
+    shows: Shows
+    """Whether the predictions show the whole picture, or what the protocol `sees`."""
+    kind: Kind = "m"
+    """Whether they are metres, depth of any scale, or inverse depth of any scale and shift."""
 
 
 def score_batches(
@@ -197,60 +201,109 @@ def score_batches(
     except DataError as error:
         raise UnsuitedError(str(error)) from None
     metrics = protocol.metrics()
-    columns: dict[str, list[float]] = {name: [] for name in (*metrics, "pixels")}
-    indices: list[int] = []
-    not_finite = 0
+    tallies = {how: Tally() for how in dict.fromkeys(("none", alignment))}
+    shown: set[str] = set()
     for batch in batches:
-        pred_m, gt_m, counts = _comparable(batch, protocol, pack.max_depth_m, alignment)
-        values = per_image(pred_m, gt_m, counts, metrics)
-        if details is not None:
-            details.add(pred_m, gt_m, counts, batch.indices)
-        for name, column in columns.items():
-            column += values[name].tolist()
-        indices += batch.indices
-        not_finite += sum(int((~view.isfinite()).sum()) for view in batch.views_m)
+        shown.add(batch.shows)
+        for how, tally in tallies.items():
+            if how == "none" != alignment and batch.kind != "m":
+                continue  # without a scale there is nothing to say of metres
+            pred_m, gt_m, counts = _comparable(batch, pack, protocol, how)
+            tally.add(batch, per_image(pred_m, gt_m, counts, metrics))
+            if how == alignment and details is not None:
+                details.add(pred_m, gt_m, counts, batch.indices)
+    provenance = {"input": " and ".join(sorted(shown, reverse=True))}
+    found = {
+        how: dataclasses.replace(tally.scores(pack, protocol, how), provenance=provenance)
+        for how, tally in tallies.items()
+        if tally.indices
+    }
+    if not found:
+        raise DataError(f"{pack.path}: must have frames to score, but none was asked for.")
+    raw = found.get("none") if alignment != "none" else None
+    return dataclasses.replace(found[alignment], details=details, raw=raw)
 
-    scored = [n for n, pixels in enumerate(columns["pixels"]) if pixels]
-    if not scored:
-        raise DataError(
-            f"protocol '{protocol.name}' needs an image with pixels that count"
-            f" ({protocol.description}), but none of {len(indices)} has any."
+
+@dataclass(frozen=True)
+class Tally:
+    """The metrics of the images seen so far."""
+
+    indices: list[int] = dataclasses.field(default_factory=list)
+    columns: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    not_finite: list[int] = dataclasses.field(default_factory=list)
+    """Predicted pixels of each batch that are no number."""
+
+    def add(self, batch: Batch, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.columns.setdefault(name, []).extend(value.tolist())
+        self.indices.extend(batch.indices)
+        self.not_finite.append(sum(int((~view.isfinite()).sum()) for view in batch.views_m))
+
+    def scores(self, pack: Pack, protocol: Protocol, alignment: str) -> Scores:
+        """Raises DataError where no pixel of any image counts."""
+        scored = [n for n, pixels in enumerate(self.columns["pixels"]) if pixels]
+        if not scored:
+            raise DataError(
+                f"protocol '{protocol.name}' needs an image with pixels that count"
+                f" ({protocol.description}), but none of {len(self.indices)} has any."
+            )
+        kept = {name: [column[n] for n in scored] for name, column in self.columns.items()}
+        pixels = [int(n) for n in kept.pop("pixels")]
+        indices = [self.indices[n] for n in scored]
+        skipped = sorted(set(range(len(self.indices))) - set(scored))
+        return Scores(
+            protocol=protocol.name,
+            alignment=alignment,
+            ground_truth=pack.ground_truth,
+            per_image=kept,
+            pooled={"rmse_pooled": rmse_pooled(kept["rmse"], pixels)},
+            indices=indices,
+            pixels=pixels,
+            names=[pack.names[i] for i in indices],
+            groups=[pack.groups[i] for i in indices],
+            skipped=[pack.names[self.indices[n]] for n in skipped],
+            missing=[],
+            notes=_notes(pack, protocol, len(self.indices), len(skipped), sum(self.not_finite)),
         )
-    kept = {name: [column[n] for n in scored] for name, column in columns.items()}
-    pixels = [int(n) for n in kept.pop("pixels")]
-    return Scores(
-        protocol=protocol.name,
-        alignment=alignment,
-        ground_truth=pack.ground_truth,
-        per_image=kept,
-        pooled={"rmse_pooled": rmse_pooled(kept["rmse"], pixels)},
-        indices=[indices[n] for n in scored],
-        pixels=pixels,
-        names=[pack.names[indices[n]] for n in scored],
-        groups=[pack.groups[indices[n]] for n in scored],
-        skipped=[pack.names[i] for n, i in enumerate(indices) if not columns["pixels"][n]],
-        missing=[],
-        notes=_notes(pack, protocol, len(indices), len(indices) - len(scored), not_finite),
-        details=details,
-    )
 
 
 def _comparable(
-    batch: Batch, protocol: Protocol, data_max_m: float, alignment: str
+    batch: Batch, pack: Pack, protocol: Protocol, alignment: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Prediction, ground truth and which pixels count (b, h, w): the part that is judged."""
+    pred, gt_m, counts = judged(batch, pack, protocol, clamp_first=alignment == "none")
+    pred_m = align(alignment, pred, gt_m, counts, batch.kind == "disparity")
+    far_m = infinity_m(protocol, pack.max_depth_m)
+    pred_m = torch.nan_to_num(pred_m, nan=protocol.min_m, posinf=far_m)
+    return pred_m.clamp(protocol.min_m, protocol.max_m), gt_m, counts
+
+
+def judged(
+    batch: Batch, pack: Pack, protocol: Protocol, clamp_first: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction, as it is, ground truth and which pixels count (b, h, w): the part that counts.
+
+    The range that a protocol clamps to first is one of metres: it is left out where a scale is
+    still to be fitted.
+    """
+    if not clamp_first:
+        protocol = dataclasses.replace(protocol, clamp_first=False)
     first = protocol.step // 2
     gt_m, valid = (
         x[:, first :: protocol.step, first :: protocol.step] for x in (batch.gt_m, batch.valid)
     )
     shape: Size = (gt_m.shape[1], gt_m.shape[2])
-    views_m = [fit(protocol, view, shape, data_max_m, batch.of_part) for view in batch.views_m]
-    pred_m = torch.stack(views_m).mean(0)[:, 0]
-    counts = counted(protocol, gt_m, valid, data_max_m)
+    picture = pack.sizes[batch.indices[0]]
+    views = [
+        fit(protocol, view, shape, pack.max_depth_m, picture, batch.shows == "part")
+        for view in batch.views_m
+    ]
+    pred = torch.stack(views).mean(0)[:, 0]
+    counts = counted(protocol, gt_m, valid)
     if protocol.crop is not None:
         crop = (slice(None), *protocol.crop(shape))
-        pred_m, gt_m, counts = pred_m[crop], gt_m[crop], counts[crop]
-    return align(alignment, pred_m, gt_m, counts).clamp(*protocol.range_m(data_max_m)), gt_m, counts
+        pred, gt_m, counts = pred[crop], gt_m[crop], counts[crop]
+    return pred, gt_m, counts
 
 
 def stepped_size(protocol: Protocol, shape: Size) -> Size:
@@ -261,7 +314,7 @@ def stepped_size(protocol: Protocol, shape: Size) -> Size:
 
 
 def _notes(pack: Pack, protocol: Protocol, images: int, skipped: int, not_finite: int) -> list[str]:
-    near_m, far_m = protocol.range_m(pack.max_depth_m)
+    near_m, far_m = protocol.min_m, infinity_m(protocol, pack.max_depth_m)
     notes = []
     if protocol.ground_truth not in (None, pack.ground_truth):
         notes.append(

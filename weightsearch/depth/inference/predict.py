@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import interpolate
 
 from weightsearch.depth.files.depth_colours import COLOUR_SCALE, colour_map, colour_picture
 from weightsearch.depth.files.depth_maps import (
     Depth,
+    mirrored_file,
     read_depth,
     write_npy,
     write_picture,
@@ -24,8 +25,8 @@ from weightsearch.depth.inference import video
 from weightsearch.depth.inference.point_cloud import Camera, write_ply
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
-from weightsearch.depth.network.prediction import network_input
-from weightsearch.errors import CheckpointError, DataError
+from weightsearch.depth.network.prediction import depth_maps
+from weightsearch.errors import CheckpointError, ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class PredictSettings:
 
     mirror: bool = False
     """Averages with the prediction for the mirrored picture: a little better, twice the time."""
+    views: bool = False
+    """Writes the prediction for the mirrored picture, turned back, beside the plain one, for
+    protocols that average the two in their own way. Not together with `mirror`."""
     points: bool = False
     """Writes NAME.ply too."""
     camera: Camera = field(default_factory=Camera)
@@ -55,6 +59,8 @@ class Prediction:
     near_m: float
     far_m: float
     """The ends of the colour scale: the 1st and 99th percentile of depth."""
+    mirrored: Path | None = None
+    """As `npy`, of the mirrored picture, where it was asked for."""
     ply: Path | None = None
     """Coloured points, where they were asked for."""
     camera: str | None = None
@@ -91,74 +97,79 @@ def predict(
     trained at, as in training and evaluation; its depth has its own upright size. Every image, and
     the first frame of every video, is decoded before the first file is written. Raises DataError
     for what cannot be read or a file that would be written over another, CheckpointError for a
-    checkpoint that is of no use.
+    checkpoint that is of no use, ConfigError for settings that exclude each other.
     """
     how = how or PredictSettings()
+    if how.mirror and how.views:
+        raise ConfigError("--mirror averages what --views writes apart; give one of them.")
     inputs = gather(given)
     _refuse_overwriting(inputs, out, how)
     for one in inputs:
         video.check(one.path) if one.is_video else read_rgb(one.path)
     network = checkpoints.network(checkpoint, device)
 
-    def depth(rgb: Rgb, path: Path) -> Depth:
-        found = _depth(network, rgb, device, how.mirror)
-        if not np.isfinite(found).all():
+    def views(rgb: Rgb, path: Path) -> list[Depth]:
+        found = _views(network, rgb, device, how)
+        if not all(np.isfinite(one).all() for one in found):
             raise CheckpointError(
                 f"{checkpoint}: must give finite depth, but does not for {path}; it did not train."
             )
         return found
 
     return [
-        _video(depth, one, out, network, how)
+        _video(views, one, out, network, how)
         if one.is_video
-        else _picture(depth, read_rgb(one.path), one.path, out / one.name, how)
+        else _picture(views, read_rgb(one.path), one.path, out / one.name, how)
         for one in inputs
     ]
 
 
-def _depth(network: DepthNet, rgb: Rgb, device: torch.device | str, mirror: bool) -> Depth:
-    """Metres (h, w) of rgb (h, w, 3)."""
-    inputs = network_input(rgb[None], network.data.size, device)
-    with torch.no_grad():
-        small_m = network(inputs)
-        if mirror:
-            small_m = (small_m + network(inputs.flip(-1)).flip(-1)) / 2
-        depth_m: Depth = interpolate(small_m, rgb.shape[:2], mode="bilinear")[0, 0].cpu().numpy()
-    return depth_m
+def _views(
+    network: DepthNet, rgb: Rgb, device: torch.device | str, how: PredictSettings
+) -> list[Depth]:
+    """Metres (h, w) of rgb (h, w, 3), and of the mirrored picture where that is asked for."""
+    maps = depth_maps(network, rgb[None], network.data.size, device, how.mirror or how.views)
+    if how.mirror:
+        maps = [torch.stack(maps).mean(0)]
+    return [one[0, 0].cpu().numpy() for one in maps]
 
 
-DepthOf = Callable[[Rgb, Path], Depth]
+ViewsOf = Callable[[Rgb, Path], list[Depth]]
 
 
-def _picture(depth: DepthOf, rgb: Rgb, image: Path, name: Path, how: PredictSettings) -> Prediction:
-    depth_m = depth(rgb, image)
+def _picture(views: ViewsOf, rgb: Rgb, image: Path, name: Path, how: PredictSettings) -> Prediction:
+    depth_m, *of_mirrored = views(rgb, image)
     near_m, far_m = (float(d) for d in np.percentile(depth_m, (1, 99)))
-    npy, png, colour, ply = _files(name)
+    npy, png, colour, ply, mirrored = _files(name)
     write_npy(npy, depth_m)
+    for one in of_mirrored:
+        write_npy(mirrored, one)
     write_png(png, depth_m)
     scale = {"colour_scale": COLOUR_SCALE, "near_m": f"{near_m:.3f}", "far_m": f"{far_m:.3f}"}
     write_picture(colour, colour_picture(depth_m, near_m, far_m), scale)
+    made = Prediction(
+        image, npy, png, colour, near_m, far_m, mirrored=mirrored if of_mirrored else None
+    )
     if not how.points:
-        return Prediction(image, npy, png, colour, near_m, far_m)
+        return made
     write_ply(ply, depth_m, rgb, how.camera)
     height, width = depth_m.shape
-    told = how.camera.told(height, width)
-    return Prediction(image, npy, png, colour, near_m, far_m, ply, told)
+    return dataclasses.replace(made, ply=ply, camera=how.camera.told(height, width))
 
 
 def _video(
-    depth: DepthOf, one: Input, out: Path, network: DepthNet, how: PredictSettings
+    views: ViewsOf, one: Input, out: Path, network: DepthNet, how: PredictSettings
 ) -> VideoPrediction:
     near_m, far_m = network.data.min_depth_m, network.data.max_depth_m
     folder, kept = out / one.name, []
 
     def paint(number: int, rgb: Rgb) -> Rgb:
         if how.every is not None and number % how.every == 0:
-            made = _picture(depth, rgb, one.path, folder / f"{number:06d}", how)
+            made = _picture(views, rgb, one.path, folder / f"{number:06d}", how)
             kept.append(made)
             depth_m = read_depth(made.npy)
         else:
-            depth_m = depth(rgb, one.path)
+            depth_m = views(rgb, one.path)[0]
         return colour_map((depth_m - near_m) / (far_m - near_m))
 
     colour = _video_file(folder)
@@ -167,12 +178,12 @@ def _video(
     return VideoPrediction(one.path, colour, near_m, far_m, frames, kept)
 
 
-def _files(name: Path) -> tuple[Path, Path, Path, Path]:
-    """.npy, .png, the coloured picture, and .ply."""
+def _files(name: Path) -> tuple[Path, Path, Path, Path, Path]:
+    """.npy, .png, the coloured picture, .ply, and the .npy of the mirrored picture."""
     npy, png, colour, ply = (
         name.with_name(name.name + end) for end in (".npy", ".png", "_colour.png", ".ply")
     )
-    return npy, png, colour, ply
+    return npy, png, colour, ply, mirrored_file(name)
 
 
 def _video_file(name: Path) -> Path:
@@ -184,7 +195,13 @@ def _refuse_overwriting(inputs: Sequence[Input], out: Path, how: PredictSettings
     writers: dict[Path, Path] = {}
     for one in inputs:
         name = out / one.name
-        files = _files(name)[: 4 if how.points else 3]
+        *files, ply, mirrored = _files(name)
+        files += [ply] * how.points + [mirrored] * how.views
+        if mirrored.exists() and not how.views and not one.is_video:
+            raise DataError(
+                f"{mirrored}: is there from another prediction, and would be taken for this one's;"
+                " give --views, or choose another --out."
+            )
         for file in (_video_file(name), name) if one.is_video else files:
             if os.path.realpath(file) in given:
                 raise DataError(f"{file}: is an image to predict for; choose another --out.")
