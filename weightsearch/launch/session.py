@@ -6,13 +6,14 @@ Each step is safe to repeat: the same launch resumes where the last one stopped.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightsearch.errors import StudyError
+from weightsearch.errors import StudyError, WeightsearchError
 from weightsearch.launch import promotion as promote
 from weightsearch.launch import promotion_verdict
 from weightsearch.launch.display.progress import display, standing
@@ -22,7 +23,7 @@ from weightsearch.report.evidence.ranking import Ranking, ranking, yardstick
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
-from weightsearch.store.connection.outage import retry_while_away
+from weightsearch.store.connection.outage import reason, retry_while_away
 from weightsearch.store.ledger import queries, studies, study_control
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
@@ -203,6 +204,7 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
         environment=_environment(database, request),
         logs=request.home / "logs" / study.name,
         path=request.path,
+        folder=os.getcwd(),
     )
     used = placed[:open_points]
     check: Callable[[int], bool]
@@ -258,11 +260,20 @@ def _environment(database: Database, request: Request) -> dict[str, str]:
 
 def mirror(database: Database, study: Study) -> None:
     """The last look, so that the Optuna study is whole when the launch ends; what is seen beside it
-    is a convenience, and no reason to fail."""
+    is a convenience, and no reason to fail. Raises StudyError where it cannot be made whole."""
     from weightsearch.report.optuna_dashboard import publish
     from weightsearch.store.optuna_mirror import Mirror  # imports optuna
 
-    retry_while_away(lambda: Mirror(database, study).sync(wait=True))
+    try:
+        retry_while_away(lambda: Mirror(database, study).sync(wait=True))
+    except WeightsearchError:
+        raise
+    except Exception as error:
+        raise StudyError(
+            f"the Optuna study of '{study.name}' must show what was done, but is behind"
+            f" ({type(error).__name__}: {reason(error)}); every result is safe: mend that, and run"
+            " the same launch."
+        ) from error
     try:
         publish(database, study.name)
     except Exception as error:

@@ -22,7 +22,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.errors import StorageError
+from weightsearch.runtime import child_python
 from weightsearch.store.embedded import postgres_programs, server_folders
 
 USER = DBNAME = "weightsearch"
@@ -152,11 +152,11 @@ def _start_supervisor(folder: Path, log: Path, lock: int) -> None:
     programs = postgres_programs.find(folder / "data", server_folders.account())
     # It imports what this process can import, and connects without this process's libpq settings.
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-    env["PYTHONPATH"] = os.pathsep.join(os.path.abspath(place) for place in sys.path)
+    env["PYTHONPATH"] = os.pathsep.join(child_python.search_path())
     module = "weightsearch.store.embedded.supervisor"
     with open(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as output:
         subprocess.run(
-            [sys.executable, "-P", "-m", module, str(folder), str(programs), str(lock)],
+            child_python.command(module, str(folder), str(programs), str(lock)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
