@@ -93,7 +93,7 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     failpoints.reach("after-plan")
     work(database, study, Rung.SEARCH, "search", request)
     failpoints.reach("after-search")
-    rows = ranking(spec, queries.done(database.engine, study))
+    rows = retry_while_away(lambda: ranking(spec, queries.done(database.engine, study)))
     if not rows:
         raise StudyError(
             f"study '{study.name}' must have a finished point to rank, but has none;"
@@ -104,10 +104,11 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
         verdict = promote_study(database, study, request)
     else:
         mirror(database, study)
+    points = retry_while_away(lambda: queries.counts(database.engine, study))
     return Launched(
         ranking=Ranking(study.name, yardstick(spec), rows, spec.objective.guards, verdict),
-        points=queries.counts(database.engine, study),
-        coverage=queries.coverage(database.engine, study),
+        points=points,
+        coverage=queries.share_done(points),
         equivalent_left_out=study.equivalent_left_out,
         home=request.home,
     )
@@ -116,12 +117,13 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
 def promote_study(database: Database, study: Study, request: Request) -> PromotionVerdict:
     """Trains the finalists in full and marks the winner; the verdict."""
     if study.spec.data is not None:
-        studies.record_data(database.engine, study, _pack(study.spec, request)[1])
-    promote.plan(database.engine, study)
+        digest = _pack(study.spec, request)[1]
+        retry_while_away(lambda: studies.record_data(database.engine, study, digest))
+    retry_while_away(lambda: promote.plan(database.engine, study))
     failpoints.reach("after-promotion-plan")
     work(database, study, Rung.PROMOTION, "promotion", request)
     failpoints.reach("after-promotion-runs")
-    verdict = promotion_verdict.decide(database.engine, study)
+    verdict = retry_while_away(lambda: promotion_verdict.decide(database.engine, study))
     mirror(database, study)
     return verdict
 
@@ -136,18 +138,23 @@ def prepare(
     placed = PLACED[request.on](request.device, request.workers)
     # What another machine has cannot be found out here.
     device = placed[0] if request.on == "local" else "cpu"
-    known = _known(database, request.name)
+    known = retry_while_away(lambda: _known(database, request.name))
     packed, digest = _pack(spec, request) if spec.data is not None else (None, None)
     if not known:
         preflight.check(spec, device, packed, request.path)
-    study = studies.create(database.engine, request.name, spec, planned or planning.plan(spec))
-    if digest is not None:
-        studies.record_data(database.engine, study, digest)
-    study_control.set_budget(database.engine, study, request.budget)
-    if study.state != StudyState.RUNNING:
-        log.info("study %s was %s, and runs again", study.name, study.state)
-        study_control.set_state(database.engine, study, StudyState.RUNNING)
-    total = queries.counts(database.engine, study)["total"]
+    points = planned or planning.plan(spec)
+
+    def begin() -> tuple[Study, int]:
+        study = studies.create(database.engine, request.name, spec, points)
+        if digest is not None:
+            studies.record_data(database.engine, study, digest)
+        study_control.set_budget(database.engine, study, request.budget)
+        if study.state != StudyState.RUNNING:
+            log.info("study %s was %s, and runs again", study.name, study.state)
+            study_control.set_state(database.engine, study, StudyState.RUNNING)
+        return study, queries.counts(database.engine, study)["total"]
+
+    study, total = retry_while_away(begin)
     log.info(
         "study %s: %d points%s; %s",
         study.name,
@@ -193,7 +200,7 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
     Raises WeightsearchError where neither can be reached.
     """
     engine = database.engine
-    counts = queries.counts(engine, study, rung)
+    counts = retry_while_away(lambda: queries.counts(engine, study, rung))
     open_points = sum(counts[state] for state in OPEN)
     if not open_points:
         return
@@ -232,7 +239,7 @@ def _settle(database: Database, study: Study, rung: int) -> None:
         return
     now = retry_while_away(lambda: study_control.standing(engine, study.id))
     if now.state == StudyState.STOPPED:
-        why = studies.find(engine, study.name).state_reason
+        why = retry_while_away(lambda: studies.find(engine, study.name)).state_reason
         raise StudyError(
             f"study '{study.name}' must run to its end, but was stopped with {left} points left"
             f"{f' ({why})' if why else ''}; run the same launch to resume it."

@@ -36,6 +36,7 @@ from weightsearch.store.embedded import postgres_programs, server_folders
 USER = DBNAME = "weightsearch"
 PORT = 5432  # part of the socket's name; nothing listens on the network
 START_S = 120.0  # initdb on a slow disk, or a long recovery
+STARTS = 10  # of supervisors that are killed before they have said how it went
 STRANGER_S = 5.0  # how long another machine may hold the lock before this one gives up
 
 
@@ -125,16 +126,17 @@ def _use(home: Path, folder: Path, deadline: float) -> None:
 
 def _await_server(folder: Path, deadline: float) -> None:
     """Returns when a supervisor says that its server answers; starts one where none is alive."""
-    log, began, started = folder / "server.log", time.monotonic(), False
+    log, began, started = folder / "server.log", time.monotonic(), 0
     while True:
         descriptor = os.open(folder / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if locked(descriptor, fcntl.LOCK_EX):
-                if started:  # by this call, and it is gone already
-                    raise StorageError(said(descriptor).get("failure") or _unknown_end(log))
+                word = said(descriptor)
+                if started and not _may_recover(word, started):
+                    raise StorageError(word.get("failure") or _unknown_end(log))
                 os.ftruncate(descriptor, 0)
                 _start_supervisor(folder, log, descriptor)
-                started = True
+                started += 1
             else:
                 word = said(descriptor)
                 ours = word.get("host", socket.gethostname()) == socket.gethostname()
@@ -146,6 +148,13 @@ def _await_server(folder: Path, deadline: float) -> None:
         finally:
             os.close(descriptor)
         time.sleep(0.01)
+
+
+def _may_recover(word: dict[str, Any], started: int) -> bool:
+    """Whether to start once more, after so many supervisors that this call started and that are
+    gone already: not where the last has said that its server cannot start."""
+    killed = "failure" not in word or word.get("passing")
+    return bool(killed) and started < STARTS
 
 
 def _start_supervisor(folder: Path, log: Path, lock: int) -> None:
@@ -176,7 +185,8 @@ def locked(descriptor: int, how: int) -> bool:
 
 
 def say(lock: int, **word: Any) -> None:
-    """Writes a supervisor's word into its lock: `pid`, `host`, `ready`, or a `failure`."""
+    """Writes a supervisor's word into its lock: `pid`, `host`, `ready`; or a `failure`, and whether
+    it is `passing`: the next start may well succeed."""
     os.ftruncate(lock, 0)
     os.pwrite(lock, json.dumps(word).encode(), 0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,8 +52,12 @@ def counts(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> dict[str, i
 
 def coverage(engine: Engine, study: Study) -> float:
     """The share of the search's points that are done; below 1 where a budget ran out."""
-    found = counts(engine, study)
-    return found[PointState.DONE] / found["total"] if found["total"] else 1.0
+    return share_done(counts(engine, study))
+
+
+def share_done(points: Mapping[str, int]) -> float:
+    """Of points by state, with their `total`."""
+    return points[PointState.DONE] / points["total"] if points["total"] else 1.0
 
 
 def troubles(engine: Engine, study: Study) -> list[dict[str, Any]]:
