@@ -100,7 +100,8 @@ def remove(home: Path) -> None:
 
 def stop(home: Path) -> None:
     """As a machine that is shut down does it; the next `ensure` starts the server again."""
-    if (pid := supervisor_of(home)) is not None:
+    pid = supervisor_of(home)
+    if pid is not None and pid > 0:  # -1, where it is ending, would be every process there is
         os.kill(pid, signal.SIGTERM)
     until(lambda: supervisor_of(home) is None)
 

@@ -62,10 +62,11 @@ class Forked(subprocess.Popen[Any]):
             cold: Any = super()
             cold._execute_child(*arguments)
             return
-        words = [os.fspath(word) for word in command]
+        words = _words(command)
         sys.audit("subprocess.Popen", words[0], words, cwd, environment)
         asked = {
             "arguments": words[2:],
+            "safe_path": "-P" in list(command)[1:2],
             "environment": dict(os.environ if environment is None else environment),
             "cwd": os.fspath(cwd or os.getcwd()),
             "new_session": bool(new_session),
@@ -80,8 +81,15 @@ class Forked(subprocess.Popen[Any]):
 def is_ours(command: Any) -> bool:
     if isinstance(command, str | bytes | os.PathLike):
         return False
-    words = [str(word) for word in command]
-    return words[:2] == [sys.executable, "-m"] and words[2].split(".")[0] == "weightsearch"
+    words = _words(command)
+    ours = words[:2] == [sys.executable, "-m"] and words[2].split(".")[0] == "weightsearch"
+    return ours and not words[2].endswith(".supervisor")  # which inherits a lock
+
+
+def _words(command: Any) -> list[str]:
+    """A command without the option that keeps the current folder from the path."""
+    words = [os.fspath(word) for word in command]
+    return words[:1] + words[2:] if words[1:2] == ["-P"] else words
 
 
 class Server:
@@ -213,7 +221,7 @@ def become(asked: Mapping[str, Any], files: Sequence[int], path: Sequence[str]) 
     time.tzset()
     os.chdir(asked["cwd"])
     named = [name for name in environment.get("PYTHONPATH", "").split(os.pathsep) if name]
-    sys.path[:] = [asked["cwd"], *named, *path]
+    sys.path[:] = [*([] if asked["safe_path"] else [asked["cwd"]]), *named, *path]
     importlib.invalidate_caches()
     sys.argv = ["-m", *asked["arguments"][1:]]
     sys.orig_argv = [sys.executable, "-m", *asked["arguments"]]

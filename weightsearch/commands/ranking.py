@@ -25,7 +25,9 @@ app = typer.Typer()
 
 @app.command()
 def verify(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
-    """Check that every planned point is done exactly once: exit 0, else 3 with the exceptions.
+    """Check that every planned point is done exactly once, and that the Optuna study shows it.
+
+    Exit 0, else 3 with the exceptions.
 
     Example: weightsearch verify quickstart-grid
     """

@@ -6,13 +6,14 @@ Each step is safe to repeat: the same launch resumes where the last one stopped.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weightsearch.errors import StudyError
+from weightsearch.errors import StudyError, WeightsearchError
 from weightsearch.launch import promotion as promote
 from weightsearch.launch import promotion_verdict
 from weightsearch.launch.display.progress import display, standing
@@ -22,7 +23,7 @@ from weightsearch.report.evidence.ranking import Ranking, ranking, yardstick
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S, interruptible
 from weightsearch.store.connection.database import Database
-from weightsearch.store.connection.outage import retry_while_away
+from weightsearch.store.connection.outage import reason, retry_while_away
 from weightsearch.store.ledger import queries, studies, study_control
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
@@ -92,7 +93,7 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     failpoints.reach("after-plan")
     work(database, study, Rung.SEARCH, "search", request)
     failpoints.reach("after-search")
-    rows = ranking(spec, queries.done(database.engine, study))
+    rows = retry_while_away(lambda: ranking(spec, queries.done(database.engine, study)))
     if not rows:
         raise StudyError(
             f"study '{study.name}' must have a finished point to rank, but has none;"
@@ -103,10 +104,11 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
         verdict = promote_study(database, study, request)
     else:
         mirror(database, study)
+    points = retry_while_away(lambda: queries.counts(database.engine, study))
     return Launched(
         ranking=Ranking(study.name, yardstick(spec), rows, spec.objective.guards, verdict),
-        points=queries.counts(database.engine, study),
-        coverage=queries.coverage(database.engine, study),
+        points=points,
+        coverage=queries.share_done(points),
         equivalent_left_out=study.equivalent_left_out,
         home=request.home,
     )
@@ -115,12 +117,13 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
 def promote_study(database: Database, study: Study, request: Request) -> PromotionVerdict:
     """Trains the finalists in full and marks the winner; the verdict."""
     if study.spec.data is not None:
-        studies.record_data(database.engine, study, _pack(study.spec, request)[1])
-    promote.plan(database.engine, study)
+        digest = _pack(study.spec, request)[1]
+        retry_while_away(lambda: studies.record_data(database.engine, study, digest))
+    retry_while_away(lambda: promote.plan(database.engine, study))
     failpoints.reach("after-promotion-plan")
     work(database, study, Rung.PROMOTION, "promotion", request)
     failpoints.reach("after-promotion-runs")
-    verdict = promotion_verdict.decide(database.engine, study)
+    verdict = retry_while_away(lambda: promotion_verdict.decide(database.engine, study))
     mirror(database, study)
     return verdict
 
@@ -135,18 +138,23 @@ def prepare(
     placed = PLACED[request.on](request.device, request.workers)
     # What another machine has cannot be found out here.
     device = placed[0] if request.on == "local" else "cpu"
-    known = _known(database, request.name)
+    known = retry_while_away(lambda: _known(database, request.name))
     packed, digest = _pack(spec, request) if spec.data is not None else (None, None)
     if not known:
         preflight.check(spec, device, packed, request.path)
-    study = studies.create(database.engine, request.name, spec, planned or planning.plan(spec))
-    if digest is not None:
-        studies.record_data(database.engine, study, digest)
-    study_control.set_budget(database.engine, study, request.budget)
-    if study.state != StudyState.RUNNING:
-        log.info("study %s was %s, and runs again", study.name, study.state)
-        study_control.set_state(database.engine, study, StudyState.RUNNING)
-    total = queries.counts(database.engine, study)["total"]
+    points = planned or planning.plan(spec)
+
+    def begin() -> tuple[Study, int]:
+        study = studies.create(database.engine, request.name, spec, points)
+        if digest is not None:
+            studies.record_data(database.engine, study, digest)
+        study_control.set_budget(database.engine, study, request.budget)
+        if study.state != StudyState.RUNNING:
+            log.info("study %s was %s, and runs again", study.name, study.state)
+            study_control.set_state(database.engine, study, StudyState.RUNNING)
+        return study, queries.counts(database.engine, study)["total"]
+
+    study, total = retry_while_away(begin)
     log.info(
         "study %s: %d points%s; %s",
         study.name,
@@ -194,7 +202,7 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
     Raises WeightsearchError where neither can be reached.
     """
     engine = database.engine
-    counts = queries.counts(engine, study, rung)
+    counts = retry_while_away(lambda: queries.counts(engine, study, rung))
     open_points = sum(counts[state] for state in OPEN)
     if not open_points:
         return
@@ -205,6 +213,7 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
         environment=_environment(database, request),
         logs=request.home / "logs" / study.name,
         path=request.path,
+        folder=os.getcwd(),
     )
     used = placed[:open_points]
     check: Callable[[int], bool]
@@ -234,7 +243,7 @@ def _settle(database: Database, study: Study, rung: int) -> None:
         return
     now = retry_while_away(lambda: study_control.standing(engine, study.id))
     if now.state == StudyState.STOPPED:
-        why = studies.find(engine, study.name).state_reason
+        why = retry_while_away(lambda: studies.find(engine, study.name)).state_reason
         raise StudyError(
             f"study '{study.name}' must run to its end, but was stopped with {left} points left"
             f"{f' ({why})' if why else ''}; run the same launch to resume it."
@@ -262,11 +271,20 @@ def _environment(database: Database, request: Request) -> dict[str, str]:
 
 def mirror(database: Database, study: Study) -> None:
     """The last look, so that the Optuna study is whole when the launch ends; what is seen beside it
-    is a convenience, and no reason to fail."""
+    is a convenience, and no reason to fail. Raises StudyError where it cannot be made whole."""
     from weightsearch.report.optuna_dashboard import publish
     from weightsearch.store.optuna_mirror import Mirror  # imports optuna
 
-    retry_while_away(lambda: Mirror(database, study).sync(wait=True))
+    try:
+        retry_while_away(lambda: Mirror(database, study).sync(wait=True))
+    except WeightsearchError:
+        raise
+    except Exception as error:
+        raise StudyError(
+            f"the Optuna study of '{study.name}' must show what was done, but is behind"
+            f" ({type(error).__name__}: {reason(error)}); every result is safe: mend that, and run"
+            " the same launch."
+        ) from error
     try:
         publish(database, study.name)
     except Exception as error:

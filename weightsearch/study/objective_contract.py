@@ -14,18 +14,19 @@ raised as `NonFiniteLoss`; a stop asked for through `context.grace_s` as `Interr
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import math
-import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 from weightsearch.errors import ObjectiveError, did_you_mean
+from weightsearch.runtime import child_python
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
 
@@ -80,10 +81,10 @@ Objective = Callable[[Mapping[str, float], Mapping[str, Value], Context], Run]
 def load(path: str) -> Objective:
     """The generator function that `package.module:function` names.
 
-    Modules of the current folder are found too. Raises ObjectiveError.
+    A module beside the study file or in the current folder is found too; what it imports is looked
+    for there last, so that no file there stands in for an installed module. Raises ObjectiveError.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    sys.path += [place for place in child_python.objective_folders() if place not in sys.path]
     module_name, _, function_name = path.partition(":")
     try:
         module = module_of(path)
@@ -106,7 +107,25 @@ def load(path: str) -> Objective:
 def module_of(path: str) -> ModuleType:
     """The module of `package.module:function`; raises ModuleNotFoundError."""
     name = path.partition(":")[0]
-    return importlib.import_module(MOVED.get(name, name))
+    name = MOVED.get(name, name)
+    _load_own(name.partition(".")[0])
+    return importlib.import_module(name)
+
+
+def _load_own(name: str) -> None:
+    """Loads a study's own module of this name, where there is one: it is what the study names,
+    though an installed module be called the same."""
+    if name in sys.modules:
+        return
+    found = PathFinder.find_spec(name, child_python.objective_folders())
+    if found is None or found.loader is None or not found.has_location:
+        return
+    module = sys.modules[name] = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ because it may import torch, which the launcher never does.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from weightsearch.errors import WeightsearchError
+from weightsearch.runtime import child_python
 from weightsearch.study import loading, objective_contract
 from weightsearch.study.spec import StudySpec
 
@@ -22,10 +22,9 @@ from weightsearch.study.spec import StudySpec
 def check(spec: StudySpec, device: str, packed: Path | None, path: Sequence[str] = ()) -> None:
     """Raises WeightsearchError where the study cannot work on this machine."""
     asked = subprocess.run(
-        [sys.executable, "-m", "weightsearch.study.preflight", device, str(packed or "")],
+        child_python.command("weightsearch.study.preflight", device, str(packed or "")),
         input=json.dumps(spec.resolved()),
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([*path, *filter(None, [os.environ.get("PYTHONPATH")])])},
+        env=child_python.environment(path),
         capture_output=True,
         text=True,
         check=False,

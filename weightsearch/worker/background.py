@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from sqlalchemy.exc import DBAPIError
+
 from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
-from weightsearch.store.connection.outage import retry_while_away
-from weightsearch.store.ledger import leases, study_control
+from weightsearch.store.connection.outage import reason, retry_while_away
+from weightsearch.store.ledger import leases, queries, study_control
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import StudyState
@@ -110,12 +112,22 @@ def _end_process(last_words: Callable[[], None]) -> None:
     os._exit(failure_kinds.REPLACE_ME)
 
 
+@dataclass
+class Mirrored:
+    """Whether the Optuna study could follow."""
+
+    failure: str | None = None
+    """Why the last look failed."""
+
+
 @contextlib.contextmanager
-def mirroring(database: Database, study: Study, worker: str) -> Iterator[None]:
+def mirroring(database: Database, study: Study, worker: str) -> Iterator[Mirrored]:
     """Keeps the Optuna study up to date while the block runs, and says that this worker is there.
 
-    The last look waits for any other process that is at it, so that nothing stays unshown.
+    The last look waits for any other process that is at it, so that nothing stays unshown. Gives
+    what became of it, to be read after the block.
     """
+    found = Mirrored()
 
     def mirror(over: threading.Event) -> None:
         opened: object = None
@@ -132,27 +144,33 @@ def mirroring(database: Database, study: Study, worker: str) -> Iterator[None]:
                     if not isinstance(opened, Mirror):
                         opened = Mirror(database, study)
                     opened.sync(wait=last)
-                told = False
+                told, found.failure = False, None
             except Exception as error:  # the ledger holds everything; a later call repairs it
+                found.failure = f"{type(error).__name__}: {reason(error)}"
                 if not told:
-                    log.warning("the Optuna study is behind for now: %s", type(error).__name__)
+                    log.warning("the Optuna study is behind for now: %s", found.failure)
                 told = True
             if last:
                 break
             over.wait(MIRROR_S)
 
     with _beside("mirror", mirror):
-        yield
+        yield found
 
 
 @contextlib.contextmanager
 def publishing(database: Database, study: Study, every_s: float = PUBLISH_S) -> Iterator[None]:
-    """Redraws the dashboard's figures every so often while the block runs; what is left at its end
-    is the caller's."""
+    """Redraws the dashboard's figures every so often while the block runs, and says where the
+    Optuna study does not keep up; what is left at its end is the caller's."""
 
     def publish(over: threading.Event) -> None:
-        told = False
+        told = said = False
         while not over.wait(every_s):
+            with contextlib.suppress(DBAPIError):
+                late = queries.behind(database.engine, study)
+                if late and not said:
+                    log.warning("the Optuna study is behind by %d attempts: see the logs", late)
+                said = late > 0
             try:
                 from weightsearch.report import (
                     optuna_dashboard as publish,  # imports optuna and plotly: a second

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from weightsearch.errors import StudyError
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import StopNow
 from weightsearch.store.connection.notifications import Listener
@@ -36,7 +37,8 @@ def run(worker: Worker) -> int:
     """Runs points until none is left, or a stop is asked for; how many were finished.
 
     Raises the objective's own WeightsearchError, having given the point back: what is wrong with
-    this machine or the study must not use up the plan. Raises Unfit where the device was lost.
+    this machine or the study must not use up the plan. Raises Unfit where the device was lost, and
+    StudyError where the Optuna study could not follow and no launch is there to make up for it.
     """
     engine, study, stop = worker.database.engine, worker.study, worker.stop
     trained = objective_contract.load(study.spec.objective.run)
@@ -46,7 +48,7 @@ def run(worker: Worker) -> int:
     finished = 0
     lease: Lease | None = None
     try:
-        with stop.on_signals(), mirroring(worker.database, study, worker.name):
+        with stop.on_signals(), mirroring(worker.database, study, worker.name) as shown:
             while not stop.asked():
                 try:
                     if lease is None:  # whenever there is nothing better to do
@@ -72,6 +74,11 @@ def run(worker: Worker) -> int:
         changes.close()
         with contextlib.suppress(Exception):
             study_control.sign_off(engine, worker.name)
+    if shown.failure and stop.launcher is None and not stop.asked():
+        raise StudyError(
+            f"the Optuna study must show what was done, but is behind ({shown.failure}); every"
+            f" result is safe: mend that, and `weightsearch launch` it again."
+        )
     return finished
 
 

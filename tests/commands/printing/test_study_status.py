@@ -49,7 +49,7 @@ def test_the_end_of_a_launch_is_a_ranking_and_commands_that_can_be_typed(
     launch_result.launched(launched)
     said = capsys.readouterr().out
     assert "by protocol full, val split" in said
-    assert f"  {sys.executable} -m weightsearch best toy-grid\n" in said
+    assert f"  {sys.executable} -P -m weightsearch best toy-grid\n" in said
     monkeypatch.setattr(sys, "argv", ["/x/.venv/bin/weightsearch", "launch"])
     launch_result.launched(launched)
     assert "  /x/.venv/bin/weightsearch best toy-grid\n" in capsys.readouterr().out

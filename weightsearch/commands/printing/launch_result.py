@@ -36,7 +36,7 @@ def _ours() -> str:
         return "weightsearch"
     started = Path(sys.argv[0])
     is_module = started.name == "__main__.py"
-    return f"{sys.executable} -m weightsearch" if is_module else str(started)
+    return f"{sys.executable} -P -m weightsearch" if is_module else str(started)
 
 
 def ranking(found: Ranking) -> None:

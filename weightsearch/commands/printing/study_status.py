@@ -106,6 +106,11 @@ def verified(found: Verification) -> None:
     for kind, numbers in {"missing": found.missing, "duplicated": found.duplicated}.items():
         if numbers:
             console.print(f"{kind}: {numbers}")
+    if found.behind:
+        console.print(
+            f"behind: the Optuna study does not show {found.behind} attempts that have ended; the"
+            " same launch brings it up to date, or says what is in its way"
+        )
 
 
 def epoch(kind: str, summary: Summary, spec: StudySpec) -> str:

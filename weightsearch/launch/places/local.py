@@ -7,7 +7,6 @@ import logging
 import os
 import platform
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from weightsearch.errors import WeightsearchError
+from weightsearch.runtime import child_python
 from weightsearch.runtime.devices import cores
 
 REPLACED = 5
@@ -39,20 +39,18 @@ class Command:
     logs: Path
     path: Sequence[str] = ()
     """Folders in which a study's own objective may lie."""
+    folder: str | None = None
+    """Where the launch was called, and an objective's relative paths begin, where it is there."""
 
     def start(self, device: str, threads: int, number: int, replaces: str = "") -> Process:
         """`replaces` names a worker whose process is gone: the new one frees what it held."""
         ending = uuid.uuid4().hex[:8]
-        arguments = [sys.executable, "-m", "weightsearch", "worker", self.study]
-        arguments += ["--device", device]
+        arguments = child_python.command("weightsearch", "worker", self.study, "--device", device)
         arguments += ["--data", str(self.data)] if self.data else []
-        environment = os.environ | self.environment
+        environment = child_python.environment(self.path) | self.environment
         environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
         environment["WEIGHTSEARCH_LAUNCHER"] = str(os.getpid())
         environment |= {"WEIGHTSEARCH_WORKER": ending, "WEIGHTSEARCH_REPLACES": replaces}
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [*self.path, *filter(None, [os.environ.get("PYTHONPATH")])]
-        )
         self.logs.mkdir(parents=True, exist_ok=True)
         file = self.logs / f"worker-{os.getpid()}-{number}.log"
         with file.open("ab") as output:
@@ -60,6 +58,7 @@ class Command:
             process = subprocess.Popen(
                 arguments,
                 env=environment,
+                cwd=self.folder if self.folder and os.path.isdir(self.folder) else None,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -80,17 +80,8 @@ def joined(said: Path) -> Iterator[str]:
     said.parent.mkdir(parents=True, exist_ok=True)
     with said.open("a") as output, contextlib.redirect_stdout(output):
         try:
-            if running is None:
-                os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports home
-                ray.init(
-                    "local",
-                    include_dashboard=False,
-                    object_store_memory=OBJECTS,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
-            else:
-                ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            with _at_the_root():
+                _join(running)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise ConfigError(f"Ray must be usable, but says {line(error)}") from None
         try:
@@ -100,6 +91,33 @@ def joined(said: Path) -> Iterator[str]:
             yield f"the Ray cluster at {running}" if running else "a Ray instance of this machine"
         finally:
             ray.shutdown()
+
+
+def _join(running: str | None) -> None:
+    if running is not None:
+        module().init(log_to_driver=False, logging_level=logging.ERROR)
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports home
+    module().init(
+        "local",
+        include_dashboard=False,
+        object_store_memory=OBJECTS,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+@contextlib.contextmanager
+def _at_the_root() -> Iterator[None]:
+    """The root as current folder: Ray has its tasks look for modules in the driver's first, and
+    files that lie there are not to be executed. Workers are told where the launch was called."""
+    before = os.open(".", os.O_RDONLY)
+    os.chdir("/")
+    try:
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
 
 
 def line(error: BaseException) -> str:

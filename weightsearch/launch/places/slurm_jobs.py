@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -73,7 +74,8 @@ def submit(
     folder: Path, options: dict[str, Any], elements: Sequence[Callable[[], Any]]
 ) -> list[Any]:
     """One array job; submitit's job for each element. Raises ConfigError where Slurm refuses it."""
-    executor = module().SlurmExecutor(folder, max_num_timeout=TIMEOUTS)
+    python = shlex.join([sys.executable, "-P"])  # as in runtime/child_python.py
+    executor = module().SlurmExecutor(folder, max_num_timeout=TIMEOUTS, python=python)
     # It writes to stdout, which is for answers.
     logging.getLogger("submitit").setLevel(logging.CRITICAL)
     executor.update_parameters(**options)

@@ -27,6 +27,9 @@ from weightsearch.store.tables import schema
 
 PASSWORD_FILE = "WEIGHTSEARCH_STORAGE_PASSWORD_FILE"
 
+RECOVERS_S = 30.0
+"""Within this time an embedded server that crashes just now is back."""
+
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +55,10 @@ def open_database(storage: str | None, home: Path, command: str = "python") -> D
     """
     database = resolve(storage, home, command)
     try:
-        schema.prepare(database.engine)
+        until = time.monotonic() + (RECOVERS_S if database.embedded else 0.0)
+        outage.retry_while_away(
+            lambda: schema.prepare(database.engine), lambda: time.monotonic() > until
+        )
     except BaseException as error:
         database.engine.dispose()
         if isinstance(error, SQLAlchemyError | psycopg.Error):

@@ -22,7 +22,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -31,11 +30,13 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.errors import StorageError
+from weightsearch.runtime import child_python
 from weightsearch.store.embedded import postgres_programs, server_folders
 
 USER = DBNAME = "weightsearch"
 PORT = 5432  # part of the socket's name; nothing listens on the network
 START_S = 120.0  # initdb on a slow disk, or a long recovery
+STARTS = 10  # of supervisors that are killed before they have said how it went
 STRANGER_S = 5.0  # how long another machine may hold the lock before this one gives up
 
 
@@ -125,16 +126,17 @@ def _use(home: Path, folder: Path, deadline: float) -> None:
 
 def _await_server(folder: Path, deadline: float) -> None:
     """Returns when a supervisor says that its server answers; starts one where none is alive."""
-    log, began, started = folder / "server.log", time.monotonic(), False
+    log, began, started = folder / "server.log", time.monotonic(), 0
     while True:
         descriptor = os.open(folder / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if locked(descriptor, fcntl.LOCK_EX):
-                if started:  # by this call, and it is gone already
-                    raise StorageError(said(descriptor).get("failure") or _unknown_end(log))
+                word = said(descriptor)
+                if started and not _may_recover(word, started):
+                    raise StorageError(word.get("failure") or _unknown_end(log))
                 os.ftruncate(descriptor, 0)
                 _start_supervisor(folder, log, descriptor)
-                started = True
+                started += 1
             else:
                 word = said(descriptor)
                 ours = word.get("host", socket.gethostname()) == socket.gethostname()
@@ -148,15 +150,22 @@ def _await_server(folder: Path, deadline: float) -> None:
         time.sleep(0.01)
 
 
+def _may_recover(word: dict[str, Any], started: int) -> bool:
+    """Whether to start once more, after so many supervisors that this call started and that are
+    gone already: not where the last has said that its server cannot start."""
+    killed = "failure" not in word or word.get("passing")
+    return bool(killed) and started < STARTS
+
+
 def _start_supervisor(folder: Path, log: Path, lock: int) -> None:
     programs = postgres_programs.find(folder / "data", server_folders.account())
     # It imports what this process can import, and connects without this process's libpq settings.
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-    env["PYTHONPATH"] = os.pathsep.join(os.path.abspath(place) for place in sys.path)
+    env["PYTHONPATH"] = os.pathsep.join(child_python.search_path())
     module = "weightsearch.store.embedded.supervisor"
     with open(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as output:
         subprocess.run(
-            [sys.executable, "-P", "-m", module, str(folder), str(programs), str(lock)],
+            child_python.command(module, str(folder), str(programs), str(lock)),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -176,7 +185,8 @@ def locked(descriptor: int, how: int) -> bool:
 
 
 def say(lock: int, **word: Any) -> None:
-    """Writes a supervisor's word into its lock: `pid`, `host`, `ready`, or a `failure`."""
+    """Writes a supervisor's word into its lock: `pid`, `host`, `ready`; or a `failure`, and whether
+    it is `passing`: the next start may well succeed."""
     os.ftruncate(lock, 0)
     os.pwrite(lock, json.dumps(word).encode(), 0)
 

@@ -42,19 +42,63 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
+FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM)
+TROUBLE = re.compile(
+    r"FATAL|PANIC|error:|terminated by signal (?!("
+    + "|".join(str(int(number)) for number in FROM_OUTSIDE)
+    + r"):)\d"
+)
+PASSING = re.compile(
+    r"the database system is (starting up|shutting down|in recovery mode|not yet accepting)"
+    r"|terminating (background worker|connection|walreceiver)|could not receive data from client"
+)
+"""What PostgreSQL tells clients that come too early or stay too long: no trouble of its own."""
+
+
+class ServerKilled(StorageError):
+    """The server was ended from outside (kill, a lack of memory, a shutdown) and names no trouble:
+    the next start recovers from that."""
+
+
+@dataclass
 class Log:
-    """The log of server and supervisor, from this supervisor's start on."""
+    """The log of server and supervisor, from the server's last start on."""
 
     path: Path
     start: int
 
-    def stated(self, what: str) -> StorageError:
-        """`what`, with the last line about trouble (else the last line), and what to do."""
+    def begin(self) -> None:
+        """From here on."""
+        self.start = self.path.stat().st_size
+
+    def _lines(self) -> list[str]:
         with open(self.path, "rb") as file:
             file.seek(max(self.start, os.fstat(file.fileno()).st_size - 65536))
-            lines = file.read().decode(errors="replace").splitlines()
-        trouble = [line for line in lines if re.search(r"FATAL|PANIC|error:", line)]
+            return file.read().decode(errors="replace").splitlines()
+
+    def _trouble(self) -> list[str]:
+        lines = self._lines()
+        return [line for line in lines if TROUBLE.search(line) and not PASSING.search(line)]
+
+    def ended(self, what: str, code: int) -> StorageError:
+        """The error for a server that has ended with this exit code.
+
+        PostgreSQL says what is wrong with its data or its settings as FATAL or PANIC, and ends with
+        that. Where it has said neither, others ended it; its hint that "some data is corrupted",
+        printed whenever a recovery was cut short before, is of the past.
+        """
+        own = code < 0 and -code not in FROM_OUTSIDE
+        if own or self._trouble() or shutil.disk_usage(self.path.parent).free < ROOM:
+            return self.stated(what)
+        how = f"by {signal.Signals(-code).name}" if code < 0 else "from outside"
+        return ServerKilled(
+            f"{what} {how}; it names no fault of its data and recovers at its next start: see what"
+            f" ends it (a lack of memory?), then run the same command. The log is {self.path}."
+        )
+
+    def stated(self, what: str) -> StorageError:
+        """`what`, with the last line about trouble (else the last line), and what to do."""
+        lines, trouble = self._lines(), self._trouble()
         last = (trouble or lines or ["it left no word"])[-1].strip().rstrip(".")
         # Asked of the disk: a log on a full disk does not get to say so.
         free = shutil.disk_usage(self.path.parent).free
@@ -116,10 +160,13 @@ def _die_too(number: signal.Signals) -> Callable[[], None] | None:
 
 
 def await_ready(server: subprocess.Popen[bytes], data: Path, log: Log) -> None:
-    """Returns when the server takes connections, by the line in which it tells pg_ctl so."""
+    """Returns when the server takes connections, by the line in which it tells pg_ctl so.
+
+    Raises StorageError where it cannot start, ServerKilled where it might.
+    """
     while True:
-        if server.poll() is not None:
-            raise log.stated("PostgreSQL must start, but it ended")
+        if (code := server.poll()) is not None:
+            raise log.ended("PostgreSQL must start, but was ended", code)
         with suppress(FileNotFoundError):
             lines = (data / "postmaster.pid").read_text(errors="replace").splitlines()
             if lines[0:1] == [str(server.pid)] and lines[7:8] and lines[7].strip() == "ready":

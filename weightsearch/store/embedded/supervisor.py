@@ -30,7 +30,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 from typing import Any, NoReturn
 
 import psycopg
@@ -39,9 +39,12 @@ from weightsearch.errors import StorageError
 from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.store.embedded import postgres_process, server_folders
 from weightsearch.store.embedded.client import DBNAME, PORT, USER, locked, say
+from weightsearch.store.embedded.postgres_process import ServerKilled
 
 LINGER_S = 2.0  # without users before the stop: the next command may follow at once
 POLL_S = 0.1
+STARTS = 10  # of a server that is ended from outside each time before it is ready
+ENDS_S = 1.0  # for a server whose connections break off
 
 
 def main() -> None:
@@ -55,16 +58,16 @@ def main() -> None:
     try:
         _supervise(folder, programs, lock)
     except StorageError as error:
-        _fail(lock, str(error))
+        _fail(lock, str(error), isinstance(error, ServerKilled))
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         _fail(lock, f"the embedded database cannot be started ({what}); correct that.")
 
 
-def _fail(lock: int, why: str) -> NoReturn:
+def _fail(lock: int, why: str, passing: bool = False) -> NoReturn:
     with suppress(OSError):  # a full disk
         print(f"weightsearch: {why}", file=sys.stderr, flush=True)
-        say(lock, failure=why)
+        say(lock, failure=why, passing=passing)
     sys.exit(1)
 
 
@@ -75,9 +78,7 @@ def _supervise(folder: Path, programs: Path, lock: int) -> None:
     account, data = server_folders.account(), folder / "data"
 
     # 1. What an earlier supervisor left behind
-    postgres_process.end(lambda: postgres_process.at_work_in(data))
-    if Path("/proc/self").exists():  # without it nobody can tell; PostgreSQL will
-        (data / "postmaster.pid").unlink(missing_ok=True)
+    _clear(data)
 
     # 2. What the server needs
     folder.chmod(0o700 if account is None else 0o711)
@@ -88,10 +89,20 @@ def _supervise(folder: Path, programs: Path, lock: int) -> None:
         postgres_process.initialise(data, programs, account, log)
 
     # 3. The server, until nobody needs it
-    server = postgres_process.start(data, programs, sockets, account)
+    server: Popen[bytes] | None = None
     try:
-        postgres_process.await_ready(server, data, log)
-        _create_database(sockets, password)
+        for left in reversed(range(STARTS)):
+            log.begin()
+            server = postgres_process.start(data, programs, sockets, account)
+            try:
+                postgres_process.await_ready(server, data, log)
+                _create_database(server, sockets, password, log)
+                break
+            except ServerKilled:  # perhaps while it recovered from the last time
+                if not left:
+                    raise
+                _clear(data)
+        assert server is not None
         say(lock, ready=True, **me)
         users = os.open(folder / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)  # never closed
         _await_last_user(server, users, sockets, log)
@@ -99,8 +110,15 @@ def _supervise(folder: Path, programs: Path, lock: int) -> None:
         say(lock, **me)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        postgres_process.end(lambda: [server.pid] if server.poll() is None else [])
+        postgres_process.end(lambda: [server.pid] if server and server.poll() is None else [])
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _clear(data: Path) -> None:
+    """Ends what still runs on the data, and forgets it."""
+    postgres_process.end(lambda: postgres_process.at_work_in(data))
+    if Path("/proc/self").exists():  # without it nobody can tell; PostgreSQL will
+        (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _password(folder: Path, data: Path, account: pwd.struct_passwd | None) -> str:
@@ -126,7 +144,10 @@ def _make_private(folder: Path, account: pwd.struct_passwd | None) -> None:
         os.chown(folder, account.pw_uid, account.pw_gid)
 
 
-def _create_database(sockets: Path, password: str) -> None:
+def _create_database(
+    server: Popen[bytes], sockets: Path, password: str, log: postgres_process.Log
+) -> None:
+    """Raises StorageError; ServerKilled where the server has ended meanwhile."""
     try:
         with psycopg.connect(
             host=str(sockets),
@@ -140,6 +161,9 @@ def _create_database(sockets: Path, password: str) -> None:
             if connection.execute(query, (DBNAME,)).fetchone() is None:
                 connection.execute(f"CREATE DATABASE {DBNAME}")
     except psycopg.Error as error:
+        with suppress(TimeoutExpired):
+            code = server.wait(ENDS_S)
+            raise log.ended("PostgreSQL must start, but was ended", code) from None
         why = " ".join(str(error).split())
         raise StorageError(f"the embedded database must let its owner in, but: {why}") from None
 
@@ -160,7 +184,7 @@ def _await_last_user(
         else:
             unused_since = None
         time.sleep(POLL_S)
-    raise log.stated("PostgreSQL must run while it is used, but it ended")
+    raise log.ended("PostgreSQL must run while it is used, but was ended", server.returncode)
 
 
 if __name__ == "__main__":

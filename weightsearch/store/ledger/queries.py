@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Column, Engine, Float, Select, Table, column, func, or_, select, table
+from sqlalchemy import ColumnElement, Engine, Float, Select, Table, column, func, or_, select, table
 
 from weightsearch.store.ledger.results import Result
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
@@ -18,6 +18,8 @@ from weightsearch.study.search_space import Direction, Point
 
 OPTUNAS = table("studies", column("study_id"), column("study_name"))
 """Of Optuna's own tables; its models would take half a second to import."""
+SHOWN_S = 60
+"""Within this time the Optuna study shows that an attempt has ended; workers look every 4 s."""
 LISTED_S = 120
 """A worker that was not seen for this long is no longer listed."""
 
@@ -50,8 +52,12 @@ def counts(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> dict[str, i
 
 def coverage(engine: Engine, study: Study) -> float:
     """The share of the search's points that are done; below 1 where a budget ran out."""
-    found = counts(engine, study)
-    return found[PointState.DONE] / found["total"] if found["total"] else 1.0
+    return share_done(counts(engine, study))
+
+
+def share_done(points: Mapping[str, int]) -> float:
+    """Of points by state, with their `total`."""
+    return points[PointState.DONE] / points["total"] if points["total"] else 1.0
 
 
 def troubles(engine: Engine, study: Study) -> list[dict[str, Any]]:
@@ -276,10 +282,11 @@ def named(engine: Engine, number: int) -> str | None:
         return connection.execute(known.where(OPTUNAS.c.study_id == number)).scalar()
 
 
-def unshown(study_id: int, *columns: Table | Column[Any]) -> Select[Any]:
+def unshown(study_id: int, *columns: Table | ColumnElement[Any]) -> Select[Any]:
     """Attempts of which the Optuna study does not show something yet (optuna_mirror.py)."""
     return (
         select(*columns)
+        .select_from(attempts)
         .join(points, points.c.id == attempts.c.point_id)
         .where(
             ~attempts.c.mirrored_end,
@@ -294,10 +301,23 @@ def unshown(study_id: int, *columns: Table | Column[Any]) -> Select[Any]:
     )
 
 
+def behind(engine: Engine, study: Study) -> int:
+    """How many ended attempts the Optuna study should show by now, and does not: for longer than
+    `SHOWN_S`, or though every worker has left, which is to show its last before it does."""
+    mine = select(workers.c.id).where(workers.c.study_id == study.id)
+    all_left = mine.exists() & ~mine.where(workers.c.stopped_at.is_(None)).exists()
+    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, SHOWN_S)
+    late = unshown(study.id, func.count()).where(
+        attempts.c.outcome.is_not(None), (attempts.c.ended_at < since) | all_left
+    )
+    with engine.connect() as connection:
+        return int(connection.execute(late).scalar_one())
+
+
 @dataclass(frozen=True)
 class Verification:
-    """Whether a study's search is whole. More starts than points are explained by those that were
-    lost or given back."""
+    """Whether a study's search is whole, and shown. More starts than points are explained by those
+    that were lost or given back."""
 
     study: str
     points: int
@@ -311,10 +331,12 @@ class Verification:
     """Every attempt."""
     lost: int
     given_back: int
+    behind: int
+    """Ended attempts that the Optuna study does not show, of the promotion too."""
 
     @property
     def ok(self) -> bool:
-        return not self.missing and not self.duplicated
+        return not self.missing and not self.duplicated and not self.behind
 
     def to_json(self) -> dict[str, Any]:
         return {"study": self.study, "ok": self.ok, **asdict(self)}
@@ -322,7 +344,7 @@ class Verification:
 
 def verify(engine: Engine, study: Study) -> Verification:
     """Whether each planned point is done exactly once, from two sides: the points' states, and the
-    attempts that committed a result."""
+    attempts that committed a result; and whether the Optuna study shows them."""
     committed = (
         select(attempts.c.point_id, func.count().label("times"))
         .where(attempts.c.outcome.in_(FINISHED))
@@ -353,4 +375,5 @@ def verify(engine: Engine, study: Study) -> Verification:
         starts=sum(outcomes.values()),
         lost=outcomes.get(Outcome.LOST, 0),
         given_back=outcomes.get(Outcome.GIVEN_BACK, 0),
+        behind=behind(engine, study),
     )
