@@ -23,6 +23,7 @@ from support.specs import make_spec
 from weightsearch.data.packs import building
 from weightsearch.data.packs.layout import Pack
 from weightsearch.depth.loss.terms import LOSS_TERMS
+from weightsearch.depth.network.targets import Range
 from weightsearch.study import known_names, planning
 
 BLOCK = re.compile(r"^```python\n# ([\w/.]+)(?:: (\w+))?\n(.*?)^```$", re.M | re.S)
@@ -102,7 +103,9 @@ def test_a_loss_term(follow: Callable[[str, str], Written], tmp_path: Path) -> N
     pred, true = (10 * torch.rand(2, 1, 16, 20, generator=generator) for _ in range(2))
     valid = torch.rand(pred.shape, generator=generator) < 0.7
     leaf = pred.clone().requires_grad_()
-    value = LOSS_TERMS[written.name](leaf, torch.where(valid, true, torch.nan), valid, 10.0)
+    value = LOSS_TERMS[written.name](
+        leaf, torch.where(valid, true, torch.nan), valid, Range(0.1, 10.0)
+    )
     value.backward()
     assert leaf.grad is not None
     assert torch.isfinite(value)

@@ -53,7 +53,7 @@ def test_an_epoch_yields_metrics_of_each_validation_image(tmp_path: Path) -> Non
     assert test is None
     per_image = {"rel" if name == "abs_rel" else name for name in METRICS}
     numbers = {"rmse_pooled", "loss", "loss_mae", "loss_edge", "loss_ssim", "parameters", *TIMES}
-    numbers |= {"micro_batch"}
+    numbers |= {"micro_batch", *(f"counted_{term}" for term in WEIGHTS)}
     numbers |= {f"{kind}_{term}" for kind in ("share", "gradient_share") for term in WEIGHTS}
     for epoch in epochs:
         assert set(epoch) == per_image | numbers | {"groups"}
@@ -262,6 +262,15 @@ def test_fresh_seeds_are_validated_on_the_same_frames(tmp_path: Path) -> None:
         tuple(whole(context(spec, tmp_path / str(s), seed=s))[0][0]["groups"]) for s in (0, 1, 2)
     }
     assert len(groups) == 1
+
+
+def test_an_epoch_with_less_memory_says_that_it_does_not_compare(tmp_path: Path) -> None:
+    spec = depth_spec(train={"epochs": 1})
+    (whole_batch,), _ = whole(context(spec, tmp_path / "a"))
+    (parts,), _ = whole(context(spec, tmp_path / "b", shrink=1))
+    assert "about" not in whole_batch
+    assert (whole_batch["micro_batch"], parts["micro_batch"]) == (4, 2)
+    assert "memory ran out" in summarise(parts).about["not_comparable"]
 
 
 def test_no_more_frames_than_the_limit_are_used(tmp_path: Path) -> None:

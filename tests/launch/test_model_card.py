@@ -100,6 +100,18 @@ def test_the_order_is_the_templates_and_every_number_has_its_protocol_and_n() ->
             {"encoder_weights": {"name": "x.y", "license": None, "hub": None}},
             "timm names none for x.y; ask those who made them.",
         ),
+        (
+            {
+                "encoder_weights": {
+                    "name": "mine.safetensors",
+                    "license": None,
+                    "hub": None,
+                    "file": "mine.safetensors",
+                    "sha256": "c0ffee",
+                }
+            },
+            "start:** pretrained, own file mine.safetensors, sha256 c0ffee",
+        ),
     ],
 )
 def test_what_nobody_recorded_is_said_to_be_unknown(facts: dict[str, Any], said: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from support.specs import make_spec
 
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.home import home_folder
-from weightsearch.study import known_names, loading, planning
+from weightsearch.study import known_names, loading, planning, weight_presets
 
 DEPTH: dict[str, Any] = {
     "goal": "test",
@@ -78,8 +80,13 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
             "loss.weights: unknown weights 'papre'; did you mean 'paper'",
         ),
         (
-            {"loss": {"weights": "keras"}},
+            {"loss": {"weights": "keras"}, "data": DEPTH["data"] | {"target": "log"}},
             "weights 'keras' need the terms mae, smoothness, ssim, but `terms` lacks smoothness;",
+        ),
+        (
+            {"loss": {"weights": [{"mae": 1}, "densedepth"]}},
+            "weights 'densedepth' belong to data.target 'inverse', but it is 'depth'; set it,"
+            " or write { mae = 0.1, edge = 1, ssim = 1 }",
         ),
         ({"loss": {"terms": ["mae"], "weights": [{"mae": 1}, "paper"]}}, "lacks edge, ssim"),
         ({"loss": {"weights": 3}}, "loss.weights: must be a grid, or one or several tables"),
@@ -94,21 +101,62 @@ def test_what_cannot_be_meant_is_refused_with_its_place(tables: dict[str, Any], 
     assert said in refused(**tables)
 
 
+@pytest.mark.parametrize("name", weight_presets.PRESETS)
+@pytest.mark.parametrize("target", ["depth", "inverse", "log"])
+def test_weights_by_name_are_of_the_target_that_they_were_chosen_for(
+    name: str, target: str
+) -> None:
+    table = weight_presets.PRESETS[name]
+    data = DEPTH["data"] | {"target": target}
+    named = {"data": data, "loss": {"terms": list(table), "weights": name}}
+    if weight_presets.TARGETS.get(name, target) == target:
+        found = loading.parse(DEPTH | named, "file.toml")
+        assert found.resolved()["loss"]["weights"] == table
+    else:
+        assert f"weights '{name}' belong to data.target" in refused(**named)
+
+
+def revised(data: dict[str, Any] | None = None, *terms: str, **tables: Any) -> bool:
+    """Whether a study has another digest than it had before its loss was revised."""
+    loss = {"terms": terms, "weights": "equal"}
+    spec = loading.parse(
+        DEPTH | {"data": DEPTH["data"] | (data or {}), "loss": loss} | tables, "test"
+    )
+    kept = {k: v for k, v in spec.resolved().items() if k not in ("goal", "retry", "nightly")}
+    text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+    return spec.digest() != hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def test_a_study_whose_loss_was_revised_is_not_the_old_one() -> None:
+    real = {"source": "kitti_eigen"}
+    outdoors: dict[str, Any] = {"max_depth_m": 80.0, "target": "inverse"}
+    assert not revised(None, "mae", "edge", "ssim")  # synthetic rooms: whole windows
+    assert not revised(real | {"target": "log"}, "mae", "edge", "silog")
+    assert not revised(outdoors, "mae", "edge")
+    assert not revised(real | {"target": "log"}, "smoothness")
+    assert revised(real, "ssim")
+    assert revised({"options": {"holes": 0.1}}, "ssim")
+    assert revised({"max_depth_m": 3.0}, "ssim")  # what is beyond is a hole
+    assert revised({"target": "log"}, "ssim")
+    assert revised(outdoors, "ssim")
+    assert revised(None, "smoothness")
+    own = {"run": "weightsearch.study.trivial_objective:run"}
+    assert not revised(real, "ssim", objective=own)
+
+
 def test_weights_that_go_by_a_name_are_kept_as_their_tables() -> None:
     terms = ["mae", "edge", "ssim", "smoothness"]
-    named = {"terms": terms, "weights": ["paper", {"mae": 2}, "densedepth", "keras", "equal"]}
+    named = {"terms": terms, "weights": ["paper", {"mae": 2}, "equal"]}
     found = loading.parse(DEPTH | {"loss": named}, "file.toml")
     tables = [
         {"mae": 0.6, "edge": 0.2, "ssim": 1},
         {"mae": 2},
-        {"mae": 0.1, "edge": 1, "ssim": 1},
-        {"mae": 0.1, "smoothness": 0.9, "ssim": 0.85},
         {"mae": 1, "edge": 1, "ssim": 1, "smoothness": 1},
     ]
     assert found.resolved()["loss"]["weights"] == tables
     written = {"terms": terms, "weights": tables}
     assert found.digest() == loading.parse(DEPTH | {"loss": written}, "file.toml").digest()
-    assert len(planning.plan(found).points) == 5
+    assert len(planning.plan(found).points) == 3
     one = loading.parse(DEPTH | {"loss": {"weights": "paper"}}, "file.toml")
     assert one.loss.weights == tables[0]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from weightsearch.errors import (
     did_you_mean,
 )
 from weightsearch.study import search_space
-from weightsearch.study.objective_contract import LAST, Context, Run, summarise
+from weightsearch.study.objective_contract import LAST, NOT_COMPARABLE, Context, Run, summarise
 from weightsearch.study.spec import ModelSpec, StudySpec
 from weightsearch.study.spec_fields import Value
 
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from weightsearch.data.packs.building import Pack
     from weightsearch.depth.evaluation.error_breakdown import Details
     from weightsearch.depth.evaluation.scoring import Scores
+    from weightsearch.depth.network.encoders import Origin
     from weightsearch.depth.network.prediction import Predict
     from weightsearch.depth.training.trainer import Epoch, Trainer
     from weightsearch.depth.training.trial_state import Lane
 
+SHRUNK = "memory ran out, and batch normalisation saw fewer images at once than train.batch"
 SEARCHED = ("encoder", "decoder", "lr", "size")
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,9 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
         _same_data(native, context)
         train, val = split_frames(native, spec)
         trainer = _trainer(path, train, model, context)
-        facts = _facts(weights, model, lr, native, context) | _told(native, train, val, model)
+        facts = _facts(weights, model, lr, native, context) | _told(
+            native, train, val, trainer.encoder_origin
+        )
         lane, epochs = _start(
             lambda: trainer.lane(weights, context.seed, lr, context.shrink), facts, context
         )
@@ -109,7 +113,7 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
         chosen["encoder"], chosen["decoder"], search_space.sizes(spec)
     ):
         one = spec.model.model_copy(update={"encoder": encoder, "decoder": decoder})
-        DepthNet(one, spec.data.model_copy(update={"size": size})).check_size()
+        DepthNet(one, spec.data.model_copy(update={"size": size})).check_size(spec.train.batch)
 
 
 def _same_data(native: Pack, context: Context) -> None:
@@ -225,17 +229,14 @@ def _facts(
 
 
 def _told(
-    native: Pack, train: Sequence[int], val: Sequence[int], model: ModelSpec
+    native: Pack, train: Sequence[int], val: Sequence[int], origin: Origin | None
 ) -> dict[str, Any]:
     """What else a checkpoint says of itself, for its model card (launch/model_card.py)."""
-    from weightsearch.depth.network import encoders
-
     frames = {"train": len(train), "val": len(val), "test": len(native.indices("test"))}
-    assert isinstance(model.encoder, str)
     return {
         "frames": frames,
         "ground_truth": native.ground_truth,
-        "encoder_weights": encoders.origin(model.encoder) if model.pretrained else None,
+        "encoder_weights": asdict(origin) if origin else None,
     }
 
 
@@ -289,6 +290,7 @@ def _shown(epoch: Epoch, trainer: Trainer, lane: Lane) -> dict[str, Any]:
         "parameters": trainer.parameters,
         "latency_ms": trainer.latency_ms(lane),
         "micro_batch": lane.micro,
+        **({} if trainer.is_comparable(lane) else {"about": {NOT_COMPARABLE: SHRUNK}}),
     }
 
 

@@ -225,7 +225,11 @@ def _origin(facts: Mapping[str, Any]) -> str:
     if "encoder_weights" not in facts:
         return "unknown"
     origin = facts["encoder_weights"]
-    return f"pretrained, timm's {escaped(origin['name'])}" if origin else "random"
+    if not origin:
+        return "random"
+    whose = "own file" if origin.get("file") else "timm's"
+    digest = f", sha256 {escaped(origin['sha256'])}" if origin.get("sha256") else ""
+    return f"pretrained, {whose} {escaped(origin['name'])}{digest}"
 
 
 def _licence(facts: Mapping[str, Any]) -> str:

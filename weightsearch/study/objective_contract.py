@@ -5,7 +5,8 @@ and yields, after each epoch, a mapping from names to values. A value is a numbe
 numbers with one per validation sample: of a sequence the service records the mean as the metric
 and keeps the rest for intervals and paired comparisons. `groups`, where given, names the scene or
 block of each sample: samples of a group are correlated. `about`, where given, is any JSON and kept
-as it is, beside the metrics of the best epoch or of the test. Where `context.final` is true (a
+as it is, beside the metrics of the best epoch or of the test; with `not_comparable` in it, which
+says why, the point is done but not ranked. Where `context.final` is true (a
 promotion) the generator may *return* such a mapping too, measured on a test split.
 
 Early stopping is the objective's own: it ends by returning. A loss that is no longer a number is
@@ -33,6 +34,9 @@ from weightsearch.study.spec_fields import Value
 LAST = "last"
 """Within a context's folder: what a later attempt goes on from. Of a point of the search it is
 removed once the result is committed."""
+
+NOT_COMPARABLE = "not_comparable"
+"""Within an epoch's `about`: why its metrics do not compare with those of other points."""
 
 Epoch = Mapping[str, float | Sequence[float] | Sequence[str] | Mapping[str, Any]]
 Run = Generator[Epoch, None, Epoch | None]
@@ -67,7 +71,8 @@ class Context:
     `folder`; raise `Interrupted`."""
     shrink: int = 0
     """How often this point ran out of memory: each time, the objective takes half of what it took
-    of it before (a smaller micro-batch, fewer lanes), with the same result in mind."""
+    of it before (a smaller micro-batch, fewer lanes), with the same result in mind. Where the
+    result is not the same, the epoch says so (`NOT_COMPARABLE`)."""
     cache: dict[str, Any] = field(default_factory=dict)
     """Lives as long as the worker: what is expensive is built once for all its points."""
 

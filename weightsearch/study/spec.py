@@ -254,6 +254,16 @@ class StudySpec(Part):
     def _metric_alone(cls, objective: Any) -> Any:
         return {"metric": objective} if isinstance(objective, str) else objective
 
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_of_this_target(cls, tables: Any) -> Any:
+        # Before tables stand for the names.
+        loss, data = ((tables.get(part) or {}) for part in ("loss", "data"))
+        if isinstance(loss, dict) and isinstance(data, dict) and data:
+            target = data.get("target", DataSpec.model_fields["target"].default)
+            weight_presets.check_target(loss.get("weights"), target)
+        return tables
+
     # Rules between tables, checked in this order: only the first that is broken is reported.
 
     @model_validator(mode="after")
@@ -331,5 +341,24 @@ class StudySpec(Part):
     def digest(self) -> str:
         """Twelve hex digits that change whenever anything does that a result depends on."""
         facts = {k: v for k, v in self.resolved().items() if k not in ("goal", "retry", "nightly")}
+        if self._loss_was_revised():
+            facts["loss"]["revision"] = 2
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def _loss_was_revised(self) -> bool:
+        """Whether the depth objective's loss has other values than its first revision gave.
+
+        The second counts windows of SSIM by what of them is valid, begins logarithms at the least
+        depth, limits the range of inverse depth to 100, and compares logarithms in `smoothness`.
+        What the settings cannot tell is taken as revised: whether ground truth has holes.
+        """
+        if self.objective.run != DEPTH_OBJECTIVE or self.data is None:
+            return False
+        data, terms = self.data, self.loss.terms
+        if "smoothness" in terms and data.target != "log":
+            return True
+        rooms = data.source == "synthetic" and not data.options.get("holes")
+        whole = rooms and data.min_depth_m <= 0.1 and data.max_depth_m >= 10
+        wide = data.target == "inverse" and data.max_depth_m > 100 * data.min_depth_m
+        return "ssim" in terms and (data.target == "log" or wide or not whole)

@@ -13,6 +13,9 @@ PRESETS = {
     # keras-team/keras-io, examples/vision/depth_estimation.py; its SSIM term is twice ours.
     "keras": {"mae": 0.1, "smoothness": 0.9, "ssim": 0.85},
 }
+TARGETS = {"densedepth": "inverse", "keras": "log"}
+"""The target that a name's weights were chosen for; of another one they mean something else. The
+paper does not say which its target is."""
 EQUAL = "equal"
 """1 for each term of the study, whichever they are."""
 
@@ -25,6 +28,18 @@ def tables(weights: Any, terms: Sequence[str]) -> Any:
     if isinstance(weights, list | tuple):
         return [_table(vector, terms) for vector in weights]
     return _table(weights, terms)
+
+
+def check_target(weights: Any, target: Any) -> None:
+    """Raises ValueError for the name of weights that belong to another target."""
+    for name in weights if isinstance(weights, list | tuple) else [weights]:
+        meant = TARGETS.get(name) if isinstance(name, str) else None
+        if meant not in (None, target):
+            table = ", ".join(f"{term} = {weight:g}" for term, weight in PRESETS[name].items())
+            raise ValueError(
+                f"weights '{name}' belong to data.target '{meant}', but it is '{target}'; set it,"
+                f" or write {{ {table} }}, which there is another loss."
+            )
 
 
 def _table(vector: Any, terms: Sequence[str]) -> Any:

@@ -270,3 +270,27 @@ def test_a_folder_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
     finally:
         os.seteuid(0)
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("name", ["decoder.head.bias", "encoder.std"])
+def test_a_network_that_is_not_of_numbers_is_refused(
+    tmp_path: Path, name: str, value: float
+) -> None:
+    assert SPEC.model is not None
+    assert SPEC.data is not None
+    named = checkpoint.named_tensors(DepthNet(SPEC.model, SPEC.data))
+    with torch.no_grad():
+        named[name].view(-1)[0] = value
+    checkpoint.save(tmp_path, "best", {"model": named}, facts())
+    with pytest.raises(
+        CheckpointError, match=f"'{name}' must be of finite numbers, but has {value}"
+    ):
+        checkpoint.network(tmp_path, "cpu")
+
+
+def test_infinities_that_a_new_network_has_are_its_own(tmp_path: Path) -> None:
+    mask = {"mask": torch.tensor([0.0, float("-inf")])}
+    checkpoint._refuse_infinite(mask, {"mask": mask["mask"].clone()}, tmp_path)
+    with pytest.raises(CheckpointError, match="in 1 of 2 places"):
+        checkpoint._refuse_infinite(mask, {"mask": torch.zeros(2)}, tmp_path)

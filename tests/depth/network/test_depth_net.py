@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import shutil
@@ -18,7 +19,8 @@ from torch import nn
 
 from weightsearch.depth.network import encoders, feature_pyramid
 from weightsearch.depth.network.decoders import DECODERS
-from weightsearch.depth.network.depth_net import DepthNet, data_range, metres, represent
+from weightsearch.depth.network.depth_net import DepthNet, metres
+from weightsearch.depth.network.targets import Range, represent, value_range
 from weightsearch.errors import ConfigError, WeightsError
 from weightsearch.study import known_names
 from weightsearch.study.spec import DataSpec, ModelSpec
@@ -228,16 +230,20 @@ def test_targets_are_what_they_are_called() -> None:
     inverse = data("inverse")
     torch.testing.assert_close(represent(metres(raw, inverse), inverse), 1 + softplus)
     assert represent(torch.tensor(2.5), inverse) == 4
-    assert represent(torch.tensor(math.e), data("log")).item() == pytest.approx(1)
+    assert represent(torch.tensor(0.1 * math.e), data("log")).item() == pytest.approx(1)
+    assert represent(torch.tensor(0.1), data("log")) == 0
     middle = torch.tensor(0.5 * (math.log(0.05) + math.log(20)), requires_grad=True)
     (slope,) = torch.autograd.grad(metres(middle, data("log")).log(), middle)
     assert slope.item() == pytest.approx(1)
 
 
 def test_the_range_is_that_of_the_target() -> None:
-    assert data_range(data()) == 10
-    assert data_range(data("inverse")) == pytest.approx(100)
-    assert data_range(data("log")) == pytest.approx(math.log(100))
+    assert value_range(data()) == Range(0.1, 10)
+    assert value_range(data("inverse")) == Range(1, pytest.approx(100))
+    assert value_range(data("log")) == Range(0, pytest.approx(math.log(100)))
+    outdoors = data("inverse").model_copy(update={"max_depth_m": 80.0})
+    assert value_range(outdoors) == Range(1, 100)  # not 800, which would swamp all beyond 8 m
+    assert value_range(outdoors.model_copy(update={"min_depth_m": 1.0})) == Range(1, 80)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -320,7 +326,13 @@ def test_pretrained_weights_come_from_the_folder(offline: Path, name: str, file:
     config = timm.get_pretrained_cfg(name)
     torch.testing.assert_close(encoder.mean.flatten(), torch.tensor(config.mean))
     torch.testing.assert_close(encoder.std.flatten(), torch.tensor(config.std))
+    assert encoder.origin is not None
+    assert (encoder.origin.name, encoder.origin.file) == (file, file)
+    assert encoder.origin.license is encoder.origin.hub is None  # nobody knows whose they are
+    digest = hashlib.sha256((offline / file).read_bytes()).hexdigest()
+    assert encoder.origin.sha256 == digest
     plain = encoders.build(name, False)
+    assert plain.origin is None
     assert plain.mean.eq(0).all()
     assert plain.std.eq(1).all()
 
@@ -335,6 +347,12 @@ def test_pretrained_weights_come_from_the_hubs_cache(offline: Path, tmp_path: Pa
     save_file(saved, snapshot / "model.safetensors")
     encoder = encoders.build(SMALL, True)
     assert torch.equal(encoder.body.conv_stem.weight, saved["conv_stem.weight"])
+    assert encoder.origin is not None
+    assert encoder.origin.name == f"{SMALL}.r160_in1k"
+    assert encoder.origin.hub == f"timm/{SMALL}.r160_in1k"
+    assert encoder.origin.file is None
+    digest = hashlib.sha256((snapshot / "model.safetensors").read_bytes()).hexdigest()
+    assert encoder.origin.sha256 == digest
 
 
 def test_missing_weights_are_one_line_with_both_ways_out(offline: Path) -> None:

@@ -54,7 +54,7 @@ def test_an_epoch_can_be_entered_in_the_middle() -> None:
 @given(st.integers(1, 40), st.integers(-5, 10**6), st.integers(0, 100))
 @settings(max_examples=30, deadline=None)
 def test_the_order_holds_each_frame_at_most_once(batch: int, seed: int, epoch: int) -> None:
-    found = Frames([str(i) for i in range(30)], 1.0, lambda _: None, True)  # type: ignore[arg-type,return-value]
+    found = Frames([str(i) for i in range(30)], 1.0, lambda _: None, True, torch.zeros(0))  # type: ignore[arg-type,return-value]
     order = found.order(batch, seed, epoch)
     places = [p for chunk in order for p in chunk]
     assert len(order) == found.steps(batch)

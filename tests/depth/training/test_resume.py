@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.depth_studies import WEIGHTS, depth_spec
+from support.depth_studies import OPTIONS, WEIGHTS, depth_spec
 from support.lanes import same, trained, trainer, unscored, with_dropout
 
 from weightsearch.depth.network import checkpoint
-from weightsearch.errors import Interrupted
+from weightsearch.errors import ConfigError, Interrupted
 
 
 def test_a_trial_does_not_depend_on_those_before_it() -> None:
@@ -93,3 +93,32 @@ def test_an_epoch_that_fits_into_the_grace_is_finished() -> None:
     lane = on.lane(WEIGHTS, 0, 1e-3)
     assert next(on.run(lane, 2, unscored, lambda: 3600.0)).number == 1
     assert (lane.epoch, lane.step) == (1, 0)
+
+
+def test_what_ran_out_of_memory_compares_unless_normalisation_saw_less() -> None:
+    """Where it looks at the batch, three splits of one gave losses of 1.99, 3.02 and 1.81."""
+    looks, does_not = (trainer(depth_spec(name)) for name in ("test_resnet", "test_convnext"))
+    for shrink, comparable in ((0, True), (1, False), (2, False)):
+        assert looks.is_comparable(looks.lane(WEIGHTS, 0, 1e-3, shrink)) == comparable
+    losses = []
+    for shrink in (0, 1, 2):
+        lane = does_not.lane(WEIGHTS, 0, 1e-3, shrink)
+        assert does_not.is_comparable(lane)
+        does_not._step(lane, next(does_not.frames.batches(4, 0, 0)))
+        losses.append(lane.rows[0].tolist())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_normalisation_of_maps_of_one_pixel_gets_two_images_or_a_word() -> None:
+    small = {"size": [32, 32], "options": OPTIONS | {"height": 32, "width": 32}}
+    spec = depth_spec("test_resnet", data=small, train={"batch": 5})
+    on = trainer(spec)
+    assert [on.lane(WEIGHTS, 0, 1e-3, shrink).micro for shrink in range(4)] == [5, 2, 2, 2]
+    lane = on.lane(WEIGHTS, 0, 1e-3, 3)
+    on._graph.train()
+    on._step(lane, next(on.frames.batches(5, 0, 0)))  # parts of 3 and 2, none of 1
+    assert lane.rows[0].isfinite().all()
+    with pytest.raises(ConfigError, match=r"two images of 32x32 .* but gets 1; raise train\.batch"):
+        trainer(depth_spec("test_resnet", data=small, train={"batch": 1}))
+    assert trainer(depth_spec("test_resnet", train={"batch": 1})).steps == 24  # maps of 2x2

@@ -17,7 +17,9 @@ from weightsearch.report.figures import ternary_map as ternaries
 from weightsearch.report.figures.registry import FIGURES, Night, history, ternary
 from weightsearch.report.figures.search_progress import MOST_WORKERS
 from weightsearch.report.figures.style import ORDER, colours, is_nothing
+from weightsearch.report.pages.study_page import report
 from weightsearch.store.ledger.results import Evaluation
+from weightsearch.study.objective_contract import NOT_COMPARABLE
 
 CASES = {
     "none": make_records(0),
@@ -172,6 +174,22 @@ def test_the_best_so_far_only_improves_and_counts_what_was_lost() -> None:
     )
     grown = FIGURES["best_so_far"](Records("s", higher, records.attempts, records.done)).data[1]
     assert list(grown.y) == sorted(grown.y)
+
+
+def test_what_does_not_compare_is_neither_ranked_nor_drawn_as_the_best() -> None:
+    records = make_records(12)
+    best = min(records.done, key=lambda d: d.result.metrics["rmse"])
+    why = {NOT_COMPARABLE: "memory ran out"}
+    replace = dataclasses.replace
+    validation = replace(best.result.validation, about=why)
+    apart = replace(best, result=replace(best.result, validation=validation))
+    records = replace(records, done=[apart if d is best else d for d in records.done])
+    assert best.number not in [row.number for row in records.rows]
+    assert len(records.rows) == 11
+    lowest = min(FIGURES["best_so_far"](records).data[1].y)
+    assert lowest == pytest.approx(records.rows[0].value, abs=1e-5)
+    assert lowest > best.result.metrics["rmse"]
+    assert "not ranked beside others: memory ran out." in report(records)
 
 
 def test_pairs_of_one_direction_are_the_noise_floor() -> None:

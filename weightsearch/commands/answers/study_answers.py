@@ -10,9 +10,15 @@ from typing import Any
 from sqlalchemy import Engine
 
 from weightsearch.commands.home import disk_usage
-from weightsearch.report.evidence.ranking import RankedPoint, Ranking, ranking, yardstick
+from weightsearch.report.evidence.ranking import (
+    RankedPoint,
+    Ranking,
+    not_comparable,
+    ranking,
+    yardstick,
+)
 from weightsearch.store.ledger import claim, queries, studies
-from weightsearch.store.ledger.queries import Verification
+from weightsearch.store.ledger.queries import Done, Verification
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import PointState, Rung, StudyState
@@ -46,6 +52,8 @@ class Status:
     failures: Sequence[Mapping[str, Any]]
     diverged: Sequence[int]
     """Numbers of points that are done, but not ranked."""
+    not_comparable: Mapping[str, Sequence[int]]
+    """The same of points whose metrics do not compare with others, by the reason."""
     promoted: PromotionVerdict | None
     spec: Mapping[str, Any]
     """The study's settings, resolved."""
@@ -86,11 +94,20 @@ def status(engine: Engine, name: str | None, home: Path) -> Status:
         seconds_left=each * left / len(workers) if each is not None and workers else None,
         failures=queries.failed(engine, study),
         diverged=[d.number for d in done if d.diverged()],
+        not_comparable=_not_comparable(done),
         promoted=study.promoted,
         spec=study.spec.resolved(),
         digest=study.spec.digest(),
         data_digest=study.data_digest,
     )
+
+
+def _not_comparable(done: Sequence[Done]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for point in done:
+        if (why := not_comparable(point)) is not None:
+            found.setdefault(why, []).append(point.number)
+    return found
 
 
 def budget(engine: Engine, study: Study) -> dict[str, Any] | None:

@@ -49,6 +49,8 @@ def status(found: Status, drawn: Sequence[str] = ()) -> None:
         console.print(f"point {failure['number']} failed: {failure['reason']}")
     if found.diverged:
         console.print(f"diverged (done, not ranked): {found.diverged}")
+    for why, numbers in found.not_comparable.items():
+        console.print(f"not comparable (done, not ranked): {numbers}: {why}")
     if found.best:
         _ranking_table([found.best], "best so far")
     for line in drawn:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from weightsearch.depth.evaluation.metrics import Errors, Metric
 from weightsearch.depth.loss.ssim import WINDOW, ssim
+from weightsearch.depth.network.targets import Range
 
 THRESHOLD_M = 0.25
 """Of the Sobel gradient that makes an edge (Hu et al. 2019)."""
@@ -136,7 +137,8 @@ def _ssim(errors: Errors, max_m: float) -> Tensor:
         if min(valid.shape) < len(WINDOW) or not _eroded(valid[None], len(WINDOW)).any():
             values.append(math.nan)
             continue
-        loss = ssim(pred[None, None], gt[None, None], valid[None, None], max_m)
+        pair, metres = (pred[None, None], gt[None, None]), Range(0.001, max_m)
+        loss = ssim(*pair, valid[None, None], metres, min_share=1.0)
         values.append(1 - 2 * float(loss))
     return torch.tensor(values, dtype=torch.float64)
 

@@ -12,10 +12,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from weightsearch.depth.network.targets import Range
+
 Map = Float[Tensor, "b 1 h w"]
 Mask = Bool[Tensor, "b 1 h w"]
 Scalar = Float[Tensor, ""]
-Term = Callable[[Map, Map, Mask, float], Scalar]
+Term = Callable[[Map, Map, Mask, Range], Scalar]
 
 
 def masked_error(pred: Tensor, true: Tensor, valid: Tensor) -> Tensor:
@@ -33,11 +35,17 @@ def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
 
 
+def both_valid(valid: Tensor, axis: int) -> Tensor:
+    """Whether both neighbours of each pair along an axis are valid."""
+    size = valid.shape[axis] - 1
+    return valid.narrow(axis, 1, size) & valid.narrow(axis, 0, size)
+
+
 def step(values: Tensor, valid: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """Differences of neighbours along an axis, and whether both are valid."""
     size = values.shape[axis] - 1
-    both = valid.narrow(axis, 1, size) & valid.narrow(axis, 0, size)
-    return values.narrow(axis, 1, size) - values.narrow(axis, 0, size), both
+    difference = values.narrow(axis, 1, size) - values.narrow(axis, 0, size)
+    return difference, both_valid(valid, axis)
 
 
 def mean_step(values: Tensor, valid: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ from weightsearch.depth.loss.masked import (
     step,
     zero_invalid,
 )
+from weightsearch.depth.network.targets import Range
 
 
-def normal(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
+def normal(pred: Map, true: Map, valid: Mask, span: Range) -> Scalar:
     """The mean of 1 - cos between the normals (-Sx, -Sy, 1) of the two surfaces.
 
     Hu et al. (WACV 2019, arXiv 1803.08673) with the Sobel sums of their code: eight times
@@ -32,11 +33,12 @@ def normal(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
     return masked_mean(apart, fully_valid(valid, 3))
 
 
-def smoothness(pred: Map, true: Map, valid: Mask, data_range: float) -> Scalar:
+def smoothness(pred: Map, true: Map, valid: Mask, span: Range) -> Scalar:
     """mean |dx pred| exp(mean |dx true|) + the same for y: forward differences of valid neighbours.
 
     The "edge" term of the keras.io example on depth estimation (examples/vision/
-    depth_estimation.py in keras-team/keras-io). It prefers flat predictions, whatever the truth.
+    depth_estimation.py in keras-team/keras-io), which is of logarithms: an exponent must have no
+    unit. It prefers flat predictions, whatever the truth.
     """
     parts = []
     for axis in (-1, -2):

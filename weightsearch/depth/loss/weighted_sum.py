@@ -10,7 +10,7 @@ from torch import Tensor
 
 from weightsearch.depth.loss.masked import Map, Mask, Scalar
 from weightsearch.depth.loss.terms import COMPARES, LOSS_TERMS
-from weightsearch.depth.network.depth_net import data_range, represent
+from weightsearch.depth.network.targets import Range, represent, value_range
 from weightsearch.study.spec import DataSpec
 
 
@@ -18,14 +18,14 @@ def compare(
     terms: Sequence[str], pred_m: Map, true_m: Map, valid: Mask, data: DataSpec
 ) -> dict[str, Scalar]:
     """The value of each term, not weighted; blind to both depths where they are not valid."""
-    span = data_range(data)
     depths = [torch.where(valid, depth_m, 1.0) for depth_m in (pred_m, true_m)]
     targets = {term: COMPARES.get(term, data.target) for term in terms}
-    pairs = {}
+    compared: dict[str, tuple[Map, Map, Mask, Range]] = {}
     for target in dict.fromkeys(targets.values()):
         shown = data.model_copy(update={"target": target})
-        pairs[target] = represent(depths[0], shown), represent(depths[1], shown)
-    return {t: LOSS_TERMS[t](*pairs[target], valid, span) for t, target in targets.items()}
+        pred, true = (represent(depth_m, shown) for depth_m in depths)
+        compared[target] = pred, true, valid, value_range(shown)
+    return {term: LOSS_TERMS[term](*compared[target]) for term, target in targets.items()}
 
 
 def total(terms: Mapping[str, Scalar], weights: Float[Tensor, "terms"]) -> Scalar:

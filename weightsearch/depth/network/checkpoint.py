@@ -161,14 +161,16 @@ def data_spec(path: Path) -> DataSpec:
 def network(path: Path, device: torch.device | str) -> DepthNet:
     """The checkpoint's network, in evaluation mode; its `data` says what it was trained on.
 
-    Raises CheckpointError where the checkpoint is damaged or of another model.
+    Raises CheckpointError where the checkpoint is damaged, of another model, or not of numbers.
     """
     path = find(path)
     model, data = _specs(path)
     # Not the pretrained weights: all tensors, the colour statistics too, come from the checkpoint.
     net = DepthNet(model.model_copy(update={"pretrained": False}), data)
     saved = load(path)
-    copy(saved.tensors.get("model", {}), named_tensors(net), path)
+    into = named_tensors(net)
+    _refuse_infinite(saved.tensors.get("model", {}), into, path)
+    copy(saved.tensors.get("model", {}), into, path)
     return net.to(device).eval()
 
 
@@ -194,6 +196,24 @@ def copy(saved: Mapping[str, Tensor], into: Mapping[str, Tensor], path: Path) ->
     with torch.no_grad():
         for name, value in saved.items():
             into[name].copy_(value)
+
+
+def _refuse_infinite(saved: Mapping[str, Tensor], new: Mapping[str, Tensor], path: Path) -> None:
+    """Raises CheckpointError for NaN or infinity where a new network has none.
+
+    Such a network predicts NaN, or numbers that only look like depth. A mask of attention may be of
+    infinities, and is so from the start.
+    """
+    for name, value in saved.items():
+        if name not in new or new[name].shape != value.shape:
+            continue  # `copy` says it
+        bad = ~value.isfinite() & new[name].cpu().isfinite()
+        if bad.any():
+            raise CheckpointError(
+                f"{path}: '{name}' must be of finite numbers, but has {value[bad][0].item():g} in"
+                f" {int(bad.sum())} of {value.numel()} places; training must have diverged: take an"
+                " earlier checkpoint, or train again with a lower lr."
+            )
 
 
 OTHER = "it belongs to another model."

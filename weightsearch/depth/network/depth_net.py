@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from weightsearch.depth.network import encoders
 from weightsearch.depth.network.decoders import DECODERS
@@ -36,6 +37,9 @@ class DepthNet(nn.Module):
         nn.init.zeros_(head.weight)
         assert head.bias is not None
         nn.init.constant_(head.bias, _raw(typical_m, data))
+        self.fewest_images = 1
+        """That training can take at once: batch normalisation needs two values per channel, which
+        maps of 1x1 have not in one image. Known after `check_size`."""
 
     def forward(self, rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 (h+1)//2 (w+1)//2"]:
         """Depth in metres (b, 1, (h + 1) // 2, (w + 1) // 2) of rgb (b, 3, h, w).
@@ -45,8 +49,16 @@ class DepthNet(nn.Module):
         raw = self.decoder(self.encoder(rgb), (rgb.shape[-2], rgb.shape[-1]))
         return metres(raw.float(), self.data)
 
-    def check_size(self) -> None:
-        """Raises ConfigError where the encoder cannot take images of the data's size."""
+    def check_size(self, images: int | None = None) -> None:
+        """Raises ConfigError where the encoder cannot take images of the data's size, or cannot be
+        trained on so many of them at once; sets `fewest_images`."""
+        single: list[bool] = []
+
+        def see(_: nn.Module, x: tuple[Tensor, ...]) -> None:
+            single.append(x[0].shape[2:].numel() == 1)
+
+        layers = [m for m in self.modules() if isinstance(m, _BatchNorm)]
+        hooks = [layer.register_forward_pre_hook(see) for layer in layers]
         try:
             with torch.no_grad():
                 self.eval()(torch.zeros(1, 3, *self.data.size))
@@ -57,6 +69,17 @@ class DepthNet(nn.Module):
                 f" {str(error).splitlines()[0].rstrip('.')}; change data.size or take another"
                 " encoder."
             ) from None
+        finally:
+            for hook in hooks:
+                hook.remove()
+        self.fewest_images = 2 if any(single) else 1
+        if images is not None and images < self.fewest_images:
+            height, width = self.data.size
+            raise ConfigError(
+                f"encoder '{self.spec.encoder}' must be trained on two images of {height}x{width}"
+                " pixels at once, because it has batch normalisation of maps of 1x1, but gets"
+                f" {images}; raise train.batch (and have as many frames), or data.size."
+            )
 
 
 def metres(raw: Float[Tensor, "*shape"], data: DataSpec) -> Float[Tensor, "*shape"]:
@@ -72,30 +95,6 @@ def metres(raw: Float[Tensor, "*shape"], data: DataSpec) -> Float[Tensor, "*shap
         return data.max_depth_m / (1 + F.softplus(raw))
     low, span = _log_bounds(data)
     return torch.exp(low + span * torch.sigmoid(4 * (raw - low) / span - 2))
-
-
-def represent(depth_m: Float[Tensor, "*shape"], data: DataSpec) -> Float[Tensor, "*shape"]:
-    """What the loss compares: d, max_depth_m / d, or ln d.
-
-    `depth_m` must be above 0; of less than a micrometre, which a network may predict, the logarithm
-    is that of a micrometre.
-    """
-    if data.target == "depth":
-        return depth_m
-    if data.target == "inverse":
-        return data.max_depth_m / depth_m
-    return torch.log(depth_m.clamp(min=1e-6))
-
-
-def data_range(data: DataSpec) -> float:
-    """The range of the represented values, which SSIM's constants are relative to.
-
-    The same numbers that DenseDepth uses for its own target: 1000 / 10 = 100 for max / d.
-    """
-    if data.target == "depth":
-        return data.max_depth_m
-    ratio = data.max_depth_m / data.min_depth_m
-    return ratio if data.target == "inverse" else math.log(ratio)
 
 
 def _raw(depth_m: float, data: DataSpec) -> float:

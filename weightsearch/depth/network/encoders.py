@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import logging
 import os
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,22 @@ MAPS = 4  # of a plain transformer
 logging.getLogger("timm.models").setLevel(logging.ERROR)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Of pretrained weights."""
+
+    name: str
+    """timm's, with tag; of a file of one's own its name."""
+    license: str | None
+    """As timm has it; None where it has none, and of a file of one's own."""
+    hub: str | None
+    """The place on the hub."""
+    file: str | None
+    """Within WEIGHTSEARCH_WEIGHTS, where they were found there."""
+    sha256: str | None
+    """Of the file; None where timm keeps none."""
+
+
 class Encoder(nn.Module):
     """Feature maps of RGB in [0, 1], the finest first.
 
@@ -41,6 +59,8 @@ class Encoder(nn.Module):
 
     mean: Tensor
     std: Tensor
+    origin: Origin | None = None
+    """Where its weights come from; None of random ones."""
 
     def __init__(
         self,
@@ -101,15 +121,30 @@ def build(name: str, pretrained: bool) -> Encoder:
         body, channels, reductions = _densenet(name, source)
     else:
         body, channels, reductions = _features(name, config, source)
-    return Encoder(body, channels, reductions, (config.mean, config.std) if pretrained else None)
+    encoder = Encoder(body, channels, reductions, (config.mean, config.std) if pretrained else None)
+    encoder.origin = None if source is None else _origin(name, config, source)
+    return encoder
 
 
-def origin(name: str) -> dict[str, str | None]:
-    """What timm says of the pretrained weights of `name`: name with tag, licence, place on the hub;
-    None for what it does not say."""
-    config = _config(name)
+def _origin(name: str, config: Any, source: dict[str, Any]) -> Origin:
+    """Where weights that were loaded come from: what timm says, only of what timm keeps itself.
+
+    A file in WEIGHTSEARCH_WEIGHTS may hold anything that fits, whatever its name.
+    """
     tagged = name if "." in name or not config.tag else f"{name}.{config.tag}"
-    return {"name": tagged, "license": config.license, "hub": config.hf_hub_id}
+    file, folder = source.get("file"), os.environ.get("WEIGHTSEARCH_WEIGHTS")
+    if file and folder and Path(file).is_relative_to(folder):
+        own = str(Path(file).relative_to(folder))
+        return Origin(own, None, None, own, _sha256(file))
+    if not file and config.hf_hub_id:  # timm has just put it there
+        file = try_to_load_from_cache(config.hf_hub_id, "model.safetensors")
+    digest = _sha256(file) if isinstance(file, str) else None
+    return Origin(tagged, config.license, config.hf_hub_id, None, digest)
+
+
+def _sha256(file: str) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _config(name: str) -> Any:

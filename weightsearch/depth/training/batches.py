@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -41,6 +42,8 @@ class Frames:
     """The frames at these places of `names`."""
     held: bool
     """Whether all lie in memory."""
+    valid: Tensor
+    """bool (n, 1, h', w'): where n of them, spread evenly, are to be learned from."""
 
     def steps(self, batch: int) -> int:
         """Batches per epoch. All are full: what is left over waits for another epoch's order."""
@@ -98,7 +101,8 @@ def _opened(
 ) -> Frames:
     pack = Pack(copy)
     try:
-        typical_m = _median(pack, indices, data)
+        some_m = _some(pack, indices, data)
+        typical_m, valid = _median(some_m, data), torch.from_numpy(some_m > 0)[:, None]
         names = [pack.names[i] for i in indices]
         height, width = data.size
         size = len(indices) * height * width * (3 + 4 / 4)  # rgb, and float32 of a quarter of it
@@ -117,7 +121,7 @@ def _opened(
                     pack, remake = Pack(remake()), None
                     return _batch(*_read(pack, frames, data))
 
-            return Frames(names, typical_m, from_disk, False)
+            return Frames(names, typical_m, from_disk, False, valid)
         rgb, depth_m = _all(pack, indices, data, device)
     except BaseException:
         pack.close()
@@ -128,7 +132,7 @@ def _opened(
         at = torch.tensor(places, device=device)
         return _batch(rgb[at], depth_m[at])
 
-    return Frames(names, typical_m, from_memory, True)
+    return Frames(names, typical_m, from_memory, True, valid)
 
 
 def stream(*parts: int) -> int:
@@ -160,15 +164,19 @@ def _all(
     return rgb, depth_m
 
 
-def _median(pack: Pack, indices: Sequence[int], data: DataSpec) -> float:
-    """Over frames spread evenly, and every fourth pixel: it only has to be near."""
+def _some(pack: Pack, indices: Sequence[int], data: DataSpec) -> npt.NDArray[np.float32]:
+    """depth_m (n, h', w') of up to `SAMPLED` frames, spread evenly."""
     some = [indices[int(i)] for i in np.linspace(0, len(indices) - 1, min(SAMPLED, len(indices)))]
-    depth_m = _read(pack, sorted(set(some)), data)[1].numpy()
+    return _read(pack, sorted(set(some)), data)[1].numpy()
+
+
+def _median(depth_m: npt.NDArray[np.float32], data: DataSpec) -> float:
+    """Of every fourth pixel: it only has to be near."""
     measured = depth_m[depth_m > 0][::4]
     if not len(measured):
         raise DataError(
             f"training frames must hold depths of {data.min_depth_m:g} to {data.max_depth_m:g} m,"
-            f" but none of {len(some)} looked at does; check data.min_depth_m, data.max_depth_m and"
-            " the reader's options."
+            f" but none of {len(depth_m)} looked at does; check data.min_depth_m, data.max_depth_m"
+            " and the reader's options."
         )
     return float(np.median(measured))

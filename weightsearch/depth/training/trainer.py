@@ -9,6 +9,7 @@ training changes.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import statistics
 import time
@@ -19,19 +20,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from weightsearch.depth.evaluation.scoring import Scores
 from weightsearch.depth.loss import weighted_sum
+from weightsearch.depth.loss.terms import counted, share
 from weightsearch.depth.network.checkpoint import named_tensors
-from weightsearch.depth.network.depth_net import DepthNet, represent
+from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.precision import native_bf16
 from weightsearch.depth.network.prediction import Predict
+from weightsearch.depth.network.targets import represent
 from weightsearch.depth.training.augmentation import augment
 from weightsearch.depth.training.batches import Batch, Frames, stream
 from weightsearch.depth.training.trial_state import Lane
-from weightsearch.errors import Interrupted, NonFiniteLoss
+from weightsearch.errors import DataError, Interrupted, NonFiniteLoss
 from weightsearch.study.spec import ModelSpec, StudySpec
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -41,6 +44,11 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 CHECK_EVERY = 16  # steps between looks at the loss: each waits for the device, and costs a little
 WARM_UP, TIMED = 2, 9  # pictures before and while the latency is measured
+
+FEW = 0.05
+"""A term that is computed of a smaller share of its pixels, pairs or windows is worth a word."""
+
+log = logging.getLogger(__name__)
 
 Validate = Callable[[Predict], Scores]
 """Scores a network's predictions on the validation frames."""
@@ -53,9 +61,10 @@ class Epoch:
     number: int
     """From 1."""
     losses: dict[str, float]
-    """Means over the steps: `loss`, and `loss_TERM` before weighting, of terms whose weight is not
-    0. Of all terms `share_TERM`, of the loss, and `gradient_share_TERM`, of the norms of the
-    gradients at the network's output (`weighted_sum.gradient_norms`); each kind sums to 1."""
+    """Means over the steps: `loss`, and, of terms whose weight is not 0, `loss_TERM` before
+    weighting and `counted_TERM`, the share of the term's pixels, pairs or windows that it was
+    computed of. Of all terms `share_TERM`, of the loss, and `gradient_share_TERM`, of the norms of
+    the gradients at the network's output (`weighted_sum.gradient_norms`); each kind sums to 1."""
     scores: Scores
     """Of the validation frames."""
     seconds: float
@@ -82,8 +91,11 @@ class Trainer:
         self.steps = frames.steps(self.train.batch)
         # Only its structure is used: each call takes the tensors of a lane instead of its own.
         self._graph = self._build(spec.train.seed)
-        self._graph.check_size()
+        self._graph.check_size(min(self.train.batch, len(frames.names)))
+        self.looks_at_batches = any(isinstance(m, _BatchNorm) for m in self._graph.modules())
+        self.encoder_origin = self._graph.encoder.origin
         self._initial = spec.train.seed, _values(self._graph)
+        self._counted: dict[str, float] = {}
         self._validation_s = 0.0
         self.parameters = sum(p.numel() for p in self._graph.parameters())
         self._latency_ms: float | None = None
@@ -91,8 +103,10 @@ class Trainer:
     def lane(self, weights: Mapping[str, float], seed: int, lr: float, shrink: int = 0) -> Lane:
         """A new trial, always from the same initial state for the same seed.
 
-        Each `shrink` halves the memory for activations: half as many frames go through the network
-        at once. Loss and step are still of the whole batch; only batch normalisation sees less.
+        Raises DataError where the frames have nothing that one of its terms could compare. Each
+        `shrink` halves the memory for activations: half as many frames go through the network
+        at once. Loss and step are still of the whole batch; only batch normalisation sees less, and
+        what it then gives does not compare (`is_comparable`).
         """
         if self._initial[0] != seed:
             self._initial = seed, _values(self._build(seed))
@@ -106,13 +120,15 @@ class Trainer:
             fused=True,
         )
         terms = tuple(term for term in self.spec.loss.terms if weights[term])
-        micro = max(1, self.train.batch >> shrink)
+        for term in terms:
+            self._check_counted(term)
+        micro = max(self._graph.fewest_images, self.train.batch >> shrink)
         return Lane(
             model,
             optimizer,
             terms=terms,
             weights=torch.tensor([weights[term] for term in terms], device=self.device),
-            rows=torch.zeros(self.steps, len(terms) + 2, device=self.device),
+            rows=torch.zeros(self.steps, 2 * len(terms) + 2, device=self.device),
             gradient_norms=torch.zeros(len(terms), device=self.device),
             seed=seed,
             micro=micro,
@@ -168,6 +184,11 @@ class Trainer:
             return pred_m
 
         return predict
+
+    def is_comparable(self, lane: Lane) -> bool:
+        """Whether the lane trains as one with room for the whole batch would."""
+        batch = min(self.train.batch, len(self.frames.names))
+        return not self.looks_at_batches or lane.micro >= batch
 
     def latency_ms(self, lane: Lane) -> float:
         """How long one picture takes: the median of `TIMED`, in float32, on this device with
@@ -227,7 +248,9 @@ class Trainer:
         # Squares, because SSIM squares: a prediction can be too large for it and still a number.
         finite = represent(pred_m.detach(), self.data).flatten(1).square().sum(1).isfinite()
         place = torch.where(finite.all(), -1, finite.int().argmin())
-        lane.rows[lane.step] = torch.stack([*terms.values(), loss, place.float()]).detach()
+        counted = [share(term, valid) for term in terms]
+        row = torch.stack([*terms.values(), *counted, loss, place.float()])
+        lane.rows[lane.step] = row.detach()
 
     def _in_parts(self, lane: Lane, rgb: Tensor) -> Tensor:
         """Predictions of a batch, of which no more than `lane.micro` frames keep activations.
@@ -240,9 +263,10 @@ class Trainer:
         def forward(part: Tensor) -> Tensor:
             return self._forward(lane, part, self.bf16)
 
+        # Even parts: of what is left over, one image could be too few for batch normalisation.
         parts = [
             checkpoint(forward, part, use_reentrant=False, context_fn=self._twice)
-            for part in torch.split(rgb, lane.micro)
+            for part in torch.tensor_split(rgb, len(rgb) // lane.micro)
         ]
         return torch.cat(parts)
 
@@ -267,16 +291,35 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
             return functional_call(self._graph, lane.model, (rgb,))  # type: ignore[no-any-return]
 
+    def _check_counted(self, term: str) -> None:
+        """Says where a term compares little of sparse ground truth; DataError where nothing."""
+        what = counted(term).what
+        if term not in self._counted:
+            self._counted[term] = share(term, self.frames.valid).item()
+            if 0 < self._counted[term] < FEW:
+                percent = 100 * self._counted[term]
+                log.warning("term '%s' compares %.2g %% of its %s only", term, percent, what)
+        if not self._counted[term]:
+            height, width = self.data.size
+            raise DataError(
+                f"term '{term}' must have {what} with valid depth to compare, but at"
+                f" {height}x{width} none of {len(self.frames.valid)} training frames looked at has"
+                " any; take a smaller data.size, or leave the term out."
+            )
+
     def _looked_at(self, steps: int) -> bool:
         """Whether the step after which so many are done is one of those that are measured."""
         return steps % CHECK_EVERY == 0 or steps == self.steps
 
     def _losses(self, lane: Lane) -> dict[str, float]:
         """What `Epoch.losses` says of the epoch that the lane has just done."""
-        *means, loss, _ = lane.rows.mean(0).tolist()
-        found = {"loss": loss} | {f"loss_{t}": m for t, m in zip(lane.terms, means, strict=True)}
+        means, count = lane.rows.mean(0), len(lane.terms)
+        found = {"loss": means[-2].item()}
+        for i, term in enumerate(lane.terms):
+            found |= {f"loss_{term}": means[i].item()}
+            found |= {f"counted_{term}": means[count + i].item()}
         parts = {
-            "share": lane.rows.mean(0)[:-2] * lane.weights,
+            "share": means[:count] * lane.weights,
             "gradient_share": lane.gradient_norms,
         }
         for kind, values in parts.items():
@@ -292,8 +335,8 @@ class Trainer:
         if not bad.any():
             return
         step = int(bad.int().argmax())
-        *values, place = rows[step].tolist()
-        named = zip((*lane.terms, "loss"), values, strict=True)
+        *values, loss, place = rows[step].tolist()
+        named = zip((*lane.terms, "loss"), (*values[: len(lane.terms)], loss), strict=True)
         term, value = next((n, v) for n, v in named if not math.isfinite(v))
         chunk = self.frames.order(self.train.batch, lane.seed, lane.epoch)[step]
         which = "first in frame" if place >= 0 else "in the batch of frame"

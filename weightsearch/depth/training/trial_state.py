@@ -24,8 +24,9 @@ class Lane:
     weights: Tensor
     """Of these terms."""
     rows: Tensor
-    """(steps, terms + 2): of each step of the epoch the terms, the loss, and the place in its batch
-    of the first frame whose prediction is not finite, or -1."""
+    """(steps, 2 * terms + 2): of each step of the epoch the terms; the share of its pixels, pairs
+    or windows that each was computed of; the loss; and the place in its batch of the first frame
+    whose prediction is not finite, or -1."""
     gradient_norms: Tensor
     """(terms,): `weighted_sum.gradient_norms`, summed over the steps of the epoch in which it was
     measured."""

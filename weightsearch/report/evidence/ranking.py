@@ -11,6 +11,7 @@ from weightsearch.stats.comparison_result import Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.study import search_space
+from weightsearch.study.objective_contract import NOT_COMPARABLE
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
 
@@ -110,10 +111,21 @@ class Ranking:
         }
 
 
+def not_comparable(point: Done) -> str | None:
+    """Why its metrics do not compare with those of other points; None where they do."""
+    why = point.result.validation.about.get(NOT_COMPARABLE)
+    return None if why is None else str(why)
+
+
+def comparable(done: Sequence[Done]) -> list[Done]:
+    """Those that may stand beside each other: the others diverged, or say why they may not."""
+    return [point for point in done if not point.diverged() and not_comparable(point) is None]
+
+
 def ranked(spec: StudySpec, done: Sequence[Done]) -> list[Done]:
-    """The best first; points that diverged are no candidates."""
+    """The best first; points that diverged or do not compare are no candidates."""
     metric = spec.objective.metric
-    candidates = [point for point in done if not point.diverged()]
+    candidates = comparable(done)
     worst_first = spec.objective.direction == "maximize"
     return sorted(candidates, key=lambda p: p.result.metrics[metric], reverse=worst_first)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from weightsearch.report.evidence.ranking import comparable
 from weightsearch.report.evidence.records import Records, encoder, label
 from weightsearch.report.figures.style import (
     BLUE,
@@ -87,7 +88,7 @@ def ranking(records: Records) -> go.Figure:
 def cost(records: Records) -> go.Figure:
     """Accuracy against latency or, where that was not measured, the number of parameters."""
     title = f"{text(records.label())} against what the network costs"
-    found = [d for d in records.done if not d.diverged()]
+    found = comparable(records.done)
     name = next((c for c in COSTS if any(c in d.result.metrics for d in found)), None)
     if name is None:
         why = "No result says what its network costs." if found else EMPTY
@@ -145,11 +146,10 @@ def noise(records: Records) -> go.Figure:
     """Differences between runs that should agree: weights that differ by a factor, other seeds."""
     title = f"Noise floor: how far equal configurations differ in {text(records.label())}"
     metric = records.metric
-    same = pairs([d for d in records.done if not d.diverged()])
+    same = pairs(comparable(records.done))
     by_point: dict[str, list[Done]] = {}
-    for run in records.full:
-        if not run.diverged():
-            by_point.setdefault(run.point.key(), []).append(run)
+    for run in comparable(records.full):
+        by_point.setdefault(run.point.key(), []).append(run)
     seeds = [p for runs in by_point.values() for p in itertools.combinations(runs, 2)]
     if not same and not seeds:
         return nothing(title, _no_noise(records))

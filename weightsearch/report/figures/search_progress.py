@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from weightsearch.report.evidence.ranking import comparable
 from weightsearch.report.evidence.records import Attempt, Records, encoder
 from weightsearch.report.figures.accuracy import EMPTY
 from weightsearch.report.figures.style import (
@@ -42,7 +43,7 @@ def best_so_far(records: Records) -> go.Figure:
     """The best metric against the device-seconds spent until then, failures and losses included."""
     title = f"Best {text(records.label())} so far, by device time"
     mine = [a for a in records.attempts if a.rung == Rung.SEARCH and a.outcome is not None]
-    values = {d.number: d for d in records.done if not d.diverged()}
+    values = {d.number: d for d in comparable(records.done)}
     spent, best = 0.0, None
     x: list[float] = []
     y: list[float] = []

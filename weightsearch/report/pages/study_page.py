@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from weightsearch.report.evidence.ranking import not_comparable
 from weightsearch.report.evidence.records import Records, amount, encoder, label
 from weightsearch.report.figures.registry import FIGURES, ternary
 from weightsearch.report.figures.style import is_nothing
@@ -177,9 +178,11 @@ def _maps(records: Records) -> list[Section]:
 def _ranking_text(records: Records) -> str:
     left = len(records.rows) - MOST_ROWS
     more = f" The first {MOST_ROWS} of {len(records.rows)} are in the table." if left > 0 else ""
+    reasons = sorted({why for d in records.done if (why := not_comparable(d)) is not None})
+    apart = "".join(f" Done, but not ranked beside others: {why}." for why in reasons)
     return (
         f"{_capital(records.measured())}; one seed each, so a verdict here is about these images"
-        f" and not about what another seed would give.{more}"
+        f" and not about what another seed would give.{more}{apart}"
     )
 
 
