@@ -18,7 +18,8 @@ def test_a_scalar_of_numpy_is_a_number(value: Any) -> None:
     found = objective_contract.summarise({"rmse": value})
     assert (found.metrics, found.samples) == ({"rmse": 0.5}, {})
     assert type(found.metrics["rmse"]) is float
-    per_image = objective_contract.summarise({"rmse": np.array([0.25, 0.75], np.float32)})
+    errors: Any = np.array([0.25, 0.75], np.float32)
+    per_image = objective_contract.summarise({"rmse": errors})
     assert (per_image.metrics["rmse"], per_image.samples["rmse"]) == (0.5, [0.25, 0.75])
 
 

@@ -42,7 +42,7 @@ def open_points(study_id: Any) -> Select[Any]:
     To ask whether there is any, take the first: PostgreSQL would drop the order from an EXISTS.
     The states are literals: of parameters it could not know that they are the index's.
     """
-    states = bindparam("open_states", OPEN, expanding=True, literal_execute=True)
+    states: Any = bindparam("open_states", OPEN, expanding=True, literal_execute=True)
     return (
         select(points.c.id)
         .where(points.c.study_id == study_id, points.c.state.in_(states))
