@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import multiprocessing
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -271,13 +273,62 @@ def optunas_points(server: OwnServer, points: int = 20) -> Callable[[str], int]:
     return work
 
 
+MORE = (
+    "INSERT INTO ws_points (study_id, number, key, weights, params, seed)"
+    " SELECT study_id, n, 'more' || n, weights, params, seed"
+    " FROM ws_points, generate_series(1, %(points)s) AS n"
+)
+GROW = (  # as claims and finishes leave the table: each point was written twice
+    "UPDATE ws_points SET state = 'leased', worker = 'w', attempt = 1, lease_until = now()"
+    " WHERE state = 'waiting' AND number < %(done)s",
+    "INSERT INTO ws_attempts (point_id, attempt, worker, outcome, ended_at, seconds)"
+    " SELECT id, 1, 'w', 'done', now(), 1 FROM ws_points WHERE state = 'leased'",
+    "UPDATE ws_points SET state = 'done', result = %(result)s, lease_until = NULL"
+    " WHERE state = 'leased'",
+)
+TIMED = 300
+
+
+def grown(server: OwnServer, done: list[int]) -> Iterator[tuple[int, float, float]]:
+    """With so many points done, and nothing vacuumed: medians of claim and finish in ms."""
+    with server.admin() as admin:
+        admin.execute("DROP DATABASE IF EXISTS ws WITH (FORCE)")
+        admin.execute("CREATE DATABASE ws")
+    opened = database.open_database(server.url("ws"), Path())
+    spec = study_spec(1)
+    study = studies.create(opened.engine, "grown", spec, planning.plan(spec))
+    with contextlib.closing(opened.connect()) as raw:
+        raw.autocommit = True
+        raw.execute("ALTER TABLE ws_points SET (autovacuum_enabled = off)")
+        raw.execute(MORE, {"points": max(done) + 2 * TIMED})
+        raw.execute("ANALYZE ws_points")
+        for number in sorted(done):
+            for statement in GROW:
+                raw.execute(statement, {"done": number, "result": json.dumps(RESULT)})
+            claims, finishes = [], []
+            for _ in range(TIMED):
+                began = time.perf_counter()
+                lease = leases.claim(opened.engine, study.id, "w", "cpu", 60)
+                claimed = time.perf_counter()
+                assert lease is not None
+                leases.finish(opened.engine, lease, RESULT)
+                claims.append(1000 * (claimed - began))
+                finishes.append(1000 * (time.perf_counter() - claimed))
+            yield number, statistics.median(claims), statistics.median(finishes)
+    opened.engine.dispose()
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--points", type=int, nargs="+", default=[100, 1000, 5000])
     options.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16])
     options.add_argument("--seconds", type=float, default=6.0)
     options.add_argument("--sides", nargs="+", default=list(SIDES))
+    options.add_argument("--done", type=int, nargs="+", default=[1000, 20_000, 100_000])
+    options.add_argument("--only-done", action="store_true", help="Nothing but --done.")
     asked = options.parse_args()
+    if asked.only_done:
+        asked.workers = []
     headings = ["workers", "queued", "ours/s", "p50 ms", "p99 ms"]
     for side in asked.sides[1:]:
         headings += [f"{side}/s", "ratio"]
@@ -297,6 +348,11 @@ def main() -> None:
                 for side in asked.sides[1:]:
                     cells += [f"{rates[side]:.1f}", f"{rates['ours'] / rates[side]:.0f}"]
                 print(f"| {workers} | {points} | " + " | ".join(cells) + " |", flush=True)
+        print("\n| done | claim ms | finish ms |\n|---|---|---|")
+        for number, claim_ms, finish_ms in grown(server, asked.done):
+            print(f"| {number} | {claim_ms:.2f} | {finish_ms:.2f} |", flush=True)
+        if asked.only_done:
+            return
         print("\nstatements a point, BEGIN and COMMIT included:")
         print(f"  claim + finish {statements(server, claim_and_finish(server)):.2f}")
         whole = statements(server, whole_points(server, Path(home)))

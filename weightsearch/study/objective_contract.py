@@ -158,8 +158,9 @@ def summarise(epoch: Epoch) -> Summary:
         if name in ("groups", "about"):
             continue
         try:
-            if isinstance(value, int | float):
-                metrics[name] = float(value)
+            # Scalars of numpy, torch, jax, ... too, which say so; the service imports none of them.
+            if isinstance(value, int | float) or getattr(value, "ndim", None) == 0:
+                metrics[name] = float(cast(float, value))
             else:
                 samples[name] = [float(v) for v in value]
                 metrics[name] = math.fsum(samples[name]) / len(samples[name])

@@ -38,7 +38,8 @@ def _ending(last_one_wakes: bool = False, **values: Any) -> Any:
     )
     wakes: ColumnElement[bool] = literal(True)
     if last_one_wakes:  # others wait for the end
-        wakes = ~claim.open_points(study).where(points.c.id != point).exists()
+        others = claim.open_points(study).where(points.c.id != point).limit(1)
+        wakes = others.scalar_subquery().is_(None)
     woken = case((wakes, func.pg_notify(bindparam("channel"), "").cast(Text)))
     return select(ended.c.id, woken).add_cte(closed)
 

@@ -71,7 +71,7 @@ def standing(engine: Engine, study_id: int) -> Standing:
             select(
                 studies.c.state,
                 (studies.c.budget.is_not(None) | studies.c.deadline.is_not(None)).label("budgeted"),
-                left.exists().label("left"),
+                left.limit(1).scalar_subquery().is_not(None).label("left"),
                 select(remaining).where(leased).scalar_subquery().label("expires"),
             ).filter_by(id=study_id)
         ).one_or_none()
