@@ -219,7 +219,11 @@ def write(
             skipped.append(ref.name)
             continue
         depth_m = _checked(frame, valid, ref.name)
-        arrays = {"rgb": frame.rgb, "depth": depth_m, "valid": valid}
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "rgb": frame.rgb,
+            "depth": depth_m,
+            "valid": valid,
+        }
         size = (*frame.rgb.shape, *valid.shape)
         if size not in parts:
             k = len(parts)
