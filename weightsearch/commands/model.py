@@ -88,8 +88,10 @@ def export(
     """
     from weightsearch.commands.printing import networks
     from weightsearch.depth.inference import export as exports
+    from weightsearch.launch.display.progress import display
 
-    made = exports.export(checkpoint, to, check or ())
+    with display("exporting", quiet=as_json) as shown:
+        made = exports.export(checkpoint, to, check or (), shown.say)
     print_answer(_plain(asdict(made)), as_json, networks.exported)
 
 

@@ -150,7 +150,7 @@ def test_an_unknown_unit_is_named(small: Pack, tmp_path: Path) -> None:
 
 def test_a_unit_that_was_given_is_taken_whatever_the_ratio(small: Pack, tmp_path: Path) -> None:
     for i, name in enumerate(small.names):
-        written(tmp_path, "m", 5.0 * small.frame(i).depth_m, name)
+        written(tmp_path, "m", 5.0 * small.frame(i).depth_m + 1e-6, name)
     with pytest.raises(DataError, match=r"are 5 times .* or --align median .* give --unit m\."):
         evaluate_predictions(Files(tmp_path), small, "full")
     found = evaluate_predictions(Files(tmp_path, "m"), small, "full")

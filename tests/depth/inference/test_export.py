@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,16 @@ import torch
 from support import checkpoints as use_factory
 from support.checkpoints import SIZE
 from support.packs import frame
+from timm.layers.conv2d_same import conv2d_same, create_conv2d_pad
+from torch import nn
 
 from weightsearch.depth.inference import export as exports
+from weightsearch.depth.inference import same_padding
 from weightsearch.depth.inference.export import export
 from weightsearch.errors import CheckpointError, ConfigError, DataError
 from weightsearch.runtime.optional_packages import needs
+
+TF = "tf_mobilenetv3_small_minimal_100"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +69,10 @@ def test_a_file_that_differs_is_not_written(
         return np.ones((len(rgb), 1, (rgb.shape[2] + 1) // 2, (rgb.shape[3] + 1) // 2), np.float32)
 
     monkeypatch.setattr(exports, "_program", lambda *_: None)
-    form = exports._Format(lambda: None, lambda _: lambda _: b"", lambda _: other, lambda: "")
+    form = exports._Format(
+        *(lambda: None, lambda _: lambda _: b"", lambda _: other, lambda: ""),
+        fixes=lambda _: False,
+    )
     monkeypatch.setitem(exports.FORMATS, ".pt2", form)
     with pytest.raises(CheckpointError, match=r"must agree with torch to 0\.0001 relative, but"):
         export(checkpoint, tmp_path / "model.pt2")
@@ -99,3 +108,70 @@ def test_other_suffixes_and_pictures_that_are_none_are_refused(
 def test_a_missing_extra_is_named() -> None:
     with pytest.raises(ConfigError, match=r"needs nonesuch, .* pip install 'weightsearch\[use\]'"):
         needs("use", "onnx", "nonesuch")
+
+
+class TwoLayers(nn.Module):
+    """Two layers with SAME padding, of stride 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layers = [
+            create_conv2d_pad(3, 4, 3, stride=2, padding="same"),
+            create_conv2d_pad(4, 1, 5, stride=2, padding="same"),
+        ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+        depth_m: torch.Tensor = self.layers(rgb)
+        return depth_m
+
+
+def test_same_padding_is_one_operator_in_onnx() -> None:
+    network = TwoLayers().eval()
+    assert same_padding.sized_by_input(network)
+    assert same_padding.exportable(network)
+    program = exports._program(network, "a network", False)  # type: ignore[arg-type]
+    run = exports.FORMATS[".onnx"].load(exports.FORMATS[".onnx"].make(program)({}))
+    for height, width in ((96, 128), (111, 70), (97, 99)):  # pads unequally at each
+        rgb = torch.rand(2, 3, height, width)
+        with torch.no_grad():
+            np.testing.assert_allclose(run(rgb.numpy()), network(rgb).numpy(), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_encoder_with_same_padding_is_right_at_any_size(tmp_path: Path) -> None:
+    """timm's `tf_*`: odd and even sides pad unequally; the trained 64x96 does not tell."""
+    saved = use_factory.save(tmp_path / "checkpoint", TF)
+    told: list[str] = []
+    made = export(saved, tmp_path / "model.onnx", say=told.append)
+    assert made.difference <= 1e-4
+    assert told == [f"tracing {TF}", "writing .onnx", "comparing with torch at 64x96 and 85x129"]
+    run = exports.FORMATS[".onnx"].load(made.file.read_bytes())
+    network = use_factory.network(TF)
+    for height, width in ((111, 70), (97, 98)):
+        rgb = torch.rand(1, 3, height, width)
+        with torch.no_grad():
+            np.testing.assert_allclose(run(rgb.numpy()), network(rgb).numpy(), rtol=1e-4)
+    assert "any size" in made.facts["input"]
+
+
+@pytest.mark.slow
+def test_same_padding_has_the_trained_size_in_a_pt2(tmp_path: Path) -> None:
+    saved = use_factory.save(tmp_path / "checkpoint", TF)
+    made = export(saved, tmp_path / "model.pt2")
+    assert (made.sizes, made.difference <= 1e-4) == ([SIZE], True)
+    assert "of 64x96 only" in made.facts["input"]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
+def test_the_operator_pads_as_timm_does(stride: int, kernel: int) -> None:
+    x, weight = torch.rand(2, 4, 13, 16), torch.rand(4, 4, kernel, kernel)
+    for dilation in (1, 2):
+        arguments = (x, weight, None, (stride, stride), (0, 0), (dilation, dilation))
+        want = conv2d_same(*arguments)
+        with same_padding.as_operator():
+            got = sys.modules["timm.layers.conv2d_same"].conv2d_same(*arguments)
+        assert torch.equal(got, want)
+        assert got.shape[-2:] == (-(-13 // stride), -(-16 // stride))

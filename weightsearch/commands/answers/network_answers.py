@@ -161,5 +161,6 @@ def _bench(models: Sequence[config.ModelSpec], how: BenchSettings) -> dict[str, 
             how.modes,
             how.batches or benching.BATCHES,
             lambda done, total: shown.count(done, total, "networks"),
+            shown.say,
         )
     return found | {name: [asdict(one) for one in found[name]] for name in ("networks", "costs")}

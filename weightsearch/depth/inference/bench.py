@@ -86,11 +86,13 @@ def bench(
     modes: Sequence[str] = (),
     batches: Sequence[int] = BATCHES,
     step: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda doing: None,
 ) -> dict[str, Any]:
     """Measures each model (one encoder, one decoder) at each size, batch and mode, all by default.
 
     `networks` and `costs` of the answer are `Network` and `Cost`; `notes` say what could not be
-    measured, and why. Raises ConfigError for an unknown encoder or mode, DeviceError.
+    measured, and why. `step` is told how many networks are done, `say` what begins. Raises
+    ConfigError for an unknown encoder or mode, DeviceError.
     """
     for mode in modes:
         if mode not in MODES:
@@ -107,8 +109,11 @@ def bench(
             network = _network(spec, size)
             network.check_size()
             network.to(device)
+            what = f"{spec.encoder} {size[0]}x{size[1]}"
+            say(f"{what}: parameters, operations, memory")
             networks.append(_counted(network, size, batches, device))
             for mode in modes or MODES:
+                say(f"{what}: {mode}")
                 try:
                     costs += _costs(network, size, batches, mode, device, repeats)
                 except UnavailableError as error:

@@ -6,6 +6,7 @@ TorchScript: torch has deprecated it in favour of torch.export.)
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -23,6 +24,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from weightsearch.depth.files.input_pictures import Rgb, gather, read_rgb
+from weightsearch.depth.inference import same_padding
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.prediction import network_input
@@ -67,13 +69,20 @@ class Exported:
     """What the file says of itself."""
 
 
-def export(checkpoint: Path, to: Path, check: Sequence[Path] = ()) -> Exported:
+def export(
+    checkpoint: Path,
+    to: Path,
+    check: Sequence[Path] = (),
+    say: Callable[[str], None] = lambda doing: None,
+) -> Exported:
     """Writes the checkpoint's network to `to`: `.onnx` for onnxruntime, `.pt2` for torch.export.
 
     Input `rgb`, float32 (b, 3, h, w) in 0..1: the encoder's mean and deviation are in the file.
     Output `depth_m`, metres (b, 1, (h + 1) // 2, (w + 1) // 2). Batch, height and width are free,
-    but for sides of 32 pixels or less, which torch.export leaves out.
-    It is compared on the pictures of `check` (files or folders), or on synthetic ones.
+    but for sides of 32 pixels or less, which torch.export leaves out; but height and width are the
+    trained ones in a `.pt2` of an encoder that pads by the size of its input (timm's `tf_*`).
+    It is compared on the pictures of `check` (files or folders), or on synthetic ones. `say` is
+    told what begins, of what may take long.
 
     Raises ConfigError for another suffix, CheckpointError where the network cannot be exported or
     the file differs by more than `MOST`; DataError for pictures that cannot be read, or a file that
@@ -85,9 +94,15 @@ def export(checkpoint: Path, to: Path, check: Sequence[Path] = ()) -> Exported:
     form.needs()
     pictures = [read_rgb(one.path) for one in gather(check, videos=False)] or _synthetic()
     network = checkpoints.network(checkpoint, "cpu")
-    made = form.make(_program(network, checkpoint))
+    say(f"tracing {network.spec.encoder}")
+    program = _program(network, checkpoint, form.fixes(network))
+    say(f"writing {to.suffix}")
+    made = form.make(program)
     run = form.load(made({}))
-    sizes = [network.data.size, _larger(network.data.size)]
+    sizes = [network.data.size]
+    if not form.fixes(network):
+        sizes.append(_larger(network.data.size))
+    say(f"comparing with torch at {_shown(sizes)}")
     try:
         difference = largest_difference(network, run, pictures, sizes)
     except Exception as error:  # of onnxruntime, which has no common one, or a guard of torch's
@@ -115,7 +130,8 @@ def onnx_run(network: DepthNet) -> Run:
     """
     form = FORMATS[".onnx"]
     form.needs()
-    return form.load(form.make(_program(network, "a new network"))({}))
+    program = _program(network, "a new network", form.fixes(network))
+    return form.load(form.make(program)({}))
 
 
 def largest_difference(
@@ -141,14 +157,20 @@ class _Format:
     make: Callable[[ExportedProgram], Callable[[Mapping[str, str]], bytes]]
     load: Callable[[bytes], Run]
     runtime: Callable[[], str]
+    fixes: Callable[[DepthNet], bool]
+    """Whether a network's height and width must be fixed."""
 
 
-def _program(network: DepthNet, checkpoint: Path | str) -> ExportedProgram:
-    shapes = {"rgb": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
-    example = torch.zeros(TRACED)
+def _program(network: DepthNet, checkpoint: Path | str, fixed: bool) -> ExportedProgram:
+    """The network traced: for any size, or for the one that it was trained at."""
+    sides = {} if fixed else {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    shapes = {"rgb": {0: Dim.DYNAMIC, **sides}}
+    example = torch.zeros((*TRACED[:2], *network.data.size) if fixed else TRACED)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.ExitStack() as stack:
             warnings.simplefilter("ignore")
+            if not fixed and same_padding.sized_by_input(network):
+                stack.enter_context(same_padding.as_operator())
             return torch.export.export(network, (example,), dynamic_shapes=shapes)
     except Exception as error:  # torch.export has no common one
         raise _refused(network, checkpoint, error) from None
@@ -172,14 +194,23 @@ def _onnx(program: ExportedProgram) -> Callable[[Mapping[str, str]], bytes]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
-            program, input_names=["rgb"], output_names=["depth_m"], dynamo=True, verbose=False
+            program,
+            input_names=["rgb"],
+            output_names=["depth_m"],
+            dynamo=True,
+            verbose=False,
+            custom_translation_table=same_padding.onnx_operators(),
         )
     assert made is not None
     for value, names in (
         (made.model.graph.inputs[0], ("batch", 3, "height", "width")),
         (made.model.graph.outputs[0], ("batch", 1, "half_height", "half_width")),
     ):
-        value.shape = type(value.shape)(names)  # type: ignore[misc]
+        assert value.shape is not None
+        told = [
+            of if isinstance(of, int) else name for of, name in zip(value.shape, names, strict=True)
+        ]
+        value.shape = type(value.shape)(told)  # type: ignore[arg-type]
 
     def content(facts: Mapping[str, str]) -> bytes:
         made.model.metadata_props.update(facts)
@@ -223,9 +254,16 @@ def _onnx_version() -> str:
 
 FORMATS: dict[str, _Format] = {
     ".onnx": _Format(
-        lambda: needs("use", "onnx", "onnxscript", "onnxruntime"), _onnx, _onnx_run, _onnx_version
+        lambda: needs("use", "onnx", "onnxscript", "onnxruntime"),
+        *(_onnx, _onnx_run, _onnx_version),
+        fixes=lambda network: not same_padding.exportable(network),
     ),
-    ".pt2": _Format(lambda: None, _pt2, _pt2_run, lambda: f"torch {torch.__version__}"),
+    # Other programs have no operator of ours.
+    ".pt2": _Format(
+        lambda: None,
+        *(_pt2, _pt2_run, lambda: f"torch {torch.__version__}"),
+        fixes=same_padding.sized_by_input,
+    ),
 }
 
 
@@ -236,6 +274,7 @@ def _facts(
     sizes: Sequence[tuple[int, int]],
     pictures: int,
 ) -> dict[str, str]:
+    size = "any size" if len(sizes) > 1 else f"of {_shown(sizes)} only"
     manifest = (checkpoints.find(checkpoint) / checkpoints.MANIFEST).read_bytes()
     mean, std = (
         [round(float(x), 6) for x in t.flatten()]
@@ -243,7 +282,7 @@ def _facts(
     )
     return {
         "unit": "metres",
-        "input": "rgb float32 (batch, 3, height, width), 0..1, any size",
+        "input": f"rgb float32 (batch, 3, height, width), 0..1, {size}",
         "output": "depth_m float32 (batch, 1, (height + 1) // 2, (width + 1) // 2)",
         "normalisation": f"inside: mean {mean}, deviation {std}",
         "trained_size": "x".join(map(str, network.data.size)),

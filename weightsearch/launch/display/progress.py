@@ -126,6 +126,13 @@ class Display:
         else:
             self._plain(f"{done}/{total} {unit}", done == total)
 
+    def say(self, doing: str) -> None:
+        """What is being done now, where that may take long."""
+        if self.live is not None:
+            self.live.update(Text(f"{self.title}  {doing}"))
+        else:
+            self._plain(doing, True)
+
     def _plain(self, line: str, last: bool) -> None:
         due = time.monotonic() - self.last_at >= PLAIN_EVERY_S
         if line != self.last_line and (due or last):
