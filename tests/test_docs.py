@@ -132,6 +132,7 @@ DOTTED = re.compile(r"(?<![\w./@-])(?:weightsearch|dashboards)(?:\.[A-Za-z_]\w*)
 ELSEWHERE = {
     "depth_estimation.py",
     "examples/vision/depth_estimation.py",  # in keras-team/keras-io
+    *("sqlalchemy.py", "optuna.py", "torch.py", "sitecustomize.py"),  # which must not be executed
 }
 NOT_MODULES = {
     "weightsearch.trivial",  # the name under which stored studies know the trivial objective
