@@ -80,6 +80,22 @@ def test_a_file_that_differs_is_not_written(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_what_the_format_cannot_express_is_one_line(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a convolution whose groups depend on the batch (timm's `tf_efficientnet_cc_*`)."""
+
+    def cannot(_: object) -> exports.Run:
+        raise RuntimeError("Error when translating node conv2d\nwith more below")
+
+    monkeypatch.setattr(exports, "_program", lambda *_: None)
+    form = exports._Format(lambda: None, cannot, cannot, lambda: "", fixes=lambda _: False)  # type: ignore[arg-type]
+    monkeypatch.setitem(exports.FORMATS, ".pt2", form)
+    with pytest.raises(CheckpointError, match=r"but: Error when translating node conv2d\. Noth"):
+        export(checkpoint, tmp_path / "model.pt2")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("wrong", [1.001, np.nan])
 def test_differences_are_relative_and_nan_is_one(wrong: float) -> None:
     network = use_factory.network("test_resnet")

@@ -97,8 +97,7 @@ def export(
     say(f"tracing {network.spec.encoder}")
     program = _program(network, checkpoint, form.fixes(network))
     say(f"writing {to.suffix}")
-    made = form.make(program)
-    run = form.load(made({}))
+    made, run = _loaded(form, program, network, checkpoint)
     sizes = [network.data.size]
     if not form.fixes(network):
         sizes.append(_larger(network.data.size))
@@ -131,7 +130,7 @@ def onnx_run(network: DepthNet) -> Run:
     form = FORMATS[".onnx"]
     form.needs()
     program = _program(network, "a new network", form.fixes(network))
-    return form.load(form.make(program)({}))
+    return _loaded(form, program, network, "a new network")[1]
 
 
 def largest_difference(
@@ -173,6 +172,19 @@ def _program(network: DepthNet, checkpoint: Path | str, fixed: bool) -> Exported
                 stack.enter_context(same_padding.as_operator())
             return torch.export.export(network, (example,), dynamic_shapes=shapes)
     except Exception as error:  # torch.export has no common one
+        raise _refused(network, checkpoint, error) from None
+
+
+def _loaded(
+    form: _Format, program: ExportedProgram, network: DepthNet, checkpoint: Path | str
+) -> tuple[Callable[[Mapping[str, str]], bytes], Run]:
+    """The file, given what it says of itself, and the program that runs it."""
+    try:
+        made = form.make(program)
+        return made, form.load(made({}))
+    except CheckpointError:
+        raise
+    except Exception as error:  # of torch.onnx and of onnxruntime, which have no common one
         raise _refused(network, checkpoint, error) from None
 
 
