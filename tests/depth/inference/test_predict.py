@@ -166,10 +166,19 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(
     assert "\n" not in str(got.value)
 
 
-def test_a_network_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="must give finite depth"):
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        ({"gain": np.nan}, "must be of finite numbers"),
+        ({"variance": -1.0}, "must give finite depth"),
+    ],
+)
+def test_a_network_that_gives_no_numbers_is_refused(
+    tmp_path: Path, spoilt: dict[str, float], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
         predict(
-            save_network(tmp_path / "c", float("nan")),
+            save_network(tmp_path / "c", **spoilt),
             [picture(tmp_path / "a.png")],
             tmp_path / "out",
             "cpu",
