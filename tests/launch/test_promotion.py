@@ -175,3 +175,26 @@ def test_the_leader_that_the_database_names_is_the_first_of_the_ranking(
     assert leader is not None
     assert (leader[0].id(), leader[1]) == (first.point, first.value)
     assert queries.leader(opened.engine, study, Rung.PROMOTION) is None
+
+
+OUT_OF_MEMORY = {"about": {"not_comparable": "its batches were smaller"}}
+
+
+def test_what_does_not_compare_neither_leads_nor_is_promoted(opened: Database) -> None:
+    spec = make_spec(promote={"top": 2, "seeds": [1, 2], "epochs": 3})
+    study = studies.create(opened.engine, "study", spec, planning.plan(spec))
+    for lease in leases(opened, study):
+        apart = OUT_OF_MEMORY if lease.number == 0 else {}
+        ledger.finish(opened.engine, lease, result(1 + lease.number / 10, 0) | apart)
+    leader = queries.leader(opened.engine, study)
+    assert leader is not None
+    assert leader[1] == pytest.approx(1.1)
+    second, third = promotion.plan(opened.engine, study)
+    assert leader[0] == second
+    for lease in leases(opened, study):
+        apart = OUT_OF_MEMORY if lease.number == 0 else {}  # the better one's first seed
+        rmse = 1.0 if lease.point == second else 1.2
+        ledger.finish(opened.engine, lease, result(rmse, lease.seed) | apart)
+    verdict = promotion_verdict.decide(opened.engine, study)
+    assert verdict.point == third.id()
+    assert verdict.incomplete == [second.id()]

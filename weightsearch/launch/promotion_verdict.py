@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from weightsearch.errors import StudyError
 from weightsearch.launch import model_card
+from weightsearch.report.evidence.ranking import comparable
 from weightsearch.stats import comparison as compare
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger import queries, studies
@@ -118,12 +119,11 @@ def _lineage(engine: Engine, study: Study, run: Done) -> Lineage:
 
 
 def _finalists(engine: Engine, study: Study) -> tuple[list[Finalist], list[str]]:
-    """Finalists with every run finished, and the names of those without."""
+    """Finalists whose every run is finished and comparable, and the names of the others."""
     assert study.spec.promote is not None
     by_point: dict[str, list[Done]] = {}
-    for run in queries.done(engine, study, Rung.PROMOTION):
-        if not run.diverged():
-            by_point.setdefault(run.point.key(), []).append(run)
+    for run in comparable(queries.done(engine, study, Rung.PROMOTION)):
+        by_point.setdefault(run.point.key(), []).append(run)
     whole, incomplete = [], []
     for point in queries.planned(engine, study, Rung.PROMOTION):
         runs = sorted(by_point.get(point.key(), []), key=lambda run: run.seed)

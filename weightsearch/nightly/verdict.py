@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
+from weightsearch.report.evidence.ranking import not_comparable
 from weightsearch.stats import comparison, drift
 from weightsearch.stats.night_values import CanaryRuns, Moved, NightValues, Row, SearchBest
 from weightsearch.store.ledger import nights, queries, studies
@@ -72,9 +73,10 @@ def measure(engine: Engine, night: Night) -> Found:
     spec = study.spec
     assert spec.nightly is not None
     kept = (spec.objective.metric, *spec.objective.guards)
-    runs = queries.done(engine, study)
+    done = queries.done(engine, study)
+    runs = [run for run in done if not_comparable(run) is None]
     canaries: dict[str, CanaryRuns] = {}
-    lacking = []
+    lacking = sorted({f"a canary is not comparable: {w}" for w in map(not_comparable, done) if w})
     for asked in spec.nightly.canaries:
         point = planning.canary(spec, asked)
         mine = {r.seed: r.result for r in runs if r.point.key() == point.key()}

@@ -14,6 +14,7 @@ from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points, studies, workers
 from weightsearch.store.tables.states import FINISHED, Outcome, PointState, Rung
 from weightsearch.study import search_space
+from weightsearch.study.objective_contract import NOT_COMPARABLE
 from weightsearch.study.search_space import Direction, Point
 
 OPTUNAS = table("studies", column("study_id"), column("study_name"))
@@ -111,7 +112,8 @@ def done(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> list[Done]:
 
 
 def leader(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> tuple[Point, float] | None:
-    """The best point so far and its metric, found by the database: cheap enough to ask often."""
+    """The best point so far that may stand beside others, and its metric, found by the database:
+    cheap enough to ask often."""
     metric = points.c.result["metrics"][study.spec.objective.metric].as_float()
     order = metric.asc() if study.spec.objective.direction == "minimize" else metric.desc()
     with engine.connect() as connection:
@@ -122,6 +124,7 @@ def leader(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> tuple[Point
                 points.c.rung == rung,
                 points.c.state == PointState.DONE,
                 metric.is_not(None),
+                points.c.result["about"][NOT_COMPARABLE].as_string().is_(None),
             )
             .order_by(order, points.c.number)
             .limit(1)
