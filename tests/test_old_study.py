@@ -117,6 +117,7 @@ def test_an_old_study_of_networks_goes_on_with_its_data(restored: str, tmp_path:
         *after("depth"),
     )
     assert "resumed" in launched.err
+    assert "begun on depth that an earlier release rounded" in launched.err
     answer = json.loads(launched.out)
     answers = [json.loads(said.out) for said in told]
     check(answers, 4, answer["promoted"])

@@ -118,7 +118,7 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
 
 def _same_data(native: Pack, context: Context) -> None:
     """Raises DataError where the study was begun on other data: results would not compare."""
-    if context.data_digest not in (None, native.digest):
+    if context.data_digest not in (None, native.digest, native.rounded_digest):
         raise DataError(
             f"the study was begun on data with digest {str(context.data_digest)[:12]}, but"
             f" {context.data or 'the data'} has {native.digest[:12]}; name the same data in --data."

@@ -117,8 +117,8 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
 def promote_study(database: Database, study: Study, request: Request) -> PromotionVerdict:
     """Trains the finalists in full and marks the winner; the verdict."""
     if study.spec.data is not None:
-        digest = _pack(study.spec, request)[1]
-        retry_while_away(lambda: studies.record_data(database.engine, study, digest))
+        digests = _pack(study.spec, request)[1]
+        retry_while_away(lambda: studies.record_data(database.engine, study, *digests))
     retry_while_away(lambda: promote.plan(database.engine, study))
     failpoints.reach("after-promotion-plan")
     work(database, study, Rung.PROMOTION, "promotion", request)
@@ -139,15 +139,15 @@ def prepare(
     # What another machine has cannot be found out here.
     device = placed[0] if request.on == "local" else "cpu"
     known = retry_while_away(lambda: _known(database, request.name))
-    packed, digest = _pack(spec, request) if spec.data is not None else (None, None)
+    packed, digests = _pack(spec, request) if spec.data is not None else (None, None)
     if not known:
         preflight.check(spec, device, packed, request.path)
     points = planned or planning.plan(spec)
 
     def begin() -> tuple[Study, int]:
         study = studies.create(database.engine, request.name, spec, points)
-        if digest is not None:
-            studies.record_data(database.engine, study, digest)
+        if digests is not None:
+            studies.record_data(database.engine, study, *digests)
         study_control.set_budget(database.engine, study, request.budget)
         if study.state != StudyState.RUNNING:
             log.info("study %s was %s, and runs again", study.name, study.state)
@@ -175,8 +175,9 @@ def _known(database: Database, name: str) -> bool:
     return True
 
 
-def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
-    """The pack, made with its training copies where that was not done before, and its digest."""
+def _pack(spec: StudySpec, request: Request) -> tuple[Path, tuple[str, str]]:
+    """The pack, made with its training copies where that was not done before, and its digest: as
+    it is, and as an earlier release had it."""
     from weightsearch.data.packs import building, depth_range
 
     assert spec.data is not None
@@ -193,7 +194,7 @@ def _pack(spec: StudySpec, request: Request) -> tuple[Path, str]:
     with building.Pack(whole) as opened:
         for line in depth_range.told(opened, opened.indices("train"), spec.data):
             log.warning("%s: %s", spec.data.source, line)
-        return whole, opened.digest
+        return whole, (opened.digest, opened.rounded_digest)
 
 
 def work(database: Database, study: Study, rung: int, title: str, request: Request) -> None:

@@ -111,6 +111,8 @@ class Pack:
         """SHA-256 over the names and what was decoded: two packs with it hold the same."""
         self.origin: str = about["origin"] or self.digest
         """The digest of the full-size pack: of a training copy the one it was made from."""
+        self.rounded_digest: str = about.get("rounded_digest", "")
+        """The digest that packs of format 3 gave the same data, whose depth was rounded."""
         self.left_out: float = about.get("left_out", 0.0)
         """The share of what was measured that lies outside the reader's range."""
 
@@ -232,7 +234,7 @@ def write(
 
     Raises DataError where valid depth is no depth, or no frame is left.
     """
-    digest = hashlib.sha256()
+    digest, rounded_digest = hashlib.sha256(), hashlib.sha256()
     refs: list[FrameRef] = []
     skipped: list[str] = []
     places: list[tuple[int, int]] = []
@@ -254,7 +256,11 @@ def write(
             parts[size] = k, made
         k, datasets = parts[size]
         row = len(datasets["rgb"])
-        digest.update("\0".join((ref.name, ref.group, ref.split, str(frame.rgb.shape))).encode())
+        stated = "\0".join((ref.name, ref.group, ref.split, str(frame.rgb.shape))).encode()
+        digest.update(stated)
+        rounded_digest.update(stated)
+        for array in (frame.rgb, *_rounded(depth_m, about.max_depth_m)):
+            rounded_digest.update(np.ascontiguousarray(array).data)
         for name, array in arrays.items():
             datasets[name].resize(row + 1, axis=0)
             datasets[name][row] = array
@@ -267,6 +273,7 @@ def write(
     facts = {
         "format": FORMAT,
         "digest": digest.hexdigest(),
+        "rounded_digest": rounded_digest.hexdigest(),
         "left_out": left_out / max(1, measured),
     }
     texts: dict[str, list[str]] = {
@@ -278,6 +285,18 @@ def write(
     }
     for name, lines in texts.items():
         file[name] = np.array([line.encode() for line in lines], dtype=np.bytes_)
+
+
+def _rounded(
+    depth_m: npt.NDArray[np.float32], max_depth_m: float
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_]]:
+    """Depth and validity as packs of format 3 held them: in steps of 1 mm, beyond 65 m of 1/256 m.
+
+    For studies that were begun on such a pack and are to be continued.
+    """
+    step_m = 0.001 if max_depth_m <= 65 else 1 / 256
+    units = np.clip(np.rint(depth_m.astype(np.float64) / step_m), 0, np.iinfo(np.uint16).max)
+    return units.astype(np.uint16), units > 0
 
 
 def _checked(frame: Frame, valid: npt.NDArray[np.bool_], name: str) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,8 @@ from weightsearch.study import loading, search_space
 from weightsearch.study.samplers.contract import Plan
 from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
+
+log = logging.getLogger(__name__)
 
 BATCH = 1000  # points in one statement
 
@@ -136,8 +139,11 @@ def add_promotion(engine: Engine, study: Study, finalists: Sequence[Point]) -> N
             connection.execute(select(func.pg_notify(channel(study.id), "")))
 
 
-def record_data(engine: Engine, study: Study, digest: str) -> None:
-    """States which data the study is about; raises StudyError where it was other data before."""
+def record_data(engine: Engine, study: Study, digest: str, earlier: str = "") -> None:
+    """States which data the study is about; raises StudyError where it was other data before.
+
+    `earlier` is the digest that the same data had in an earlier release, which rounded depth.
+    """
     with engine.begin() as connection:
         connection.execute(
             update(studies)
@@ -147,7 +153,13 @@ def record_data(engine: Engine, study: Study, digest: str) -> None:
         found = connection.execute(
             select(studies.c.data_digest).where(studies.c.id == study.id)
         ).scalar_one()
-    if found != digest:
+    if found == earlier:
+        log.warning(
+            "study %s was begun on depth that an earlier release rounded; the rest uses what the"
+            " files hold, so that metrics may differ in their fourth digit",
+            study.name,
+        )
+    elif found != digest:
         raise StudyError(
             f"study '{study.name}' was begun on data with digest {found[:12]}, but --data has"
             f" {digest[:12]}; name the same data, or choose another name with --name."
