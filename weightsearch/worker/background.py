@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError
 
+from weightsearch.errors import StudyError
 from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
-from weightsearch.store.connection.outage import reason, retry_while_away
+from weightsearch.store.connection.outage import is_away, reason, retry_while_away
 from weightsearch.store.ledger import leases, queries, study_control
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.ledger.studies import Study
@@ -117,7 +118,8 @@ class Mirrored:
     """Whether the Optuna study could follow."""
 
     failure: str | None = None
-    """Why the last look failed."""
+    """Why the last look failed; not that the database was away, which the next process makes up
+    for."""
 
 
 @contextlib.contextmanager
@@ -145,10 +147,13 @@ def mirroring(database: Database, study: Study, worker: str) -> Iterator[Mirrore
                         opened = Mirror(database, study)
                     opened.sync(wait=last)
                 told, found.failure = False, None
+            except StudyError:  # it was deleted: there is nothing to show
+                found.failure = None
             except Exception as error:  # the ledger holds everything; a later call repairs it
-                found.failure = f"{type(error).__name__}: {reason(error)}"
+                why = f"{type(error).__name__}: {reason(error)}"
+                found.failure = None if is_away(error) else why
                 if not told:
-                    log.warning("the Optuna study is behind for now: %s", found.failure)
+                    log.warning("the Optuna study is behind for now: %s", why)
                 told = True
             if last:
                 break
