@@ -16,10 +16,12 @@ from support.checkpoints import SIZE
 from support.packs import frame
 from timm.layers.conv2d_same import conv2d_same, create_conv2d_pad
 from torch import nn
+from torch.export import ExportedProgram
 
 from weightsearch.depth.inference import export as exports
 from weightsearch.depth.inference import same_padding
 from weightsearch.depth.inference.export import export
+from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.errors import CheckpointError, ConfigError, DataError
 from weightsearch.runtime.optional_packages import needs
 
@@ -31,6 +33,22 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return use_factory.save(tmp_path_factory.mktemp("checkpoint"))
 
 
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """The network of both files, whose tracing takes a third of a test."""
+    trace, traced = exports._program, {}
+
+    def once(network: DepthNet, source: Path | str, fixed: bool) -> ExportedProgram:
+        if (source, fixed) not in traced:
+            traced[source, fixed] = trace(network, source, fixed)
+        return traced[source, fixed]
+
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(exports, "_program", once)
+        yield
+
+
+@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 def test_a_file_gives_torchs_depth_at_sizes_that_it_was_not_made_for(
     checkpoint: Path, tmp_path: Path, suffix: str
