@@ -42,7 +42,7 @@ def test_the_example_of_an_own_objective_runs_and_is_short(cli: Cli, storage: st
     answer = json.loads(ran.stdout)
     assert answer["points"]["done"] == 8
     assert answer["ranking"][0]["interval"] is not None
-    assert answer["promoted"]["checkpoint"]
+    assert (Path(answer["promoted"]["checkpoint"]) / "network.pt").is_file()
 
 
 def test_the_reference_of_the_command_line_is_what_make_docs_writes(tmp_path: Path) -> None:

@@ -42,7 +42,13 @@ class StudyError(WeightsearchError):
 
 
 class ObjectiveError(WeightsearchError):
-    """An objective cannot be imported, or yields what the service cannot record."""
+    """An objective cannot be imported, fails, or yields what the service cannot record."""
+
+    def __init__(self, said: str, trace: str = "") -> None:
+        """`trace` is the traceback of the user's code, of any number of lines; commands show it
+        above the line of the error."""
+        super().__init__(said)
+        self.trace = trace
 
 
 class DeviceError(WeightsearchError):

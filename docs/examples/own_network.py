@@ -32,3 +32,6 @@ def run(weights, params, context):
             "squared_error": error.tolist(),  # ... or one value per sample
             **{f"loss_{name}": term.item() for name, term in terms.items()},
         }
+    if context.final:  # a promotion's full run: what lies here at the end is its checkpoint
+        context.folder.mkdir(parents=True, exist_ok=True)
+        torch.save(net.state_dict(), context.folder / "network.pt")

@@ -20,7 +20,7 @@ from support.processes import Cli
 from support.trivial_studies import trivial_study
 
 from weightsearch.errors import DeviceError
-from weightsearch.runtime import devices
+from weightsearch.runtime import devices, own_traceback
 from weightsearch.store.connection import database
 from weightsearch.store.connection.database import Database
 from weightsearch.store.embedded import client, server_folders
@@ -250,6 +250,26 @@ def test_what_is_wrong_with_an_objective_is_said_before_anything_is_planned(
     assert refused.stderr.splitlines()[-1].startswith("error: objective 'nowhere:run' must be")
     with opened.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM ws_studies").scalar() == 0
+
+
+def test_an_objective_that_always_fails_ends_the_launch_with_its_own_traceback(
+    cli: Cli, study: Path, storage: str, tmp_path: Path
+) -> None:
+    """Above the error's one line; no frame of ours in it."""
+    (tmp_path / "mine.py").write_text(
+        "\ndef run(weights, params, context):\n    yield {'rmse': weights['none']}\n"
+    )
+    text = study.read_text().replace("weightsearch.study.trivial_objective:run", "mine:run")
+    study.write_text(text)
+    ended = cli("launch", study, "--device", "cpu", "--quiet", WEIGHTSEARCH_STORAGE=storage)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    *before, last = ended.stderr.splitlines()
+    assert last.startswith("error: the first 3 points must not all fail, but did: KeyError")
+    [trace] = own_traceback.logged(ended.stderr)
+    assert f'File "{tmp_path / "mine.py"}", line 3, in run' in trace
+    assert "weightsearch/" not in trace
+    assert not any(line.startswith("error") for line in before)
 
 
 def test_a_users_own_objective_beside_its_study_file_is_found(

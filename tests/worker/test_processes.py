@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, func, make_url, select
 from support import fork_server
 from support.specs import make_spec
 
+from weightsearch.runtime import own_traceback
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, queries, result_spool, studies
 from weightsearch.store.ledger.studies import Study
@@ -323,10 +324,19 @@ def test_an_objective_that_raises_fails_its_points_and_the_rest_goes_on(
         "    yield {'rmse': 1.0}\n"
     )
     study = create(opened, objective={"run": "broken:run"})
-    assert start("study").wait(PATIENCE_S) == 0
+    started = start("study")
+    assert started.wait(PATIENCE_S) == 0
     assert count(opened, study, "done") == 9
     failed = queries.failed(opened.engine, study)
     assert [f["reason"] for f in failed] == ["RuntimeError: no such kernel"]
+    [trace] = own_traceback.logged(started.said())
+    first, *frame, last = trace.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert frame[0] == f'  File "{tmp_path / "broken.py"}", line 3, in run'
+    assert "weightsearch/" not in trace
+    assert last == "RuntimeError: no such kernel"
+    folders = {done.result.folder for done in queries.done(opened.engine, study)}
+    assert folders == {None}  # it has written no file
     assert len(queries.verify(opened.engine, study).missing) == 1
 
 
@@ -353,7 +363,7 @@ def test_a_study_that_fails_everywhere_is_stopped_with_the_reason(
         ("def run(w, p, c):\n    yield from ()\n", "at least one epoch"),
         ("def run(w, p, c):\n    return 1\n", "must be a generator function"),
         ("def ran(w, p, c):\n    yield {}\n", "has no 'run'; did you mean 'ran'?"),
-        ("import nowhere\n", "must be importable, but No module named 'nowhere'"),
+        ("import nowhere\n", "must be importable, but ModuleNotFoundError: No module named"),
     ],
 )
 def test_an_objective_that_breaks_the_contract_is_told_so_and_uses_up_nothing(

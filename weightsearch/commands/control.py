@@ -99,16 +99,16 @@ def workers(name: Name = None, storage: Storage = None, as_json: Json = False) -
 
 @app.command()
 def failures(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
-    """List the attempts that ended without a result, with the reason.
+    """List the attempts that ended without a result, with the reason, and the last traceback.
 
     Example: weightsearch failures quickstart-grid
     """
     from weightsearch.commands.answers import study_answers
     from weightsearch.commands.printing import study_status
 
-    print_answer(
-        study_answers.failures(open_storage(storage).engine, name), as_json, study_status.failures
-    )
+    found = study_answers.failures(open_storage(storage).engine, name)
+    logs = home_folder() / "logs" / found["study"]
+    print_answer(found, as_json, partial(study_status.failures, logs=logs))
 
 
 @app.command()

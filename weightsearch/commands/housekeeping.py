@@ -51,7 +51,7 @@ def _show_what_goes(found: dict[str, Any]) -> None:
     points, promoted = found["points"], found["promoted_checkpoint"]
     lines = [
         f"study {found['study']}: {points['done']} of {points['total']} points done",
-        f"its promoted checkpoint: {promoted}" if promoted else "nothing was promoted",
+        f"its promoted checkpoint: {promoted}" if promoted else "no promoted checkpoint",
         *(f"{path}" for path in found["files"]),
         f"{size(found['bytes'])} on this machine",
     ]

@@ -31,8 +31,8 @@ from weightsearch.commands.options import (
     DONE,
     STATED_ERROR,
 )
-from weightsearch.errors import WeightsearchError
-from weightsearch.runtime import safe_text
+from weightsearch.errors import ObjectiveError, WeightsearchError
+from weightsearch.runtime import own_traceback, safe_text
 
 if TYPE_CHECKING:
     pass
@@ -66,6 +66,9 @@ def main() -> NoReturn:
         app(standalone_mode=True)
     except WeightsearchError as error:
         said = str(error)
+        if isinstance(error, ObjectiveError) and error.trace:
+            trace = own_traceback.shown(error.trace)
+            print(safe_text.presentable(trace, lines=True), file=sys.stderr)
     except OSError as error:
         if error.filename is None:
             raise

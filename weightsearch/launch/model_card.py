@@ -29,9 +29,11 @@ log = logging.getLogger(__name__)
 def write(spec: StudySpec, verdict: PromotionVerdict) -> Path | None:
     """Writes `MODEL_CARD.md` beside the promoted checkpoint.
 
-    None where its folder is not there (it is another machine's, or the objective keeps none) or
+    None where the objective keeps none, or its folder is not there (it is another machine's) or
     cannot be written: the promotion stands without it.
     """
+    if not verdict.checkpoint:
+        return None
     folder = Path(verdict.checkpoint)
     if not folder.is_dir():
         log.info("%s is not here, so no model card was written beside it", folder)

@@ -177,7 +177,7 @@ def _scores(metric: str, finalist: Finalist) -> FinalistScores:
         validation_interval=_interval(metric, [run.result.validation for run in finalist.runs]),
         parameters=first.metrics.get("parameters"),
         seeds=len(finalist.runs),
-        checkpoints=[run.result.folder for run in finalist.runs],
+        checkpoints=[run.result.folder for run in finalist.runs if run.result.folder],
         test={name: mean(t.metrics[name] for t in tests) for name in names} if tests else None,
         test_images=tests[0].images if tests else None,
         test_interval=_interval(metric, tests) if tests else None,

@@ -26,8 +26,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from weightsearch.errors import ObjectiveError, did_you_mean
-from weightsearch.runtime import child_python
+from weightsearch.errors import ObjectiveError, WeightsearchError, did_you_mean
+from weightsearch.runtime import child_python, own_traceback
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
 
@@ -94,10 +94,16 @@ def load(path: str) -> Objective:
     try:
         module = module_of(path)
     except ModuleNotFoundError as error:
-        raise ObjectiveError(
-            f"objective '{path}' must be importable, but {error}; start from its folder, or"
-            " install it."
-        ) from None
+        if f"{MOVED.get(module_name, module_name)}.".startswith(f"{error.name}."):
+            raise ObjectiveError(
+                f"objective '{path}' must be importable, but {error}; start from its folder, or"
+                " install it."
+            ) from None
+        raise failed(path, "be importable", error) from None
+    except WeightsearchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise failed(path, "be importable", error) from None
     function = getattr(module, function_name, None)
     if function is None:
         raise ObjectiveError(
@@ -107,6 +113,12 @@ def load(path: str) -> Objective:
     if not inspect.isgeneratorfunction(function):
         raise ObjectiveError(f"objective '{path}' must be a generator function that yields epochs.")
     return cast(Objective, function)
+
+
+def failed(path: str, must: str, error: BaseException) -> ObjectiveError:
+    """The error of an objective whose own code has raised: one line, and its own traceback."""
+    said = own_traceback.line(error)
+    return ObjectiveError(f"objective '{path}' must {must}, but {said}.", own_traceback.of(error))
 
 
 def module_of(path: str) -> ModuleType:

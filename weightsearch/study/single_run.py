@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from weightsearch.errors import ConfigError, NonFiniteLoss, WeightsearchError
+from weightsearch.errors import ConfigError, Interrupted, NonFiniteLoss, WeightsearchError
 from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.study import objective_contract, planning, search_space
 from weightsearch.study.objective_contract import Context, Summary
@@ -65,6 +65,10 @@ def train(
             raise WeightsearchError(
                 f"the loss must stay a number, but {verdict} Lower train.lr, or change the weights."
             ) from None
+        except (WeightsearchError, Interrupted, OSError):
+            raise
+        except Exception as error:
+            raise objective_contract.failed(spec.objective.run, "not fail", error) from None
         record["epochs"].append(summary.metrics)
         _write(record, out)
         yield "epoch", summary

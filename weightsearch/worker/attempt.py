@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from weightsearch.errors import Interrupted, NonFiniteLoss, ObjectiveError, WeightsearchError
-from weightsearch.runtime import failpoints, provenance
+from weightsearch.runtime import failpoints, own_traceback, provenance
 from weightsearch.runtime.stop_signals import StopNow
 from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import leases, queries, result_spool, study_control
@@ -60,9 +60,9 @@ def attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) -> 
         except DBAPIError:  # the database, not the objective; `retry_while_away` has said so
             _give_back(worker, lease, hold, "the database was away", paused=False)
             return False
-        except Exception as error:
-            log.exception("point %d failed", lease.number)
+        except (Exception, SystemExit) as error:  # an objective's `sys.exit` is no order to us
             failed = failure_kinds.Failure.of(error)
+            log.error("point %d failed, %s", lease.number, own_traceback.shown(failed.trace))
         if failed is not None:  # here the failed attempt's memory can be freed
             _failed(worker, lease, failed)
             return False

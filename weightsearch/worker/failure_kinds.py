@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
+from weightsearch.runtime import own_traceback
+
 Kind = Literal["memory", "device", "hang", "code"]
 
 REPLACE_ME = 75
@@ -24,7 +26,7 @@ def kind(error: BaseException) -> Kind:
     Told by names and messages, because the service does not import torch: torch.OutOfMemoryError,
     torch.AcceleratorError (2.8 and later), RuntimeError("CUDA error: ...") before it.
     """
-    name, said = type(error).__name__, str(error).lower()
+    name, said = type(error).__name__, own_traceback.message(error).lower()
     if "OutOfMemory" in name or isinstance(error, MemoryError):
         return "memory"
     if isinstance(error, RuntimeError) and any(words in said for words in MEMORY):
@@ -38,16 +40,17 @@ def kind(error: BaseException) -> Kind:
 
 @dataclass(frozen=True)
 class Failure:
-    """What remains of a failed attempt: no traceback, which would hold on to its memory."""
+    """What remains of a failed attempt: text alone, as its frames would hold on to its memory."""
 
     kind: Kind
     reason: str
     """One line for the ledger."""
+    trace: str = ""
+    """The objective's own traceback, for the log."""
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        said = f"{type(error).__name__}: {error}".splitlines() or [type(error).__name__]
-        return cls(kind(error), said[0])
+        return cls(kind(error), own_traceback.line(error), own_traceback.of(error))
 
 
 def free_memory() -> None:

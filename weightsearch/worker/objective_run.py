@@ -55,7 +55,7 @@ def drive(worker: Worker, trained: Objective, lease: Lease, hold: Hold) -> dict[
     if best is None:
         raise ObjectiveError(f"objective '{spec.objective.run}' must yield at least one epoch.")
     kept = (metric, *spec.objective.guards)
-    result = {"epoch": best_epoch, "epochs": epochs, "folder": str(context.folder)}
+    result = {"epoch": best_epoch, "epochs": epochs, "folder": _kept(context)}
     result |= _facts(best, kept)
     return result | ({"test": _facts(test, kept)} if test is not None else {})
 
@@ -98,6 +98,16 @@ def _facts(summary: Summary, kept: tuple[str, ...]) -> dict[str, Any]:
         "images": summary.images,
         **({"about": dict(summary.about)} if summary.about else {}),
     }
+
+
+def _kept(context: Context) -> str | None:
+    """The folder of the objective's checkpoints; None where it has written none that will stay."""
+    passing = () if context.final else (objective_contract.LAST,)
+    try:
+        written = any(file.name not in passing for file in context.folder.iterdir())
+    except OSError:
+        return None
+    return str(context.folder) if written else None
 
 
 def checkpoints_of(worker: Worker, lease: Lease) -> Path:

@@ -128,7 +128,7 @@ def test_delete_asks_on_a_terminal_and_wants_yes_elsewhere(
     told = {"WEIGHTSEARCH_STORAGE": storage}
     refused = cli("delete", "study", **told)
     assert refused.returncode == 1
-    assert "study study: 0 of 10 points done\nnothing was promoted" in refused.stderr
+    assert "study study: 0 of 10 points done\nno promoted checkpoint" in refused.stderr
     assert refused.stderr.splitlines()[-1].endswith("stdin is not a terminal; add --yes.")
     deleted = cli("delete", "study", "--yes", "--json", **told)
     assert deleted.returncode == 0, deleted.stderr

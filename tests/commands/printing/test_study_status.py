@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from weightsearch.commands.printing import data_sets, launch_result, study_statu
 from weightsearch.launch.display.progress import Standing, _panel
 from weightsearch.launch.session import Launched
 from weightsearch.report.evidence.ranking import RankedPoint, Ranking, Yardstick
+from weightsearch.runtime import own_traceback
 from weightsearch.study import loading
 from weightsearch.study.objective_contract import Summary
 
@@ -60,7 +62,46 @@ def test_nothing_is_cut_or_broken_in_two(capsys: pytest.CaptureFixture[str]) -> 
     assert LONG in capsys.readouterr().out
     folder = Path("/home") / ("deep/" * 40)
     study_status.trained({"out": str(folder)})
-    assert capsys.readouterr().out == f"checkpoints and metrics.json lie in {folder}\n"
+    assert capsys.readouterr().out == f"metrics.json lies in {folder}\n"
+
+
+def test_a_checkpoint_that_does_not_exist_is_not_printed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def said(checkpoint: str | None, host: str | None) -> str:
+        launch_result.promoted(promotion(checkpoint=checkpoint, host=host))
+        return capsys.readouterr().out.splitlines()[-1].partition("(winner), ")[2]
+
+    here, gone = str(tmp_path), str(tmp_path / "gone")
+    assert said(here, platform.node()) == f"checkpoint {here}"
+    assert said(gone, platform.node()) == "without a checkpoint: there is none on this machine"
+    assert said(gone, None) == "without a checkpoint: there is none on this machine"
+    assert said(gone, "gpu7") == f"checkpoint {gone} on gpu7"
+    assert said(None, "gpu7") == "without a checkpoint: the objective keeps none"
+    for name, what in (("metrics.json", "metrics.json lies"), ("best", "checkpoints and metrics")):
+        (tmp_path / name).touch()
+        study_status.trained({"out": here})
+        assert capsys.readouterr().out.startswith(what)
+
+
+def test_failures_are_followed_by_the_last_traceback(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    row = {
+        "rung": 0, "number": 3, "attempt": 1, "outcome": "failed", "seconds": None, "worker": "w",
+        "reason": "KeyError: 'x'", "state": "failed",
+    }  # fmt: skip
+    found = {"study": "toy", "attempts": [row]}
+    study_status.failures(found, tmp_path / "absent")
+    line = "point 3 attempt 1 failed on w: KeyError: 'x' (now failed)\n"
+    assert capsys.readouterr().out == line
+    shown = [own_traceback.shown(f"{n}\n\n{n}") for n in (1, 2)]
+    log = "".join(f"a point failed, {text}\nmore\n" for text in shown)
+    (tmp_path / "worker-1.log").write_text(log)
+    (tmp_path / "worker-2.log").write_text("point 3 done\n")
+    study_status.failures(found, tmp_path)
+    said = f"the last traceback (all: {tmp_path}), in the objective:\n  2\n  \n  2\n"
+    assert capsys.readouterr().out == line + said
 
 
 def test_frames_without_depth_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,15 +102,14 @@ def show_pictures(database: Database, name: str, here: Here) -> int:
     records = recorded.read(database.engine, name)
     if not study.promoted or study.spec.objective.run != DEPTH_OBJECTIVE:
         return 0
-    checkpoint = Path(study.promoted.checkpoint)
-    found, why = _panels(records, checkpoint, here)
+    found, why = _panels(records, study.promoted.checkpoint, here)
     trial = queries.trial(database.engine, study, study.promoted)
-    if found is None or trial is None:
+    if found is None or trial is None or study.promoted.checkpoint is None:
         log.info("no pictures for the dashboard: %s", why or "the Optuna study is behind")
         return 0
     files = []
     for panel in found:
-        file = checkpoint / PANELS / f"{panel.kind}.png"
+        file = Path(study.promoted.checkpoint) / PANELS / f"{panel.kind}.png"
         file.parent.mkdir(exist_ok=True)
         write_atomically(file, _described(_picture(panel, records)))
         files.append(file)
@@ -123,7 +122,7 @@ def _pictures(records: Records, here: Here) -> tuple[list[Picture], str]:
     """Panels of the promoted checkpoint, where it lies here; else why there are none."""
     if not records.promoted:
         return [], NOT_PROMOTED
-    found, why = _panels(records, Path(records.promoted.checkpoint), here)
+    found, why = _panels(records, records.promoted.checkpoint, here)
     if found is None:
         return [], why
     return [_picture(panel, records) for panel in found], RULE.format(metric=records.label())
@@ -133,9 +132,9 @@ def _stored(records: Records) -> tuple[list[Picture], str]:
     """The panels that were drawn when the network was promoted (`show_pictures`)."""
     if not records.promoted:
         return [], NOT_PROMOTED
-    folder = Path(records.promoted.checkpoint) / PANELS
+    folder = records.promoted.checkpoint
     pictures = []
-    for file in sorted(folder.glob("*.png")):  # best, median, worst
+    for file in sorted(Path(folder, PANELS).glob("*.png")) if folder else ():  # best, median, worst
         try:
             png = file.read_bytes()
             with Image.open(io.BytesIO(png)) as held:
@@ -170,11 +169,11 @@ def _pairs(a: Side, b: Side, here: Here) -> tuple[list[Picture], str]:
     """The same frames under both, with a slider."""
     if not a.full:
         return [], "Only full runs keep their checkpoints, so there are no pictures."
-    ours, why = _panels(a.records, Path(a.runs[0].result.folder), here)
+    ours, why = _panels(a.records, a.runs[0].result.folder, here)
     if ours is None:
         return [], why
     frames = [panel.index for panel in ours]
-    theirs, why = _panels(b.records, Path(b.runs[0].result.folder), here, frames)
+    theirs, why = _panels(b.records, b.runs[0].result.folder, here, frames)
     if theirs is None:
         return [], why
     pictures = [
@@ -192,17 +191,17 @@ def _pairs(a: Side, b: Side, here: Here) -> tuple[list[Picture], str]:
 
 
 def _panels(
-    records: Records, checkpoint: Path, here: Here, frames: Sequence[int] = ()
+    records: Records, checkpoint: str | None, here: Here, frames: Sequence[int] = ()
 ) -> tuple[list[FramePanel] | None, str]:
     if records.spec.objective.run != DEPTH_OBJECTIVE:
         return None, "The objective is not the depth one, so there are no pictures."
-    if not checkpoint.is_dir():
+    if checkpoint is None or not Path(checkpoint).is_dir():
         return None, study.NO_PICTURES
     from weightsearch.depth.evaluation.frame_panels import panels  # imports torch
 
     device = devices.pick(here.device, 1)[0]
     try:
-        return panels(checkpoint, records.spec, here.data, here.home, device, frames), ""
+        return panels(Path(checkpoint), records.spec, here.data, here.home, device, frames), ""
     except WeightsearchError as error:
         return None, f"There are no pictures: {error}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -109,7 +110,18 @@ def promoted(verdict: PromotionVerdict) -> None:
     console.print("; ".join(notes))
     for comparison in verdict.comparisons:
         console.print(_compared(metric, comparison))
-    console.print(f"promoted: {verdict.point} ({verdict.verdict}), checkpoint {verdict.checkpoint}")
+    console.print(f"promoted: {verdict.point} ({verdict.verdict}), {_checkpoint(verdict)}")
+
+
+def _checkpoint(verdict: PromotionVerdict) -> str:
+    """Where it is, if it can be known to be there."""
+    if not verdict.checkpoint:
+        return "without a checkpoint: the objective keeps none"
+    if Path(verdict.checkpoint).is_dir():
+        return f"checkpoint {verdict.checkpoint}"
+    if verdict.host not in (None, platform.node()):
+        return f"checkpoint {verdict.checkpoint} on {verdict.host}"
+    return "without a checkpoint: there is none on this machine"
 
 
 def _compared(metric: str, found: FinalistComparison) -> str:

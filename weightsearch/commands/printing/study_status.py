@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsearch.commands.printing.launch_result import _ranking_table
+from weightsearch.runtime import own_traceback
 from weightsearch.runtime.console import console, duration
 from weightsearch.runtime.safe_text import size
 from weightsearch.store.tables.states import PointState, StudyState
@@ -82,7 +84,8 @@ def workers(answer: Mapping[str, Any]) -> None:
         console.print(f"no worker is running study {answer['study']}")
 
 
-def failures(answer: Mapping[str, Any]) -> None:
+def failures(answer: Mapping[str, Any], logs: Path) -> None:
+    """The attempts, and the last traceback among the logs, where they lie on this machine."""
     for row in answer["attempts"]:
         runs = "promotion run" if row["rung"] else "point"
         took = "" if row["seconds"] is None else f" after {duration(row['seconds'])}"
@@ -92,6 +95,9 @@ def failures(answer: Mapping[str, Any]) -> None:
         )
     if not answer["attempts"]:
         console.print(f"no failed attempts in study {answer['study']}")
+    elif found := own_traceback.newest(logs):
+        file, trace = found
+        console.print(f"the last traceback (all: {file.parent}), {own_traceback.shown(trace)}")
 
 
 def changed(answer: Mapping[str, Any]) -> None:
@@ -124,4 +130,7 @@ def epoch(kind: str, summary: Summary, spec: StudySpec) -> str:
 
 
 def trained(answer: Mapping[str, Any]) -> None:
-    console.print(f"checkpoints and metrics.json lie in {answer['out']}")
+    folder = Path(answer["out"])
+    others = folder.is_dir() and any(file.name != "metrics.json" for file in folder.iterdir())
+    what = "checkpoints and metrics.json lie" if others else "metrics.json lies"
+    console.print(f"{what} in {folder}")

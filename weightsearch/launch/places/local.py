@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from weightsearch.errors import WeightsearchError
-from weightsearch.runtime import child_python
+from weightsearch.runtime import child_python, own_traceback
 from weightsearch.runtime.devices import cores
 
 REPLACED = 5
@@ -54,6 +54,7 @@ class Command:
         self.logs.mkdir(parents=True, exist_ok=True)
         file = self.logs / f"worker-{os.getpid()}-{number}.log"
         with file.open("ab") as output:
+            began = output.tell()
             # A session of its own: Ctrl-C in the terminal reaches us, and we stop it with care.
             process = subprocess.Popen(
                 arguments,
@@ -65,7 +66,7 @@ class Command:
                 start_new_session=True,
             )
         name = f"{platform.node()}-{process.pid}-{ending}"  # as `worker.new_name` has it
-        return Process(process, name, device, threads, number, file)
+        return Process(process, name, device, threads, number, file, began)
 
 
 @dataclass
@@ -76,10 +77,30 @@ class Process:
     threads: int
     number: int
     log: Path
+    began: int = 0
+    """Where this process's part of the log begins, in bytes."""
+
+    def failure(self) -> str | None:
+        """The traceback of the first point whose objective failed; None where none did."""
+        part = self.log.read_bytes()[self.began :]
+        return next(own_traceback.logged(part.decode(errors="replace")), None)
 
     def last_line(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
         return lines[-1] if lines else ""
+
+
+@dataclass
+class FirstFailure:
+    """The traceback of a failed point, shown once in a launch: of many, one is enough."""
+
+    told: bool = False
+
+    def tell(self, trace: str | None, log_file: str) -> None:
+        """`trace` is a worker's first, None where none of its points failed."""
+        if trace and not self.told:
+            self.told = True
+            log.warning("a point failed (all: %s), %s", log_file, own_traceback.shown(trace))
 
 
 @dataclass
@@ -91,6 +112,7 @@ class Fleet:
     started: int = 0
     deaths: int = 0
     finished_before: int = -1
+    failures: FirstFailure = field(default_factory=FirstFailure)
 
     def start(self, devices: Sequence[str]) -> None:
         on_cpu = sum(device == "cpu" for device in devices)
@@ -115,6 +137,7 @@ class Fleet:
             if code is None:
                 continue
             self.processes.remove(process)
+            self.failures.tell(process.failure(), str(process.log))
             said = process.last_line()
             if code == 1 and said.startswith("error: "):
                 raise WeightsearchError(said.removeprefix("error: "))

@@ -13,12 +13,12 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
 from weightsearch.errors import ConfigError, WeightsearchError
-from weightsearch.launch.places.local import REPLACED, Command, WorkersKeepDying
+from weightsearch.launch.places.local import REPLACED, Command, FirstFailure, WorkersKeepDying
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 """Of these the worker is told; USR2 is what Slurm sends before a time limit."""
@@ -60,6 +60,8 @@ class Ended:
     host: str
     log: Path | None
     """On that host."""
+    failure: str | None = None
+    """The traceback of its first point whose objective failed."""
 
 
 def run(order: Order) -> Ended:
@@ -95,7 +97,8 @@ def run(order: Order) -> Ended:
             signal.signal(listened, handler)
     for number in dict.fromkeys(told):
         signal.raise_signal(number)
-    return Ended(code, process.last_line(), platform.node(), process.log)
+    host, failure = platform.node(), process.failure()
+    return Ended(code, process.last_line(), host, process.log, failure)
 
 
 def equipped(command: Command) -> Command:
@@ -138,6 +141,7 @@ class ConsecutiveWorkerDeaths:
 
     deaths: int = 0
     finished_before: int = -1
+    failures: FirstFailure = field(default_factory=FirstFailure)
 
     def look(self, finished: int) -> None:
         """`finished` is the number of finished points."""
@@ -149,6 +153,7 @@ class ConsecutiveWorkerDeaths:
 
         Raises the error that it stated, or WorkersKeepDying.
         """
+        self.failures.tell(ended.failure, f"{ended.log} on {ended.host}")
         if ended.code == 0:
             return False
         if ended.code == 1 and ended.said.startswith("error: "):

@@ -43,8 +43,8 @@ class Result:
     """The best one, from 1."""
     epochs: int | None = None
     """How many there were."""
-    folder: str = ""
-    """Of its checkpoints."""
+    folder: str | None = None
+    """Of its checkpoints; None where the objective has written none."""
     seconds: float = 0.0
     device: str = ""
     host: str | None = None

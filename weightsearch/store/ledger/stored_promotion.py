@@ -39,7 +39,7 @@ class FinalistScores:
     """How many the network has."""
     seeds: int
     checkpoints: Sequence[str] = ()
-    """A folder per seed."""
+    """A folder per seed that has kept one."""
     test: Mapping[str, float] | None = None
     """Every metric of the test split; None where the objective has none."""
     test_images: int | None = None
@@ -114,8 +114,8 @@ class PromotionVerdict:
     """Its id."""
     params: Mapping[str, Value]
     weights: Mapping[str, float]
-    checkpoint: str
-    """The folder of its best run."""
+    checkpoint: str | None
+    """The folder of its best run; None where the objective has written nothing there."""
     host: str | None = None
     """Where that folder lies."""
     seed: int
