@@ -45,10 +45,11 @@ def worker(
     """
     from weightsearch.runtime import devices
     from weightsearch.runtime.stop_signals import Stop
+    from weightsearch.runtime.worker_name import worker_name
     from weightsearch.store.connection.outage import retry_while_away
     from weightsearch.store.ledger import studies
     from weightsearch.worker import loop
-    from weightsearch.worker.process import Unfit, Worker, new_name
+    from weightsearch.worker.process import Unfit, Worker
 
     until = time.monotonic() + DATABASE_S
     database = retry_while_away(lambda: open_storage(storage), lambda: time.monotonic() > until)
@@ -61,7 +62,7 @@ def worker(
         device=devices.pick(device, 1)[0],
         data=data,
         lease_s=lease,
-        name=new_name(os.environ.get("WEIGHTSEARCH_WORKER")),
+        name=worker_name(os.environ.get("WEIGHTSEARCH_WORKER")),
         replaces=os.environ.get("WEIGHTSEARCH_REPLACES") or None,
     )
     try:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from weightsearch.runtime.stop_signals import Stop
+from weightsearch.runtime.worker_name import worker_name
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger.studies import Study
 
 LEASE_S = 60.0  # a worker that was not heard of for this long is taken for dead
-
-
-def new_name(ending: str | None = None) -> str:
-    """Nobody else's, ever: it is part of the fence. A launcher chooses the ending, so that it knows
-    the name of a worker that died (launch/places/local.py)."""
-    return f"{platform.node()}-{os.getpid()}-{ending or uuid.uuid4().hex[:8]}"
 
 
 @dataclass
@@ -33,7 +25,7 @@ class Worker:
     data: Path | None = None
     lease_s: float = LEASE_S
     stop: Stop = field(default_factory=Stop)
-    name: str = field(default_factory=new_name)
+    name: str = field(default_factory=worker_name)
     replaces: str | None = None
     """The name of a worker whose process is known to be gone: what it held is free at once."""
     cache: dict[str, Any] = field(default_factory=dict)

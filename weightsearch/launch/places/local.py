@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
 import subprocess
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 from weightsearch.errors import WeightsearchError
 from weightsearch.runtime import child_python, own_traceback
 from weightsearch.runtime.devices import cores
+from weightsearch.runtime.worker_name import new_ending, worker_name
 
 REPLACED = 5
 """So many deaths of workers in a row, with no point finished in between, end the launch."""
@@ -44,7 +43,7 @@ class Command:
 
     def start(self, device: str, threads: int, number: int, replaces: str = "") -> Process:
         """`replaces` names a worker whose process is gone: the new one frees what it held."""
-        ending = uuid.uuid4().hex[:8]
+        ending = new_ending()
         arguments = child_python.command("weightsearch", "worker", self.study, "--device", device)
         arguments += ["--data", str(self.data)] if self.data else []
         environment = child_python.environment(self.path) | self.environment
@@ -65,8 +64,9 @@ class Command:
                 stderr=output,
                 start_new_session=True,
             )
-        name = f"{platform.node()}-{process.pid}-{ending}"  # as `worker.new_name` has it
-        return Process(process, name, device, threads, number, file, began)
+        return Process(
+            process, worker_name(ending, process.pid), device, threads, number, file, began
+        )
 
 
 @dataclass
