@@ -13,6 +13,6 @@ def new_ending() -> str:
 
 
 def worker_name(ending: str | None = None, pid: int | None = None) -> str:
-    """Of this process, or of `pid`. A launcher chooses the ending of a worker that it starts, and so
-    knows the name of one that died."""
+    """Of this process, or of `pid`. A launcher chooses the ending of a worker that it starts, and
+    so knows the name of one that died."""
     return f"{platform.node()}-{pid or os.getpid()}-{ending or new_ending()}"
