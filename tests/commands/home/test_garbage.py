@@ -96,10 +96,20 @@ def checkpoint(home: Path, study: Study, folder: str, age_s: float = DAY_S) -> P
     return path
 
 
+KEEPS = """
+def run(weights, params, context):
+    context.folder.mkdir(parents=True)
+    (context.folder / "best").touch()
+    yield {"rmse": weights["mae"]}
+"""
+
+
 def test_the_folder_that_a_worker_uses_has_the_name_that_gc_knows(
-    opened: Database, tmp_path: Path
+    opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = create(opened)
+    (tmp_path / "keeps.py").write_text(KEEPS)
+    monkeypatch.chdir(tmp_path)
+    study = create(opened, objective={"run": "keeps:run"})
     run(opened, study, tmp_path)
     studies.add_promotion(opened.engine, study, queries.planned(opened.engine, study)[:1])
     run(opened, study, tmp_path)
