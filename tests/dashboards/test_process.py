@@ -17,6 +17,7 @@ import optuna
 import psycopg
 import pytest
 from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.storages._rdb.models import BaseModel
 from optuna_dashboard import wsgi
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
@@ -228,7 +229,8 @@ def test_nothing_secret_can_be_seen_in_the_list_of_processes(
         assert str(make_url(storage).password).encode() not in line
 
 
-def test_without_a_study_it_says_how_to_make_one(cli: Cli, storage: str) -> None:
+def test_without_a_study_it_says_how_to_make_one(cli: Cli, storage: str, opened: Database) -> None:
+    BaseModel.metadata.drop_all(opened.engine)  # as before the first launch
     answer = cli("dashboard", "--port", 0, WEIGHTSEARCH_STORAGE=storage)
     assert answer.returncode == 1
     assert "must hold a study to be browsed" in answer.stderr
