@@ -12,7 +12,7 @@ launch: setup          ## plan, train, rank and promote on synthetic data, in mi
 	$(BIN)/weightsearch launch quickstart --sampler grid
 
 test: setup check      ## lint, types, tests
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py orders the files
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder  # tests/conftest.py orders the files
 
 check: setup           ## lint, types, import contracts; FILE=tests/store runs those tests too
 	$(BIN)/ruff check .

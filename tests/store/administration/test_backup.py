@@ -328,6 +328,7 @@ def test_of_several_programs_the_one_nearest_to_the_server_is_taken(
     }
 
 
+@pytest.mark.usefixtures("real_initdb")
 def test_a_backup_of_a_newer_server_is_refused_by_an_older_one(
     fresh: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

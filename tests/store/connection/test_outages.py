@@ -164,6 +164,9 @@ def test_more_workers_than_connections_get_everything_done(
     finally:
         with server.admin(dbname) as admin:
             admin.execute("DROP OWNED BY few")
+    # Whoever comes next shows in the Optuna study what they had no connection for.
+    with workers(1, "study", server.url(dbname), home) as (last,):
+        assert last.wait(PATIENCE_S) == 0
     verified = queries.verify(opened.engine, study)
     assert verified.ok
     assert verified.starts == verified.points == 12
