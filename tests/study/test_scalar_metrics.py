@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from weightsearch.errors import ObjectiveError
 from weightsearch.study import objective_contract
 
 
 @pytest.mark.parametrize(
-    "value", [0.5, np.float32(0.5), np.float16(0.5), np.float64(0.5), np.array(0.5)], ids=repr
+    "value",
+    [0.5, np.float32(0.5), np.float16(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5)],
+    ids=repr,
 )
-def test_a_scalar_of_numpy_is_a_number(value: Any) -> None:
+def test_a_scalar_of_numpy_or_torch_is_a_number(value: Any) -> None:
     found = objective_contract.summarise({"rmse": value})
     assert (found.metrics, found.samples) == ({"rmse": 0.5}, {})
     assert type(found.metrics["rmse"]) is float
