@@ -53,10 +53,12 @@ def worker(
 
     until = time.monotonic() + DATABASE_S
     database = retry_while_away(lambda: open_storage(storage), lambda: time.monotonic() > until)
+    study = studies.find(database.engine, name)
+    studies.refuse_other_revision(database.engine, study)
     launcher = os.environ.get("WEIGHTSEARCH_LAUNCHER")
     asked = Worker(
         database=database,
-        study=studies.find(database.engine, name),
+        study=study,
         stop=Stop(launcher=int(launcher) if launcher else None),
         home=home_folder(),
         device=devices.pick(device, 1)[0],

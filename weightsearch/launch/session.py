@@ -115,7 +115,8 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
 
 
 def promote_study(database: Database, study: Study, request: Request) -> PromotionVerdict:
-    """Trains the finalists in full and marks the winner; the verdict."""
+    """Trains the finalists in full and marks the winner; the verdict. Raises WeightsearchError."""
+    retry_while_away(lambda: studies.refuse_other_revision(database.engine, study))
     if study.spec.data is not None:
         digests = _pack(study.spec, request)[1]
         retry_while_away(lambda: studies.record_data(database.engine, study, *digests))

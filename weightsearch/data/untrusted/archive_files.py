@@ -21,7 +21,6 @@ BROKEN = (
     zipfile.BadZipFile,
     OSError,
     EOFError,
-    NotImplementedError,
     RuntimeError,
     ValueError,
     struct.error,

@@ -139,6 +139,21 @@ def add_promotion(engine: Engine, study: Study, finalists: Sequence[Point]) -> N
             connection.execute(select(func.pg_notify(channel(study.id), "")))
 
 
+def refuse_other_revision(engine: Engine, study: Study) -> None:
+    """Raises StudyError where this release computes the study's results otherwise than the one that
+    planned it: what is done and what is left would not compare."""
+    with engine.connect() as connection:
+        planned = connection.execute(
+            select(studies.c.digest).where(studies.c.id == study.id)
+        ).scalar_one()
+    if planned != study.spec.digest():
+        raise StudyError(
+            f"study '{study.name}' must be computed as it was planned, but this release has another"
+            f" loss for it (digest {planned}, now {study.spec.digest()}); go on with the release"
+            " that planned it, or launch it under another --name."
+        )
+
+
 def record_data(engine: Engine, study: Study, digest: str, earlier: str = "") -> None:
     """States which data the study is about; raises StudyError where it was other data before.
 
