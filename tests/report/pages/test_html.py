@@ -193,6 +193,15 @@ def test_what_cannot_be_compared_is_refused() -> None:
         comparison_page.sides(first, "zz", first, "1")
     with pytest.raises(StudyError, match="must have a result, but has none"):
         comparison_page.sides(make_records(0), None, first, None)
+    apart = first.done[1]
+    about = {"not_comparable": "its batches were smaller"}
+    marked = dataclasses.replace(apart.result.validation, about=about)
+    result = dataclasses.replace(apart.result, validation=marked)
+    done = [first.done[0], dataclasses.replace(apart, result=result)]
+    shrunk = dataclasses.replace(first, done=done, full=[])
+    names = [str(d.number) for d in done]
+    with pytest.raises(StudyError, match=r"must be comparable, but .* its batches were smaller\."):
+        comparison_page.sides(shrunk, names[0], shrunk, names[1])
 
 
 def test_the_place_of_a_point_without_a_result_is_no_other_points_id() -> None:

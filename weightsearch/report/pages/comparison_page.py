@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from weightsearch.errors import StudyError, did_you_mean
+from weightsearch.report.evidence.ranking import not_comparable
 from weightsearch.report.evidence.records import Records, label
 from weightsearch.report.figures import accuracy
 from weightsearch.report.pages.html import Picture, Section, lines, page
@@ -94,6 +95,10 @@ def _check(a: Side, b: Side) -> None:
         if one != other:
             said = f"'{one}' and '{other}'" if isinstance(one, str) else "two different ones"
             raise StudyError(f"both must have one {what} to be compared, but have {said}.")
+    for side in (a, b):
+        for why in map(not_comparable, side.runs):
+            if why is not None:
+                raise StudyError(f"both must be comparable, but {side.name()} is not: {why}.")
 
 
 def compared(a: Side, b: Side) -> dict[str, Any]:
