@@ -70,6 +70,16 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, _program
     monkeypatch.setenv("WEIGHTSEARCH_PG_BIN", str(_programs))
 
 
+@pytest.fixture(autouse=True)
+def _own_modules(tmp_path: Path) -> Iterator[None]:
+    """A module that a test wrote is gone after it: the next one may write another of its name."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _fork_server() -> Iterator[None]:
     yield
