@@ -19,15 +19,23 @@ held AS (
     WHERE study_id = :of_study AND state = 'leased' AND worker = :by_worker
     LIMIT 1
 ),
--- Lost by its worker once too often. While the server was away nobody could renew a lease, so its
--- return gives everybody one lease more.
+-- Leases before this moment have run out. While the server was away nobody could renew one, so its
+-- return gives everybody one lease more; but not to those of whom it is known that they are gone:
+-- `study_control.sign_off` dates their leases back to the epoch.
+due AS (
+    SELECT
+        CASE
+            WHEN pg_postmaster_start_time() + make_interval(secs => :lease_s) < now() THEN now()
+            ELSE timestamptz '1970-01-02'
+        END AS moment
+),
+-- Lost by its worker once too often.
 dying AS (
     SELECT id
     FROM ws_points
     WHERE study_id = :of_study
       AND state = 'leased'
-      AND lease_until < now()
-      AND pg_postmaster_start_time() + make_interval(secs => :lease_s) < now()
+      AND lease_until < (SELECT moment FROM due)
       AND spent + 1 >= :at_most
       AND worker <> :by_worker
     FOR UPDATE SKIP LOCKED
@@ -58,8 +66,7 @@ chosen AS (
           state IN ('waiting', 'paused')
           OR (
               state = 'leased'
-              AND lease_until < now()
-              AND pg_postmaster_start_time() + make_interval(secs => :lease_s) < now()
+              AND lease_until < (SELECT moment FROM due)
               AND spent + 1 < :at_most
           )
       )

@@ -128,8 +128,9 @@ def sign_off(engine: Engine, worker: str, reason: str | None = None) -> int:
         held = connection.execute(
             update(points)
             .where(points.c.worker == worker, points.c.state == PointState.LEASED)
-            # Expired, not waiting: the claim that takes it over counts the lost attempt.
-            .values(lease_until=func.now() - func.make_interval(0, 0, 0, 0, 0, 0, 1))
+            # Expired, not waiting: the claim that takes it over counts the lost attempt. And long
+            # ago: claim.sql then takes it over even where the server has just been started.
+            .values(lease_until=func.to_timestamp(0))
             .returning(points.c.id, points.c.study_id)
         ).all()
         if held and reason:
