@@ -34,8 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-# With files as the unit (`--dist loadfile`), one that takes a minute must not be the last. Those of
-# Ray and Slurm take over leases, for which a server has to be a minute old: they are not the first.
+# With files as the unit (`--dist loadfile`), one that takes a minute must not be the last.
 LONGEST = (
     *("test_json_golden", "worker/test_faults", "launch/test_session", "test_old_study"),
     *("store/ledger/test_study_control", "launch/places/test_ray", "launch/places/test_slurm"),

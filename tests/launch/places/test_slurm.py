@@ -202,7 +202,7 @@ def test_an_element_that_is_lost_with_its_node_is_replaced(
         fake_slurm.fail("1")
         with opened.engine.begin() as connection:  # as if its time had passed
             over = update(points).where(points.c.state == "leased")
-            held = connection.execute(over.values(lease_until=func.now())).rowcount
+            held = connection.execute(over.values(lease_until=func.to_timestamp(0))).rowcount
         follow(check, opened, study)
     assert lost.read("state") == "NODE_FAIL"
     wait_until(lambda: Element("2").read("state") == "COMPLETED")
