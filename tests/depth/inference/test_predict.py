@@ -223,12 +223,15 @@ def test_the_mirrored_prediction_is_turned_back_before_it_is_averaged(
 def test_folders_are_read_to_their_depth_and_mirrored_in_the_output(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    for name in ("in/a.png", "in/deep/a.png", "in/.hidden/c.png"):
+    pictures = ("a10.png", "a2.png", "deep/a.png", ".hidden/c.png", "__MACOSX/a2.png", "._a2.png")
+    for name in (f"in/{name}" for name in pictures):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         picture(tmp_path / name)
     (tmp_path / "in/deep/notes.txt").write_text("no picture")
     made = predict(checkpoint, [tmp_path / "in"], tmp_path / "out", "cpu")
-    assert [p.npy for p in made] == [tmp_path / "out/a.npy", tmp_path / "out/deep/a.npy"]
+    assert [p.npy for p in made] == [
+        tmp_path / "out" / name for name in ("a2.npy", "a10.npy", "deep/a.npy")
+    ]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="must hold pictures or videos, but has no file"):
         predict(checkpoint, [tmp_path / "empty"], tmp_path / "other", "cpu")

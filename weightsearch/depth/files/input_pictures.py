@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
+from weightsearch.data.frames.natural_order import natural
+from weightsearch.data.readers import folder_walk
 from weightsearch.data.untrusted import picture_files
 from weightsearch.errors import DataError
 
@@ -50,7 +52,8 @@ class Input:
 def gather(given: Sequence[Path], videos: bool = True) -> list[Input]:
     """The pictures and videos that are named, or that lie anywhere in a folder that is named.
 
-    Hidden files are left out. Raises DataError for a folder without any.
+    Hidden files and those in folders that a system keeps for itself (`__MACOSX`) are left out; frame
+    2 comes before frame 10. Raises DataError for a folder without any.
     """
     return [one for path in given for one in _gathered(path, videos)]
 
@@ -61,10 +64,10 @@ def _gathered(path: Path, videos: bool) -> Iterator[Input]:
         return
     known = (*PICTURES, *VIDEOS) if videos else PICTURES
     found = False
-    for file in sorted(path.rglob("*")):
+    for file in sorted(path.rglob("*"), key=lambda file: natural(str(file))):
         below = file.relative_to(path)
-        hidden = any(part.startswith(".") for part in below.parts)
-        if file.suffix.lower() in known and not hidden and file.is_file():
+        litter = any(folder_walk.is_litter(part) for part in below.parts)
+        if file.suffix.lower() in known and not litter and file.is_file():
             found = True
             yield Input(file, below.with_suffix(""))
     if not found:
