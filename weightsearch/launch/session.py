@@ -35,6 +35,7 @@ from weightsearch.study.spec import StudySpec
 from weightsearch.worker.background import publishing
 
 LOOK_EVERY_S = 0.5
+LOOK_AT_LEAST_EVERY_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -226,14 +227,22 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
         LAUNCHERS[request.on](command, used, GRACE_S + 15) as check,
     ):
         while True:
+            began = time.monotonic()
             now = retry_while_away(lambda: standing(engine, study, rung, len(used)))
+            pause_s = _pause_s(time.monotonic() - began)
             shown.show(now)
             raise_if_interrupted()
             if not check(now.finished):
                 break
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(pause_s)
         shown.show(retry_while_away(lambda: standing(engine, study, rung, len(used))))
     _settle(database, study, rung)
+
+
+def _pause_s(look_s: float) -> float:
+    """Until the next look, after one that took so long: looks read the whole table, and shall keep
+    the server busy for a twentieth of its time at most."""
+    return min(LOOK_AT_LEAST_EVERY_S, max(LOOK_EVERY_S, 19 * look_s))
 
 
 def _settle(database: Database, study: Study, rung: int) -> None:
