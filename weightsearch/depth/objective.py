@@ -116,6 +116,13 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
         DepthNet(one, spec.data.model_copy(update={"size": size})).check_size(spec.train.batch)
 
 
+def estimate(spec: StudySpec, device: str, packed: Path) -> dict[str, Any]:
+    """What an epoch takes here, and what a promotion's run leaves on disk, from timed steps."""
+    from weightsearch.depth.training import cost
+
+    return cost.estimate(spec, device, packed)
+
+
 def _same_data(native: Pack, context: Context) -> None:
     """Raises DataError where the study was begun on other data: results would not compare."""
     if context.data_digest not in (None, native.digest, native.rounded_digest):

@@ -17,8 +17,9 @@ from weightsearch.errors import StudyError, WeightsearchError
 from weightsearch.launch import promotion as promote
 from weightsearch.launch import promotion_verdict
 from weightsearch.launch.display.progress import display, standing
+from weightsearch.launch.expected_cost import Expected, expected
 from weightsearch.launch.places import LAUNCHERS, PLACED
-from weightsearch.launch.places.local import Command
+from weightsearch.launch.places.local import Command, threads_each
 from weightsearch.report.evidence.ranking import Ranking, ranking, yardstick
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S, interruptible
@@ -30,6 +31,7 @@ from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import OPEN, Rung, StudyState
 from weightsearch.study import planning, preflight, search_space
 from weightsearch.study.budget import Budget
+from weightsearch.study.objective_contract import Estimate
 from weightsearch.study.samplers.contract import Plan
 from weightsearch.study.spec import StudySpec
 from weightsearch.worker.background import publishing
@@ -55,6 +57,9 @@ class Request:
     quiet: bool = False
     path: Sequence[str] = ()
     """Folders in which the study's own objective may lie."""
+    agree: Callable[[Expected], None] | None = None
+    """Told what a new study is expected to take before it is planned; what it raises ends the
+    launch, and nothing was planned. Without it, nothing is measured."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +143,13 @@ def prepare(
     Nothing is planned before everything was checked. Raises WeightsearchError.
     """
     placed = PLACED[request.on](request.device, request.workers)
-    # What another machine has cannot be found out here.
-    device = placed[0] if request.on == "local" else "cpu"
     known = retry_while_away(lambda: _known(database, request.name))
     packed, digests = _pack(spec, request) if spec.data is not None else (None, None)
-    if not known:
-        preflight.check(spec, device, packed, request.path)
+    estimate = None if known else _checked(spec, request, placed, packed)
     points = planned or planning.plan(spec)
+    if estimate is not None and request.agree is not None:
+        asked = spec if request.promote else spec.model_copy(update={"promote": None})
+        request.agree(expected(estimate, asked, len(points.points), placed, request.budget))
 
     def begin() -> tuple[Study, int]:
         study = studies.create(database.engine, request.name, spec, points)
@@ -167,6 +172,21 @@ def prepare(
         "resumed" if known else "planned",
     )
     return study
+
+
+def _checked(
+    spec: StudySpec, request: Request, placed: Sequence[str], packed: Path | None
+) -> Estimate | None:
+    """What an epoch takes, where somebody wants to know it. Raises ObjectiveError."""
+    asked = request.agree is not None
+    if request.on != "local":  # what another machine has cannot be found out here
+        if asked:
+            log.info("how long it takes is not estimated: workers run elsewhere, on %s", request.on)
+        return preflight.check(spec, "cpu", packed, request.path, None)
+    if asked and spec.data is not None:  # of a large network, a step on a CPU takes half a minute
+        log.info("timing a few training steps")
+    threads = threads_each(placed) if asked else None
+    return preflight.check(spec, placed[0], packed, request.path, threads)
 
 
 def _known(database: Database, name: str) -> bool:
