@@ -28,8 +28,8 @@ from weightsearch.study.spec import StudySpec
 
 BATCHES = 4  # read for the steps that are timed
 ENOUGH_S = 2.0  # of steps, once two were timed
-SLOW_S = 5.0  # a first step of so many is not cold, but slow; warming up takes a second
-LIMIT_S = 60.0  # no further network is begun after
+SLOW_S = {"cpu": 1.0, "cuda": 5.0}  # a first step of so many is slow, whatever warming up takes
+LIMIT_S = 30.0  # no further network is begun after
 
 Clock = Callable[[], float]
 
@@ -108,7 +108,8 @@ def timed(
     frames = batches.open_frames(copy, few, data, device, memory_bytes)
     trainer = Trainer(spec, spec.model, frames, device)
     lane, step_s = _stepped(trainer)
-    some, protocol = val[: batch if step_s < SLOW_S else 1], PROTOCOLS[spec.evaluate.protocol]
+    slow_s = SLOW_S[device.type]
+    some, protocol = val[: batch if step_s < slow_s else 1], PROTOCOLS[spec.evaluate.protocol]
 
     def scored_s() -> Iterator[float]:
         while True:
@@ -119,7 +120,7 @@ def timed(
     parts = lane.tensors()
     return Timed(
         step_s=step_s,
-        frame_s=_warm_s(scored_s()) / len(some),
+        frame_s=_warm_s(scored_s(), slow_s) / len(some),
         model_bytes=_bytes(parts["model"].values()),
         optimizer_bytes=_bytes(parts["optimizer"].values()),
     )
@@ -134,7 +135,7 @@ def _stepped(trainer: Trainer) -> tuple[Lane, float]:
     while True:
         lane = trainer.lane(weights, spec.train.seed, float(lr), shrink)  # type: ignore[arg-type]
         try:
-            return lane, _warm_s(trainer.steps_s(lane))
+            return lane, _warm_s(trainer.steps_s(lane), SLOW_S[trainer.device.type])
         except torch.OutOfMemoryError:
             if lane.micro == 1 or spec.train.batch >> shrink <= 1:
                 raise
@@ -143,12 +144,12 @@ def _stepped(trainer: Trainer) -> tuple[Lane, float]:
         shrink += 1
 
 
-def _warm_s(times: Iterable[float]) -> float:
-    """The median of those after the first, which warms up, unless it is slow."""
+def _warm_s(times: Iterable[float], slow_s: float) -> float:
+    """The median of those after the first, which warms up; the first, where it is that slow."""
     took: list[float] = []
     for seconds in times:
         took.append(seconds)
-        if took[0] > SLOW_S or (len(took) > 1 and sum(took) > ENOUGH_S) or len(took) == BATCHES:
+        if took[0] > slow_s or (len(took) > 1 and sum(took) > ENOUGH_S) or len(took) == BATCHES:
             break
     return statistics.median(took[1:] or took)
 
