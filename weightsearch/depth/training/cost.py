@@ -171,7 +171,8 @@ def _how(batch: int, found: Sequence[Timed], networks: int) -> str:
     took = f"a step of {batch} frames took {span}"
     if networks == 1:
         return took
-    return f"{took} with {len(found)} of {networks} networks"
+    rest = ", taken for all" * (len(found) < networks)
+    return f"{took} with {len(found)} of {networks} networks{rest}"
 
 
 def _shown(seconds: float) -> str:
