@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from weightsearch.report.evidence.ranking import RankedPoint, Ranking
     from weightsearch.store.ledger.stored_promotion import FinalistComparison, PromotionVerdict
 
+MARKS: dict[Verdict | None, str] = {
+    Verdict.EQUIVALENT: "=",
+    Verdict.WORSE_WITHIN: "=",
+    Verdict.BETTER_WITHIN: "=",
+    Verdict.UNDECIDED: "~",
+}
+MEANS = {"=": "equivalent to the first within the margin", "~": "undecided against the first"}
 ROWS = 20
 """Rows of a ranking that are printed; --json has all."""
 
@@ -58,7 +65,7 @@ def _ranking_table(rows: Sequence[RankedPoint], title: str) -> None:
     table = columns(title, ("#", "pt", *varied, terms, first, "95 % interval", *others))
     for row in rows[:ROWS]:
         table.add_row(
-            f"{row.rank}{'~' if row.against_best == Verdict.NOT_DISTINGUISHABLE else ''}",
+            f"{row.rank}{MARKS.get(row.against_best, '')}",
             str(row.number),
             *(str(row.params[n]) for n in varied),
             _weights(row.weights),
@@ -69,7 +76,8 @@ def _ranking_table(rows: Sequence[RankedPoint], title: str) -> None:
     console.print(table)
     console.print()
     notes = [f"n = {rows[0].images} images, one seed"] if rows[0].images else []
-    notes += ["~ not distinguishable from the first"] if len(rows) > 1 else []
+    shown = {MARKS[row.against_best]: row for row in rows if row.against_best in MARKS}
+    notes += [f"{mark} {MEANS[mark]}" for mark in MEANS if mark in shown]
     notes += [f"{len(rows) - ROWS} more in --json"] if len(rows) > ROWS else []
     console.print("; ".join(notes))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from weightsearch.report.evidence.ranking import not_comparable
+from weightsearch.report.evidence.ranking import RankedPoint, not_comparable
 from weightsearch.report.evidence.records import Records, amount, encoder, label
 from weightsearch.report.figures.registry import FIGURES, ternary
 from weightsearch.report.figures.style import is_nothing
@@ -87,17 +87,25 @@ def _won(records: Records) -> str:
         return f"{said}; it is the only result."
     second = rows[1]
     gap = abs(second.value - best.value)
-    equal = sum(row.is_equal() for row in rows[1:])
     if all(row.against_best is None for row in rows[1:]):
         sure = "nothing was measured by which points could be told apart"
-    elif equal:
-        sure = f"{equal} of the other {len(rows) - 1} points cannot be told from it"
+    elif level := _level(rows[1:]):
+        sure = f"of the other {len(rows) - 1} points {level}"
     else:
         sure = "it is better than every other point on these images"
     return (
         f"{said}, {gap:.3g} ahead of {_who(records, second.weights, second.params)}; {sure}"
         f" ({records.measured()}, one seed, not promoted)."
     )
+
+
+def _level(others: Sequence[RankedPoint]) -> str:
+    """`2 are equivalent and 3 undecided`: those that are not shown to be worse."""
+    words = [row.against_best for row in others if row.is_level()]
+    undecided = sum(word == Verdict.UNDECIDED for word in words)
+    same = len(words) - undecided
+    parts = [f"{same} come to the same within the margin"] if same else []
+    return " and ".join([*parts, *([f"{undecided} are undecided"] if undecided else [])])
 
 
 def _promoted(records: Records, promoted: PromotionVerdict) -> str:
@@ -116,16 +124,18 @@ def _promoted(records: Records, promoted: PromotionVerdict) -> str:
             f"{said}; it beats every other finalist, the nearest by {abs(nearest.difference):.3g}"
             f" ({100 * nearest.level:.3g} % interval {near:.3g} to {far:.3g})."
         )
-    if promoted.verdict == Promoted.NO_DIFFERENCE:
+    if promoted.verdict != Promoted.ONLY_FINALIST:
         level = [t for t in tests if t.deciding.verdict != Verdict.BETTER]
         harmed = sorted({name for t in level for name in t.harmed})
         but = f" (better, but at the expense of {', '.join(map(label, harmed))})" if harmed else ""
         others = f"{len(level)} of the other {len(tests)} finalists"
         if len(level) == len(tests):
             others = "the other finalist" if len(tests) == 1 else "any of the other finalists"
+        same = promoted.verdict == Promoted.EQUIVALENT
+        shown = "comes to the same as" if same else "is not shown to be better than"
         return (
-            f"{said}; the best by {label(metric)} cannot be told from {others}{but}, and of these"
-            " it is the simplest."
+            f"{said}; the best by {label(metric)} {shown} {others}{but}, and of these it is the"
+            " simplest."
         )
     return f"{said}; it was the only finalist."
 
@@ -166,8 +176,8 @@ def _maps(records: Records) -> list[Section]:
     return [
         Section(
             f"Map of the weights: {name}" if name else "Map of the weights",
-            "Each corner is one term alone; dark is low. Ringed points cannot be told from the"
-            " best one.",
+            "Each corner is one term alone; dark is low. Ringed points are level with the"
+            " best one: equivalent, or undecided.",
             figures=[ternary(records, name, metric) for metric in records.metrics],
         )
         for name in records.encoders
@@ -235,14 +245,16 @@ def _promotion(records: Records) -> list[Section]:
     text = (
         f"Verdict: {promoted.verdict}, decided at {promoted.decided_at}. The choice is made"
         " by a paired test on the validation frames, with fresh seeds; the test split decides"
-        f" nothing. Protocol of the test: {promoted.protocol or 'none'}."
+        f" nothing. Margin: {records.spec.answer.delta()}. Protocol of the test:"
+        f" {promoted.protocol or 'none'}."
     )
     return [Section("The promotion", text, table=(heads, rows))]
 
 
 def _test(test: Comparison) -> str:
     span = " ({:+.4f} to {:+.4f})".format(*test.interval) if test.interval else ""
-    return f"{test.difference:+.4f}{span}: {test.verdict}"
+    more = f" ({test.settled_by()})" if test.settled_by() else ""
+    return f"{test.difference:+.4f}{span}: {test.verdict}{more}"
 
 
 def _troubles_text(records: Records) -> str:
