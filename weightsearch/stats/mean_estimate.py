@@ -12,7 +12,7 @@ approximation (Biometrics 20, 1964), which weights t rather than its square. One
 sum of both (Satterthwaite) fails with two seeds, whose spread has one degree of freedom.
 
 The spread of the seeds' means holds that of scenes under each seed too, which V_g has already. Of
-V_s what is left is V_s^2 / (V_s + 2 V_gs): between V_s, which covers in up to 99.8 % of simulated
+V_s what is left is V_s^2 / (V_s + 1.5 V_gs): between V_s, which covers in up to 99.8 % of simulated
 cases, and V_s - V_gs, which covers in 87 % of the worst ones. See `benchmarks/coverage.py`; a
 percentile bootstrap over two or three seeds and a dozen scenes called a difference that was not
 there in 10 to 50 % of cases instead of 5 %.
@@ -28,6 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+SHRINK = 1.5
+"""With two seeds 1 covers in 94.5 to 99.0 %, 1.5 in 94.2 to 98.9 % and 3 in 93.1 to 98.7 % of cases
+(n = 10,000 of each spread and number of scenes; of 3, 4000)."""
 MOST_SEEDS = 100
 MOST_GROUPS = 10_000
 
@@ -61,7 +64,7 @@ class Estimate:
         squared = _quantile(free, alpha) ** 2 * from_groups
         of_one = max(0.0, self.between_seeds - self.both + both)
         if seeds > 1 and of_one:
-            from_seeds = of_one**2 / (of_one + 2 * both) / seeds
+            from_seeds = of_one**2 / (of_one + SHRINK * both) / seeds
             squared += _quantile(seeds - 1, alpha) ** 2 * from_seeds
         return math.sqrt(squared)
 
