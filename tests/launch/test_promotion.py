@@ -154,7 +154,9 @@ def test_nothing_to_promote_is_an_error(opened: Database) -> None:
         promotion.plan(opened.engine, empty)
 
 
-def test_a_ranking_says_who_comes_to_the_same_as_the_first_and_who_is_undecided(opened: Database) -> None:
+def test_a_ranking_says_who_comes_to_the_same_as_the_first_and_who_is_undecided(
+    opened: Database,
+) -> None:
     spec = make_spec(
         loss={"weights": [{"mae": 1}, {"edge": 1}, {"ssim": 1}, {"mae": 1, "edge": 1}]}
     )

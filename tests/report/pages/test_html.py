@@ -230,6 +230,34 @@ def test_the_answer_counts_the_finalists_that_the_best_is_not_shown_to_beat(word
     assert "is not shown to be better than the other finalist, and" in said
 
 
+def test_the_page_has_the_headline_and_the_constant_to_beat() -> None:
+    records = make_records(12)
+
+    def beside(rmse: float) -> str:
+        about = {
+            "constant": {"says": "a constant prediction", "value": rmse, "samples": [rmse] * 24}
+        }
+        done = [
+            dataclasses.replace(
+                d,
+                result=dataclasses.replace(
+                    d.result, validation=dataclasses.replace(d.result.validation, about=about)
+                ),
+            )
+            for d in records.done
+        ]
+        return study_page.report(dataclasses.replace(records, done=done))
+
+    beaten_by_all, beats_all = beside(9.0), beside(0.1)
+    assert "The headline" in beaten_by_all
+    assert "the runner-up (" in beaten_by_all
+    assert "A constant prediction has RMSE 9 m; every network ranked is better." in beaten_by_all
+    assert "margin 1 %, " in beaten_by_all
+    assert "No better than a constant prediction: " in beats_all
+    assert "A constant prediction has RMSE 0.1 m; not shown to be better: points " in beats_all
+    assert "against the constant" in beats_all
+
+
 def test_the_answer_says_that_finalists_come_to_the_same() -> None:
     promoted = promotion(verdict=Promoted.EQUIVALENT, comparisons=[beaten(Verdict.BETTER_WITHIN)])
     said = study_page.answer(dataclasses.replace(make_records(5), promoted=promoted))

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from weightsearch.report.evidence import constant as constants
+from weightsearch.report.evidence.constant import Constant
 from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done
-from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.study import search_space
 from weightsearch.study.objective_contract import NOT_COMPARABLE
 from weightsearch.study.spec import StudySpec
@@ -58,6 +59,8 @@ class RankedPoint:
     comparison: Comparison | None
     """With the first, paired; verdicts hold for all rows together (Holm). None of the first, and
     without values per image."""
+    against_constant: Verdict | None
+    """Against the constant prediction; None where the results know of none."""
     images: int | None
     epoch: int | None
     """The best one."""
@@ -78,6 +81,10 @@ class RankedPoint:
         image nothing is told."""
         return self.rank == 1 or (self.against_best is not None and self.against_best.is_level())
 
+    def beats_the_constant(self) -> bool:
+        """Whether it is shown to; True where nothing is known of one."""
+        return self.against_constant in (None, Verdict.BETTER, Verdict.BETTER_WITHIN)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "rank": self.rank,
@@ -90,30 +97,11 @@ class RankedPoint:
             "interval": list(self.interval) if self.interval else None,
             "against_best": self.against_best,
             "comparison": self.comparison.to_json() if self.comparison else None,
+            "against_constant": self.against_constant,
             "images": self.images,
             "epoch": self.epoch,
             "seconds": self.seconds,
             "device": self.device,
-        }
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """A study's answer: its points, the best first, and what was promoted."""
-
-    study: str
-    yardstick: Yardstick
-    rows: Sequence[RankedPoint]
-    guards: Sequence[str]
-    promoted: PromotionVerdict | None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "study": self.study,
-            **self.yardstick.to_json(),
-            "ranking": [row.to_json() for row in self.rows],
-            "guards": list(self.guards),
-            "promoted": self.promoted.to_json() if self.promoted else None,
         }
 
 
@@ -145,8 +133,9 @@ def ranking(spec: StudySpec, done: Sequence[Done], first: int | None = None) -> 
     """
     order = ranked(spec, done)
     tests = _against_first(spec, order) if first is None or first > 1 else {}
+    told = constants.constant(order)
     return [
-        _row(spec, place, point, tests.get(place))
+        _row(spec, place, point, tests.get(place), _against_constant(spec, point, order[0], told))
         for place, point in enumerate(order[:first], start=1)
     ]
 
@@ -169,7 +158,18 @@ def _against_first(spec: StudySpec, order: Sequence[Done]) -> dict[int, Comparis
     return {int(place): test for place, test in held.items()}
 
 
-def _row(spec: StudySpec, place: int, point: Done, against: Comparison | None) -> RankedPoint:
+def _against_constant(
+    spec: StudySpec, point: Done, best: Done, told: Constant | None
+) -> Comparison | None:
+    metric = spec.objective.metric
+    values = point.result.samples.get(metric)
+    margin = spec.answer.delta().of(best.result.metrics[metric])
+    return told.compared(spec, [values], margin) if told and values else None
+
+
+def _row(
+    spec: StudySpec, place: int, point: Done, first: Comparison | None, constant: Comparison | None
+) -> RankedPoint:
     metric, result = spec.objective.metric, point.result
     values = result.samples.get(metric)
     shown = dict.fromkeys((metric, *spec.objective.guards, *ALWAYS))
@@ -182,7 +182,8 @@ def _row(spec: StudySpec, place: int, point: Done, against: Comparison | None) -
         value=result.metrics[metric],
         metrics={name: result.metrics.get(name) for name in shown},
         interval=comparison.interval(values, result.groups) if values else None,
-        comparison=against,
+        comparison=first,
+        against_constant=constant.verdict if constant else None,
         images=result.images,
         epoch=result.epoch,
         seconds=result.seconds,

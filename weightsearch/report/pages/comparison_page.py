@@ -8,10 +8,9 @@ from typing import Any
 
 from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.report.evidence.ranking import not_comparable
-from weightsearch.report.evidence.records import Records, label
+from weightsearch.report.evidence.records import Records, hours, label
 from weightsearch.report.figures import accuracy
 from weightsearch.report.pages.html import Picture, Section, lines, page
-from weightsearch.report.pages.study_page import hours
 from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done

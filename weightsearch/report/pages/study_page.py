@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from weightsearch.report.evidence.ranking import RankedPoint, not_comparable
-from weightsearch.report.evidence.records import Records, amount, encoder, label
+from weightsearch.report.evidence.answer import repeats_agree
+from weightsearch.report.evidence.constant import constant
+from weightsearch.report.evidence.headline import headline
+from weightsearch.report.evidence.ranking import RankedPoint, not_comparable, ranked
+from weightsearch.report.evidence.records import Records, amount, encoder, hours, label
 from weightsearch.report.figures.registry import FIGURES, ternary
 from weightsearch.report.figures.style import is_nothing
 from weightsearch.report.pages.html import Picture, Section, lines, page
@@ -51,7 +54,7 @@ def report(records: Records, pictures: Sequence[Picture] = (), about_pictures: s
         there = {name: h for name, h in headings.items() if not is_nothing(drawn[name])}
         return [Section(heading, figure=drawn[name]) for name, heading in there.items()]
 
-    found = _promotion(records)
+    found = [*_headline(records), *_promotion(records)]
     if records.rows:
         text = _ranking_text(records)
         found.append(Section("Ranking", text, drawn["ranking"], ranking_table(records)))
@@ -151,12 +154,6 @@ def _costs(records: Records) -> str:
     )
 
 
-def hours(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def _who(records: Records, weights: Mapping[str, float], params: Mapping[str, Value]) -> str:
     """The weights and what else was searched: `resnet18 with 0.6 mae + 0.4 ssim`."""
     searched = choices({name: params[name] for name in records.searched if name in params})
@@ -189,11 +186,24 @@ def _ranking_text(records: Records) -> str:
     left = len(records.rows) - MOST_ROWS
     more = f" The first {MOST_ROWS} of {len(records.rows)} are in the table." if left > 0 else ""
     reasons = sorted({why for d in records.done if (why := not_comparable(d)) is not None})
-    apart = "".join(f" Done, but not ranked beside others: {why}." for why in reasons)
+    apart = _beside_the_constant(records) + "".join(
+        f" Done, but not ranked beside others: {why}." for why in reasons
+    )
     return (
         f"{_capital(records.measured())}; one seed each, so a verdict here is about these images"
         f" and not about what another seed would give.{more}{apart}"
     )
+
+
+def _beside_the_constant(records: Records) -> str:
+    told = constant(ranked(records.spec, records.done))
+    if told is None:
+        return ""
+    said = f" {_capital(told.says)} has {amount(records.metric, told.value)}"
+    level = [str(row.number) for row in records.rows if not row.beats_the_constant()]
+    if not level:
+        return f"{said}; every network ranked is better."
+    return f"{said}; not shown to be better: point{'s' * (len(level) > 1)} {', '.join(level)}."
 
 
 def _capital(text: str) -> str:
@@ -204,7 +214,8 @@ def ranking_table(records: Records) -> tuple[list[str], list[list[str]]]:
     shown = [m for m in records.metrics if any(row.metrics[m] is not None for row in records.rows)]
     terms, params = records.spec.loss.terms, records.searched
     heads = ["#", "point", "id", *terms, *params, *map(label, shown)]
-    heads += ["95 % interval", "against # 1"]
+    beside = any(row.against_constant for row in records.rows)
+    heads += ["95 % interval", "against # 1", *(["against the constant"] if beside else [])]
     rows = [
         [
             str(row.rank),
@@ -215,10 +226,32 @@ def ranking_table(records: Records) -> tuple[list[str], list[list[str]]]:
             *("" if (value := row.metrics[m]) is None else f"{value:.4f}" for m in shown),
             "{:.4f} to {:.4f}".format(*row.interval) if row.interval else "",
             row.against_best or "",
+            *([row.against_constant or ""] if beside else []),
         ]
         for row in records.rows[:MOST_ROWS]
     ]
     return heads, rows
+
+
+def _headline(records: Records) -> list[Section]:
+    told = headline(
+        records.spec, records.done, records.full, records.promoted, records.device_seconds
+    )
+    if told is None:
+        return []
+    rows = [
+        [
+            rival.name,
+            rival.says,
+            f"{rival.value:.4f}",
+            _test(rival.comparison) if rival.comparison else "no values per image",
+        ]
+        for rival in told.rivals
+    ]
+    heads = ["against", "which is", label(records.metric), "difference, interval and verdict"]
+    agree = repeats_agree(records.spec, records.full)
+    text = told.sentence + (f" Full runs: {agree}." if agree else "")
+    return [Section("The headline", text, table=(heads, rows) if rows else None)]
 
 
 def _promotion(records: Records) -> list[Section]:
