@@ -20,8 +20,9 @@ from weightsearch.depth.evaluation.protocols import Protocol
 from weightsearch.depth.evaluation.scoring import Batch, Scores, judged, score_batches
 
 CANDIDATES = 99
-SAMPLED = 200_000
-"""Pixels that choose, evenly spread over the images, so that thousands of images take seconds."""
+SAMPLED, LEAST = 20_000, 64
+"""Pixels that choose, evenly spread over the images, and at least so many of each: for each candidate
+all of them are compared."""
 
 
 def best_constant(
@@ -73,7 +74,7 @@ def _sample(
     pack: Pack, frames: Sequence[int], protocol: Protocol, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
     """Some of each image's depths that count, and where there are any: (images, 1, pixels) each."""
-    most = max(1, SAMPLED // len(frames))
+    most = max(LEAST, SAMPLED // len(frames))
     depths = torch.ones((len(frames), 1, most), dtype=torch.float64, device=device)
     valid = torch.zeros_like(depths, dtype=torch.bool)
     for k, batch in enumerate(_batches(pack, frames, 1.0, device)):
