@@ -37,6 +37,10 @@ def test_the_verdict_is_read_off_two_intervals_and_the_margin(
     found = compare.paired(shifted(by, noise), ZERO, margin=margin)
     assert (found.verdict, found.margin) == (said, margin)
     assert Comparison.from_json(found.to_json()) == found
+    other_way = compare.paired(ZERO, shifted(by, noise), margin=margin)
+    turned = found.reversed()
+    assert (turned.verdict, turned.reversed()) == (other_way.verdict, found)
+    assert turned.interval == pytest.approx(other_way.interval)
 
 
 def test_equivalent_means_that_the_90_percent_interval_lies_within_the_margin() -> None:

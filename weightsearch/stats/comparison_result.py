@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +43,14 @@ class Verdict(StrEnum):
         return self not in (Verdict.BETTER, Verdict.WORSE)
 
 
+REVERSED = {
+    Verdict.BETTER: Verdict.WORSE,
+    Verdict.WORSE: Verdict.BETTER,
+    Verdict.BETTER_WITHIN: Verdict.WORSE_WITHIN,
+    Verdict.WORSE_WITHIN: Verdict.BETTER_WITHIN,
+}
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How `a` differs from `b`: the mean of a - b over images and seeds, with its interval."""
@@ -76,6 +84,13 @@ class Comparison:
     def is_equivalent(self) -> bool:
         """Two one-sided tests at 1 - level each: at 95 %, the 90 % interval is in the margin."""
         return self.p_equivalent is not None and self.p_equivalent <= 1 - self.level
+
+    def reversed(self) -> Comparison:
+        """How `b` differs from `a`."""
+        turned = None if self.interval is None else (-self.interval[1], -self.interval[0])
+        low, high = turned or (None, None)
+        word = REVERSED.get(self.verdict, self.verdict)
+        return replace(self, difference=-self.difference, low=low, high=high, verdict=word)
 
     def settled_by(self) -> str:
         """`about 7 seeds or 40 scenes would decide`; empty where nothing is left to decide."""

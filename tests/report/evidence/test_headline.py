@@ -15,8 +15,10 @@ from weightsearch.report.evidence import constant as constants
 from weightsearch.report.evidence.answer import repeats_agree
 from weightsearch.report.evidence.headline import Headline, headline
 from weightsearch.report.evidence.ranking import ranking
+from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.store.ledger.results import Evaluation, Result
+from weightsearch.store.ledger.stored_promotion import FinalistComparison
 from weightsearch.store.tables.states import Outcome
 from weightsearch.study import search_space
 from weightsearch.study.answer_spec import AnswerSpec
@@ -121,6 +123,28 @@ def test_full_runs_are_compared_where_both_have_them() -> None:
     assert again is not None
     assert again.of_one > 0.9
     assert repeats_agree(SPEC, done) is None
+
+
+def test_of_two_finalists_it_says_what_the_promotion_says() -> None:
+    """Also where the simpler one was promoted, and where a guard was harmed."""
+    done = [run(0.5, 0, 0.5, 1.0), run(1, 0, 0, 1.1), run(1, 1, 1, 1.3)]
+    a, b = (one.point.id() for one in done[:2])
+    full = [run(0.5, 0, 0.5, 0.8, seed) for seed in (1, 2)]
+    full += [run(1, 0, 0, 0.9, seed) for seed in (1, 2)]
+    test = Comparison(-0.1, -0.2, 0.05, Verdict.UNDECIDED, 24, 12, 2, 0.975, margin=0.01)
+    made = FinalistComparison(a, b, test, harmed=("rel",))
+    verdict = promotion(point=b, finalists=[finalist(a), finalist(b)], comparisons=[made])
+    found = told(done, full, verdict)
+    rival = by_name(found)["the runner-up"]
+    assert (rival.point, rival.is_finalist, rival.comparison) == (a, True, test.reversed())
+    span = "+0.1, 97.5 % interval -0.05 to +0.2"
+    assert f"(0.5 mae + 0.5 ssim with a, {span}; rel worse)" in found.sentence
+    assert ", 1 seed of the search)" in found.sentence
+    straight = promotion(point=a, finalists=[finalist(a), finalist(b)], comparisons=[made])
+    assert by_name(told(done, full, straight))["the runner-up"].comparison == test
+    old = dataclasses.replace(made, deciding=dataclasses.replace(test, margin=None))
+    older = dataclasses.replace(straight, comparisons=[old])
+    assert not by_name(told(done, full, older))["the runner-up"].is_finalist
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from weightsearch.depth.evaluation.scoring import Batch, Scores, judged, score_b
 
 CANDIDATES = 99
 SAMPLED, LEAST = 20_000, 64
-"""Pixels that choose, evenly spread over the images, and at least so many of each: for each candidate
-all of them are compared."""
+"""Pixels that choose, evenly spread over the images, and at least so many of each: every candidate
+is compared with all of them."""
 
 
 def best_constant(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from statistics import fmean
 from typing import Any
@@ -45,8 +45,12 @@ class Rival:
     value: float
     """Of the deciding metric, over the runs that are compared."""
     comparison: Comparison | None
-    """Of the best with it, over the same seeds; verdicts hold for all rivals together (Holm). None
-    without values per image."""
+    """Of the best with it, over the same seeds: with another finalist that of the promotion, with
+    the others at a level that holds for them together (Holm). None without values per image."""
+    is_finalist: bool = False
+    """Whether the comparison is the promotion's."""
+    harmed: Sequence[str] = ()
+    """Guards that make "better" undecided, as the promotion says."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -55,6 +59,8 @@ class Rival:
             "point": self.point,
             "value": self.value,
             "comparison": self.comparison.to_json() if self.comparison else None,
+            "is_finalist": self.is_finalist,
+            "harmed": list(self.harmed),
         }
 
 
@@ -101,7 +107,9 @@ class Headline:
         parts = []
         for verdict, phrase in PHRASES.items():
             told = [
-                _told(r) for r in self.rivals if r.comparison and r.comparison.verdict == verdict
+                _told(r, self.seeds)
+                for r in self.rivals
+                if r.comparison and r.comparison.verdict == verdict
             ]
             if told:
                 parts.append(phrase.format(_listed(told)))
@@ -146,14 +154,12 @@ def headline(
     mine, is_full = runs.of(best.point), bool(runs.full.get(best.point.key()))
     others = [point for point in order if point.point != best.point]
     rivals = [
-        runs.rival(name, best, other) for name, other in _rivals(spec, best, others, promoted)
+        _of_promotion(promoted, runs.rival(name, best, other))
+        for name, other in _rivals(spec, best, others, promoted)
     ]
     told = constant(order)
     if told is not None:
         rivals.append(runs.against(told, best))
-    smaller = spec.objective.direction == "minimize"
-    tests = {rival.name: rival.comparison for rival in rivals if rival.comparison}
-    held = comparison.holm(tests, dict.fromkeys(tests, smaller))
     return Headline(
         point=best.point.id(),
         says=described(spec, best.point),
@@ -162,9 +168,7 @@ def headline(
         seeds=len(mine),
         is_full=is_full,
         margin=str(spec.answer.delta()),
-        rivals=[
-            Rival(r.name, r.says, r.point, r.value, held.get(r.name, r.comparison)) for r in rivals
-        ],
+        rivals=_held(spec, rivals),
         device_seconds=device_seconds,
     )
 
@@ -191,6 +195,32 @@ def _rivals(
         if sum(weight > 0 for weight in other.point.weights.values()) == 1:
             yield SINGLE, other
             break
+
+
+def _of_promotion(promoted: PromotionVerdict | None, rival: Rival) -> Rival:
+    """With the promotion's own comparison, where there is one of before: two words on one pair
+    would be one too many. That of a release without a margin is made anew."""
+    for made in promoted.comparisons if promoted else ():
+        if promoted and rival.point and made.deciding.margin is not None:
+            if (made.point, made.against) == (promoted.point, rival.point):
+                test = made.deciding
+                return replace(rival, comparison=test, is_finalist=True, harmed=made.harmed)
+            if (made.against, made.point) == (promoted.point, rival.point):
+                test = made.deciding.reversed()
+                return replace(rival, comparison=test, is_finalist=True, harmed=made.harmed)
+    return rival
+
+
+def _held(spec: StudySpec, rivals: Sequence[Rival]) -> list[Rival]:
+    """Verdicts that hold together; a promotion's do already."""
+    tests = {
+        rival.name: rival.comparison
+        for rival in rivals
+        if rival.comparison and not rival.is_finalist
+    }
+    smaller = spec.objective.direction == "minimize"
+    held = comparison.holm(tests, dict.fromkeys(tests, smaller))
+    return [replace(rival, comparison=held.get(rival.name, rival.comparison)) for rival in rivals]
 
 
 def _direction(weights: Mapping[str, float], terms: Sequence[str]) -> tuple[Fraction, ...]:
@@ -256,7 +286,7 @@ def described(spec: StudySpec, point: Point) -> str:
     return f"{terms} with {choices(searched)}" if searched else terms
 
 
-def _told(rival: Rival) -> str:
+def _told(rival: Rival, seeds: int) -> str:
     """`the runner-up (0.5 mae + 0.5 ssim, -0.0028, 95 % interval -0.0401 to +0.0344)`."""
     test = rival.comparison
     assert test is not None
@@ -264,8 +294,13 @@ def _told(rival: Rival) -> str:
     parts.append(f"{test.difference:+.4g}")
     if test.interval:
         parts[-1] += ", {:g} % interval {:+.4g} to {:+.4g}".format(100 * test.level, *test.interval)
-    more = f"; {test.settled_by()}" if test.settled_by() else ""
-    return f"{rival.says if rival.name == CONSTANT else rival.name} ({', '.join(parts)}{more})"
+    if test.seeds < seeds:
+        parts.append(
+            f"{test.seeds} seed of the search" if test.seeds == 1 else f"{test.seeds} seeds"
+        )
+    more = f"{', '.join(rival.harmed)} worse" if rival.harmed else test.settled_by()
+    name = rival.says if rival.name == CONSTANT else rival.name
+    return f"{name} ({', '.join(parts)}{f'; {more}' if more else ''})"
 
 
 def _listed(parts: Sequence[str]) -> str:
