@@ -8,6 +8,7 @@ import pytest
 from weightsearch.stats import comparison as compare
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.stats.margin import Margin
+from weightsearch.stats.night_values import Moved, Row
 
 ZERO = [[0.0] * 60] * 3
 
@@ -111,7 +112,7 @@ def test_what_is_undecided_names_the_seeds_or_the_scenes_that_would_settle_it() 
 
 def test_so_many_scenes_do_settle_it() -> None:
     """The same values over again, as often as it says."""
-    values = np.tile(shifted(0.0, 1.0)[0], 1)
+    values = np.asarray(shifted(0.0, 1.0)[0])
     found = compare.paired([values.tolist()], [ZERO[0]], margin=0.1)
     assert found.verdict == "undecided"
     assert found.groups_needed is not None
@@ -163,3 +164,29 @@ def test_a_margin_is_a_share_of_the_best_or_an_amount(
 def test_a_margin_that_is_not_above_0_is_refused(written: str | float) -> None:
     with pytest.raises(ValueError, match="must be above 0, in per cent of the best"):
         Margin.parse(written)
+
+
+# A night's rows
+
+
+@pytest.mark.parametrize(
+    ("difference", "moved", "margin", "said"),
+    [
+        (0.01, Moved.WITHIN_THE_BAND, 0.2, "equivalent"),
+        (0.01, Moved.WITHIN_THE_BAND, 0.1, "undecided"),
+        (0.01, Moved.WITHIN_THE_BAND, None, "undecided"),
+        (0.3, Moved.WORSE, 0.2, "worse"),
+        (0.15, Moved.WORSE, 0.3, "worse, within the margin"),
+        (-0.3, Moved.BETTER, 0.2, "better"),
+        (-0.15, Moved.BETTER, 0.3, "better, within the margin"),
+        (0.0, Moved.NO_SPREAD, 0.2, "undecided"),
+        (None, Moved.WORSE, 9.0, "worse"),
+    ],
+)
+def test_a_nights_row_has_a_verdict_by_its_band_and_the_margin(
+    difference: float | None, moved: Moved, margin: float | None, said: str
+) -> None:
+    tonight = None if difference is None else 1.0 + difference
+    row = Row("equal", "rmse", 1.0, tonight, difference, 0.1, None, 3, 3, moved, 0.1, margin=margin)
+    assert row.to_json()["verdict"] == said
+    assert Row.from_json(row.to_json()) == row
