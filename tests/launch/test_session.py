@@ -53,7 +53,7 @@ def test_a_launch_plans_runs_ranks_and_promotes(
     answer = json.loads(ran.stdout)
     assert answer["points"]["done"] == 10
     assert [row["rank"] for row in answer["ranking"]] == list(range(1, 11))
-    assert answer["promoted"]["verdict"] in ("winner", "no difference shown")
+    assert answer["promoted"]["verdict"] in ("winner", "equivalent", "undecided")
     assert answer["promoted"]["lineage"]["seeds"] == [1, 2]
     assert "search: 10/10 points" in ran.stderr
     found = studies.find(opened.engine, "toy-grid")

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from weightsearch.launch.display.progress import display, standing
 from weightsearch.launch.expected_cost import Expected, expected
 from weightsearch.launch.places import LAUNCHERS, PLACED
 from weightsearch.launch.places.local import Command, threads_each
-from weightsearch.report.evidence.ranking import Ranking, ranking, yardstick
+from weightsearch.report.evidence import answer
+from weightsearch.report.evidence.answer import Ranking
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S, interruptible
 from weightsearch.store.connection.database import Database
@@ -99,8 +100,7 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     failpoints.reach("after-plan")
     work(database, study, Rung.SEARCH, "search", request)
     failpoints.reach("after-search")
-    rows = retry_while_away(lambda: ranking(spec, queries.done(database.engine, study)))
-    if not rows:
+    if retry_while_away(lambda: queries.leader(database.engine, study)) is None:
         raise StudyError(
             f"study '{study.name}' must have a finished point to rank, but has none;"
             f" `weightsearch status {study.name}` shows why."
@@ -111,8 +111,9 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     else:
         mirror(database, study)
     points = retry_while_away(lambda: queries.counts(database.engine, study))
+    judged = replace(study, promoted=verdict)
     return Launched(
-        ranking=Ranking(study.name, yardstick(spec), rows, spec.objective.guards, verdict),
+        ranking=retry_while_away(lambda: answer.found(database.engine, judged)),
         points=points,
         coverage=queries.share_done(points),
         equivalent_left_out=study.equivalent_left_out,

@@ -39,6 +39,11 @@ removed once the result is committed."""
 NOT_COMPARABLE = "not_comparable"
 """Within an epoch's `about`: why its metrics do not compare with those of other points."""
 
+CONSTANT = "constant"
+"""Within an epoch's `about`: the best prediction that does not look at its input, on the same
+samples. `says` names it, `value` is its deciding metric, `samples` that of each sample: every
+ranking shows it, and names what is no better."""
+
 Epoch = Mapping[str, float | Sequence[float] | Sequence[str] | Mapping[str, Any]]
 Run = Generator[Epoch, None, Epoch | None]
 
