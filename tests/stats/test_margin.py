@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,10 @@ def test_what_is_undecided_names_the_seeds_or_the_scenes_that_would_settle_it() 
     assert by_scenes.groups_needed is not None
     assert by_scenes.settled_by() == f"about {by_scenes.groups_needed} scenes would decide"
     assert compare.paired(shifted(0.5), ZERO, margin=0.01).settled_by() == ""
+    by_neither = compare.paired((apart - apart.mean()).tolist(), ZERO, margin=1e-6)
+    assert by_neither.settled_by() == "neither more seeds nor more scenes alone would decide"
+    shown = dataclasses.replace(by_neither, low=0.1, high=0.2)  # undecided by Holm, or for a guard
+    assert shown.settled_by() == ""
 
 
 def test_so_many_scenes_do_settle_it() -> None:

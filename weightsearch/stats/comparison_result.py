@@ -43,6 +43,7 @@ class Verdict(StrEnum):
         return self not in (Verdict.BETTER, Verdict.WORSE)
 
 
+NEITHER = "neither more seeds nor more scenes alone would decide"
 REVERSED = {
     Verdict.BETTER: Verdict.WORSE,
     Verdict.WORSE: Verdict.BETTER,
@@ -93,15 +94,19 @@ class Comparison:
         return replace(self, difference=-self.difference, low=low, high=high, verdict=word)
 
     def settled_by(self) -> str:
-        """`about 7 seeds or 40 scenes would decide`; empty where nothing is left to decide."""
-        if self.verdict != Verdict.UNDECIDED:
+        """`about 7 seeds or 40 scenes would decide`; empty where nothing is left to decide, or
+        where the interval alone would have decided."""
+        if self.verdict != Verdict.UNDECIDED or not self._is_open():
             return ""
         ways = [
             f"{needed} {what}"
             for needed, what in ((self.seeds_needed, "seeds"), (self.groups_needed, "scenes"))
             if needed is not None
         ]
-        return f"about {' or '.join(ways)} would decide" if ways else ""
+        return f"about {' or '.join(ways)} would decide" if ways else NEITHER
+
+    def _is_open(self) -> bool:
+        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

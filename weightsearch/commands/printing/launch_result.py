@@ -67,10 +67,10 @@ def _evidence(found: Ranking) -> None:
     _ranking_table(found.rows, f"study {found.study}: {yardstick.metric}{by}", found.margin)
     if found.constant:
         console.print(_beside_the_constant(found, found.constant))
-    if found.reliability:
-        console.print(str(found.reliability))
     if found.promoted:
         promoted(found.promoted)
+    if found.reliability:
+        console.print(str(found.reliability))
 
 
 def _beside_the_constant(found: Ranking, constant: Constant) -> str:
