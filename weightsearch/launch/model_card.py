@@ -16,7 +16,7 @@ from typing import Any
 from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.runtime.safe_text import presentable
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
-from weightsearch.study.point_text import weighted_sum
+from weightsearch.study.point_text import loss
 from weightsearch.study.spec import StudySpec
 
 NAME = "MODEL_CARD.md"
@@ -93,7 +93,7 @@ def _details(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any
         yield f"- **{escaped(name)}:** {escaped(value)}"
     if parameters := verdict.chosen().parameters:
         yield f"- **parameters:** {parameters / 1e6:.1f} million"
-    yield f"- **loss:** {escaped(weighted_sum(verdict.weights))}"
+    yield f"- **loss:** {escaped(loss(verdict.weights, verdict.params))}"
     yield f"- **encoder's start:** {_origin(facts)}"
     yield "- **licence of this network:** not decided by weightsearch; see the limits below"
 
