@@ -5,8 +5,8 @@ are one experiment. A point is therefore kept in canonical form: its weights div
 in exact rationals, because in floats (0.2, 0.2, 0.2) and (1, 1, 1) come out as two directions.
 Where the scale does matter (SGD, coupled weight decay, gradient clipping) weights stay as given.
 
-A learned weighting has no fixed direction. Its point says so in `params`, by name, and its weights
-are where it starts from, or, of a warm-up, where it ends.
+A learned weighting has no fixed direction. Its point has its name in `params`, and for weights
+equal ones, or those where a warm-up ends.
 """
 
 from __future__ import annotations
@@ -140,12 +140,12 @@ def learned(spec: StudySpec) -> Iterator[Point]:
     """Every learned weighting with every combination of choices."""
     names, options = list(choices(spec)), list(choices(spec).values())
     for weighting in spec.loss.weightings:
-        weights = _shown(spec, weighting)
+        weights = _stand_in(spec, weighting)
         for chosen in itertools.product(*options):
             yield Point(weights, dict(zip(names, chosen, strict=True)) | {WEIGHTING: weighting})
 
 
-def _shown(spec: StudySpec, weighting: str) -> Direction:
+def _stand_in(spec: StudySpec, weighting: str) -> Direction:
     """What stands for the weights of a learned weighting: equal ones, or a warm-up's end."""
     given = dict.fromkeys(spec.loss.terms, 1.0)
     if weighting == WARM_UP and spec.loss.warm_up is not None:
