@@ -48,6 +48,10 @@ class Point:
         """The learned weighting's name; None of fixed weights."""
         return weighting_of(self.params)
 
+    def choices(self) -> dict[str, Value]:
+        """What is chosen beside how the terms are weighed."""
+        return {name: value for name, value in self.params.items() if name != WEIGHTING}
+
     def key(self) -> str:
         """The same text for the same configuration, whoever writes it."""
         facts = {"weights": encode(self.weights), "params": dict(self.params)}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction
 
 import pytest
 from support.records import make_records, report_spec, result
 
+from weightsearch.report.evidence.headline import headline
 from weightsearch.report.evidence.records import Attempt, Records
 from weightsearch.report.figures.learned_weights import weightings
 from weightsearch.report.figures.registry import FIGURES, ternary
@@ -79,3 +81,18 @@ def test_what_is_said_of_directions_is_said_of_fixed_weights(name: str) -> None:
 def test_the_map_has_no_place_for_what_has_no_direction() -> None:
     mapped = [ternary(r, "densenet121", "rmse") for r in (with_learned(), FIXED)]
     assert mapped[0].data == mapped[1].data
+
+
+def test_the_headline_sets_a_learned_weighting_against_fixed_weights() -> None:
+    """Equal weights stand in a learned point's row, and are not what it was trained with."""
+    records = with_learned()
+    equal = Point(search_space.canonical({t: Fraction(1) for t in records.terms}, True),
+                  {"encoder": "densenet121"})  # fmt: skip
+    rivals = [*records.done, done(200, equal, 0.0)]
+    told = headline(records.spec, rivals, [], None, 1.0)
+    assert told is not None
+    assert told.sentence.startswith("cov with densenet121")
+    against = {rival.name: rival.says for rival in told.rivals}
+    assert against["the runner-up"] == "cov with efficientnet_b0"
+    assert against["equal weights"].startswith("0.333 mae + 0.333 edge + 0.333 ssim")
+    assert "mae" in against["the best single term"] or "ssim" in against["the best single term"]

@@ -52,8 +52,8 @@ class Input:
 def gather(given: Sequence[Path], videos: bool = True) -> list[Input]:
     """The pictures and videos that are named, or that lie anywhere in a folder that is named.
 
-    Hidden files and those in folders that a system keeps for itself (`__MACOSX`) are left out; frame
-    2 comes before frame 10. Raises DataError for a folder without any.
+    Hidden files, and folders that a system keeps for itself (`__MACOSX`), are left out; frame 2
+    comes before frame 10. Raises DataError for a folder without any.
     """
     return [one for path in given for one in _gathered(path, videos)]
 
