@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -298,3 +299,21 @@ def test_what_it_does_not_know_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         whole(context(depth_spec(**tables), tmp_path), params)
+
+
+def test_a_learned_weighting_goes_on_from_its_own_checkpoint_only(tmp_path: Path) -> None:
+    loss = {"weightings": ["uncertainty", "cov"]}
+    spec = depth_spec(train={"epochs": 2, "batch": 12, "lr": 1e-3}, loss=loss)
+    uncertainty, cov = {"weighting": "uncertainty"}, {"weighting": "cov"}
+    expected, _ = whole(context(spec, tmp_path / "whole"), uncertainty)
+    there = context(spec, tmp_path / "cut")
+    with pytest.raises(Interrupted):
+        whole(replace(there, grace_s=Stopping(4)), uncertainty)
+    facts = checkpoint.load(there.folder / "last").facts
+    assert facts["point"]["weighting"] == "uncertainty"
+    other = context(spec, tmp_path / "other")
+    shutil.copytree(there.folder, other.folder)
+    resumed, _ = whole(there, uncertainty)
+    assert timeless(resumed) == timeless(expected)
+    anew, _ = whole(other, cov)
+    assert timeless(anew) == timeless(whole(context(spec, tmp_path / "alone"), cov)[0])

@@ -69,6 +69,14 @@ FACTS = {
 }
 
 
+def test_a_learned_weighting_is_the_loss() -> None:
+    weights = {"mae": 0.5, "edge": 0.25, "ssim": 0.25}
+    given = {"encoder": "densenet121", "weighting": "cov"}
+    made = model_card.card(depth_spec(), verdict(params=given, weights=weights), FACTS)
+    assert "- **loss:** cov, a learned weighting of mae, edge, ssim\n" in made
+    assert "**weighting:**" not in made
+
+
 def test_the_order_is_the_templates_and_every_number_has_its_protocol_and_n() -> None:
     made = model_card.card(depth_spec(), verdict(), FACTS)
     assert [line[3:] for line in made.splitlines() if line.startswith("## ")] == HEADINGS

@@ -15,9 +15,11 @@ from support import fork_server
 from support import nightly_sweeps as nightly_factory
 from support.command_runs import Run, run_all
 from support.nights import Night, accept, night
+from support.specs import make_spec
 
 from weightsearch.errors import ConfigError, StudyError
 from weightsearch.nightly import sweep, verdict_page, verdict_text
+from weightsearch.nightly import verdict as nightly
 from weightsearch.stats.night_values import Moved, NightValues
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import nights, queries, studies, study_control
@@ -222,6 +224,23 @@ def test_the_table_nightly_is_no_part_of_a_launched_study(tmp_path: Path) -> Non
     without = tmp_path / "without.toml"
     without.write_text(file.read_text().split("[nightly]")[0])
     assert loading.load(file).digest() == loading.load(without).digest()
+
+
+def test_canaries_have_fixed_weights_and_the_search_has_the_learned_ones_too() -> None:
+    canaries = {"seeds": [1, 2, 3], "trials": 2, "canaries": [{"name": "a", "weights": "equal"}]}
+    loss = {"weights": {"grid": "simplex", "steps": 3}, "weightings": ["cov"]}
+    spec = make_spec(loss=loss, nightly=canaries)
+    night = nightly.canary_study(spec)
+    assert [p.weighting for p in planning.canaries(night).points if p] == [None] * 3
+    assert (
+        night.digest()
+        == nightly.canary_study(
+            make_spec(loss=loss | {"weightings": []}, nightly=canaries)
+        ).digest()
+    )
+    searched = nightly.search_study(spec)
+    assert searched is not None
+    assert [p.weighting for p in planning.plan(searched).points if p] == ["cov", None, None]
 
 
 def test_tables_of_the_second_version_are_upgraded(opened: Database) -> None:

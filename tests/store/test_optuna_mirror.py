@@ -108,6 +108,24 @@ def test_an_attempt_is_followed_while_it_runs(
     assert mirror.sync() == 0
 
 
+def test_trials_say_which_weighting_they_have(opened: Database) -> None:
+    """Fixed ones too: Optuna compares trials by the parameters that all of them have."""
+    spec = make_spec(loss={"weights": "equal", "weightings": ["cov"]})
+    rivals = studies.create(opened.engine, "rivals", spec, planning.plan(spec))
+    showing = Mirror(opened, rivals)
+    for k in range(2):
+        claim(opened, rivals, worker=f"w{k}")
+    showing.sync()
+    storage = optuna.storages.RDBStorage(
+        connecting.DRIVER, engine_kwargs=connecting.pooled(opened.connect), skip_table_creation=True
+    )
+    trials = optuna.load_study(study_name="rivals", storage=storage).trials
+    storage.remove_session()
+    storage.engine.dispose()
+    assert [trial.params["weighting"] for trial in trials] == ["cov", "fixed"]
+    assert all(trial.params["mae"] == pytest.approx(1 / 3) for trial in trials)
+
+
 @pytest.mark.parametrize(
     ("end", "reason"),
     [

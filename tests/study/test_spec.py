@@ -132,6 +132,8 @@ def revised(data: dict[str, Any] | None = None, *terms: str, **tables: Any) -> b
     )
     left_out = ("goal", "answer", "retry", "nightly")
     kept = {k: v for k, v in spec.resolved().items() if k not in left_out}
+    later = ("weightings", "warm_up")  # keys of [loss] that there were none of
+    kept["loss"] = {k: v for k, v in kept["loss"].items() if k not in later}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
     return spec.digest() != hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -238,6 +240,7 @@ def test_the_names_that_studies_use_are_those_of_the_code() -> None:
     from weightsearch.data.readers.registry import READERS
     from weightsearch.depth.evaluation.protocols import PROTOCOLS
     from weightsearch.depth.loss.terms import LOSS_TERMS
+    from weightsearch.depth.loss.weightings import WEIGHTINGS
     from weightsearch.depth.network.decoders import DECODERS
     from weightsearch.study.samplers import SAMPLERS
 
@@ -245,6 +248,7 @@ def test_the_names_that_studies_use_are_those_of_the_code() -> None:
         "reader": READERS,
         "decoder": DECODERS,
         "loss term": LOSS_TERMS,
+        "weighting": WEIGHTINGS,
         "protocol": PROTOCOLS,
         "sampler": SAMPLERS,
     }

@@ -22,7 +22,7 @@ from weightsearch.errors import (
     Interrupted,
     did_you_mean,
 )
-from weightsearch.study import search_space
+from weightsearch.study import known_names, search_space
 from weightsearch.study.objective_contract import (
     CONSTANT,
     LAST,
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 SHRUNK = "memory ran out, and batch normalisation saw fewer images at once than train.batch"
 SEARCHED = ("encoder", "decoder", "lr", "size")
+WEIGHTINGS = known_names.NAMES["weighting"]
+"""What the objective declares: the learned weightings that it knows."""
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +60,12 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
     """
     from weightsearch.data.packs import building
     from weightsearch.depth.training.saving import Saving, still_ours
+    from weightsearch.depth.training.trainer import Learned
 
     context = _at_size(params, context)
     spec = context.spec
     assert spec.data is not None
+    weighting = search_space.weighting_of(params)
     model, lr = _chosen(params, context)
     path = building.ensure(spec.data.source, context.data, spec.data.options, context.home)
     with building.Pack(path) as native:
@@ -72,8 +76,11 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
         facts = _facts(weights, model, lr, native, context) | _told(
             native, train, val, trainer.encoder_origin
         )
+        if weighting is not None:
+            facts["point"]["weighting"] = weighting
+        learned = Learned(weighting, context.epochs) if weighting is not None else None
         lane, epochs = _start(
-            lambda: trainer.lane(weights, context.seed, lr, context.shrink), facts, context
+            lambda: trainer.lane(weights, context.seed, lr, context.shrink, learned), facts, context
         )
         yield from epochs
 
@@ -163,6 +170,7 @@ def _chosen(params: Mapping[str, Value], context: Context) -> tuple[ModelSpec, f
     """
     spec = context.spec
     assert spec.model is not None
+    params = {name: value for name, value in params.items() if name != search_space.WEIGHTING}
     _check_names(spec, params)
     fixed = {"encoder": spec.model.encoder, "decoder": spec.model.decoder, "lr": spec.train.lr}
     chosen = fixed | dict(params)

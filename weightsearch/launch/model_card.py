@@ -16,7 +16,8 @@ from typing import Any
 from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.runtime.safe_text import presentable
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
-from weightsearch.study.point_text import weighted_sum
+from weightsearch.study.point_text import loss
+from weightsearch.study.search_space import WEIGHTING, weighting_of
 from weightsearch.study.spec import StudySpec
 
 NAME = "MODEL_CARD.md"
@@ -90,10 +91,14 @@ def _details(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any
         yield "Depth in metres from one RGB picture."
         yield ""
     for name, value in verdict.params.items():
-        yield f"- **{escaped(name)}:** {escaped(value)}"
+        if name != WEIGHTING:  # `loss` says it
+            yield f"- **{escaped(name)}:** {escaped(value)}"
     if parameters := verdict.chosen().parameters:
         yield f"- **parameters:** {parameters / 1e6:.1f} million"
-    yield f"- **loss:** {escaped(weighted_sum(verdict.weights))}"
+    weighed = loss(verdict.weights, verdict.params)
+    if weighting_of(verdict.params) is not None:
+        weighed += f", a learned weighting of {', '.join(verdict.weights)}"
+    yield f"- **loss:** {escaped(weighed)}"
     yield f"- **encoder's start:** {_origin(facts)}"
     yield "- **licence of this network:** not decided by weightsearch; see the limits below"
 

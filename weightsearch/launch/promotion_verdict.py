@@ -44,10 +44,11 @@ class Finalist:
     def samples(self, metric: str) -> list[Sequence[float]]:
         return [run.result.samples.get(metric, []) for run in self.runs]
 
-    def simplicity(self) -> tuple[float, int]:
-        """Fewer parameters first, then fewer terms in the loss."""
+    def simplicity(self) -> tuple[float, bool, int]:
+        """Fewer parameters first, then fixed weights, then fewer terms in the loss."""
         parameters = self.runs[0].result.metrics.get("parameters", 0.0)
-        return parameters, sum(weight > 0 for weight in self.point.weights.values())
+        learned = self.point.weighting is not None
+        return parameters, learned, sum(weight > 0 for weight in self.point.weights.values())
 
 
 def decide(engine: Engine, study: Study) -> PromotionVerdict:

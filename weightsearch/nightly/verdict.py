@@ -41,7 +41,7 @@ def canary_study(spec: StudySpec) -> StudySpec:
     written = tuple(
         weight_presets.tables(c.weights, spec.loss.terms) for c in spec.nightly.canaries
     )
-    loss = spec.loss.model_copy(update={"weights": written})
+    loss = spec.loss.model_copy(update={"weights": written, "weightings": (), "warm_up": None})
     return spec.model_copy(update={"loss": loss, "sampler": SamplerSpec(), "promote": None})
 
 

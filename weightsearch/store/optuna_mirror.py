@@ -331,7 +331,8 @@ def _utc(moment: datetime) -> datetime:
 
 
 def _chosen(row: Row[Any]) -> dict[str, Any]:
-    return {t: float(w) for t, w in search_space.decode(row.weights).items()} | dict(row.params)
+    weights = {t: float(w) for t, w in search_space.decode(row.weights).items()}
+    return weights | {search_space.WEIGHTING: search_space.FIXED} | dict(row.params)
 
 
 def _facts(row: Row[Any]) -> dict[str, Any]:
@@ -367,7 +368,7 @@ def _distributions(study: Study) -> dict[str, BaseDistribution]:
     found: dict[str, BaseDistribution] = {
         t: FloatDistribution(0.0, highest) for t in spec.loss.terms
     }
-    for name, options in search_space.choices(spec).items():
+    for name, options in search_space.varied(spec).items():
         if len(options) > 1:
             found[name] = CategoricalDistribution(options)
     return found

@@ -32,6 +32,7 @@ NAMES = {
         *("mae", "edge", "ssim"),
         *("berhu", "silog", "normal", "gradient", "log_l1", "sobel_edge", "smoothness"),
     ),
+    "weighting": ("uncertainty", "cov", "dwa", "random", "geometric", "warm-up"),
     "protocol": (
         "bts",
         "zoe",

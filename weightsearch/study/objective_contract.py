@@ -9,6 +9,10 @@ as it is, beside the metrics of the best epoch or of the test; with `not_compara
 says why, the point is done but not ranked. Where `context.final` is true (a
 promotion) the generator may *return* such a mapping too, measured on a test split.
 
+A learned weighting is one of an objective's own too: where its module declares `WEIGHTINGS`, the
+names that it knows, a study may have them in `loss.weightings`, and their points come with the name
+as `params["weighting"]`, and `weights` to begin with.
+
 Early stopping is the objective's own: it ends by returning. A loss that is no longer a number is
 raised as `NonFiniteLoss`; a stop asked for through `context.grace_s` as `Interrupted`.
 """
@@ -27,7 +31,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from weightsearch.errors import ObjectiveError, WeightsearchError, did_you_mean
+from weightsearch.errors import ConfigError, ObjectiveError, WeightsearchError, did_you_mean
 from weightsearch.runtime import child_python, own_traceback
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
@@ -148,6 +152,18 @@ def load(path: str) -> Objective:
     if not inspect.isgeneratorfunction(function):
         raise ObjectiveError(f"objective '{path}' must be a generator function that yields epochs.")
     return cast(Objective, function)
+
+
+def check_weightings(spec: StudySpec) -> None:
+    """Raises ConfigError for a learned weighting that the objective's module does not declare: it
+    would train the weights that it is given, under the weighting's name."""
+    run = spec.objective.run
+    known = getattr(module_of(run), "WEIGHTINGS", ()) if spec.loss.weightings else ()
+    none = "name in WEIGHTINGS of its module what it knows, or leave loss.weightings out."
+    for name in spec.loss.weightings:
+        if name not in known:
+            said = did_you_mean(name, known) if known else none
+            raise ConfigError(f"objective '{run}' knows no weighting '{name}'; {said}")
 
 
 def failed(path: str, must: str, error: BaseException) -> ObjectiveError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from weightsearch.errors import ConfigError, did_you_mean
 from weightsearch.study import search_space, weight_presets
@@ -14,11 +15,15 @@ from weightsearch.study.spec import StudySpec
 
 
 def plan(spec: StudySpec) -> Plan:
-    """The points of a study; raises ConfigError where it has none."""
+    """The points of a study: its learned weightings, then what its sampler draws.
+
+    Raises ConfigError where it has none.
+    """
     drawn = SAMPLERS[spec.sampler.kind](spec)
-    if not drawn.points:
+    points = (*search_space.learned(spec), *drawn.points)
+    if not points:
         raise ConfigError("a study must have at least one point, but its grid is empty.")
-    return drawn
+    return replace(drawn, points=points)
 
 
 def canary(spec: StudySpec, asked: CanarySpec) -> Point:
@@ -41,8 +46,8 @@ def canary(spec: StudySpec, asked: CanarySpec) -> Point:
             f"{where}: its params must say which {' and '.join(sorted(lacking))}, as the study has"
             " several."
         )
-    written = weight_presets.tables(asked.weights, spec.loss.terms)
-    weights = {term: search_space.exact(float(written.get(term, 0.0))) for term in spec.loss.terms}
+    given = weight_presets.tables(asked.weights, spec.loss.terms)
+    weights = search_space.written(spec.loss.terms, given)
     return Point(
         search_space.canonical(weights, search_space.are_directions(spec.loss, spec.train)),
         {name: params[name] for name in options},

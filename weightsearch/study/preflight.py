@@ -90,6 +90,7 @@ def answer(spec: StudySpec, device: str, packed: Path) -> dict[str, str] | None:
     run = spec.objective.run
     try:
         objective_contract.load(run)
+        objective_contract.check_weightings(spec)
         module = objective_contract.module_of(run)
         if hasattr(module, "check"):
             try:

@@ -4,6 +4,9 @@ Adam's step does not change when the loss is multiplied by a constant, so (1, 1,
 are one experiment. A point is therefore kept in canonical form: its weights divided by their sum,
 in exact rationals, because in floats (0.2, 0.2, 0.2) and (1, 1, 1) come out as two directions.
 Where the scale does matter (SGD, coupled weight decay, gradient clipping) weights stay as given.
+
+A learned weighting has no fixed direction. Its point has its name in `params`, and for weights
+equal ones, or those where a warm-up ends.
 """
 
 from __future__ import annotations
@@ -18,10 +21,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from weightsearch.errors import ConfigError
+from weightsearch.study.learned_weightings import WARM_UP
 from weightsearch.study.spec import Cube, LossSpec, Simplex, StudySpec, TrainSpec
 from weightsearch.study.spec_fields import Value
 
 Direction = dict[str, Fraction]
+
+WEIGHTING = "weighting"
+"""The parameter that names a point's learned weighting; points of fixed weights lack it."""
+FIXED = "fixed"
+"""What stands in its place where all points have one."""
 
 DRAW_STEPS = 10_000
 """Random directions are multiples of 1/10000: exact as decimals, finer than any run resolves."""
@@ -34,6 +43,15 @@ class Point:
     weights: Mapping[str, Fraction]
     params: Mapping[str, Value]
 
+    @property
+    def weighting(self) -> str | None:
+        """The learned weighting's name; None of fixed weights."""
+        return weighting_of(self.params)
+
+    def choices(self) -> dict[str, Value]:
+        """What is chosen beside how the terms are weighed."""
+        return {name: value for name, value in self.params.items() if name != WEIGHTING}
+
     def key(self) -> str:
         """The same text for the same configuration, whoever writes it."""
         facts = {"weights": encode(self.weights), "params": dict(self.params)}
@@ -42,6 +60,12 @@ class Point:
     def id(self) -> str:
         """Ten hex digits that name the configuration in pictures, folders and tables."""
         return hashlib.sha256(self.key().encode()).hexdigest()[:10]
+
+
+def weighting_of(params: Mapping[str, Value]) -> str | None:
+    """The learned weighting of a point with these parameters; None of fixed weights."""
+    name = params.get(WEIGHTING)
+    return None if name is None else str(name)
 
 
 def encode(weights: Mapping[str, Fraction]) -> dict[str, str]:
@@ -56,6 +80,11 @@ def decode(weights: Mapping[str, str]) -> Direction:
 def exact(weight: float) -> Fraction:
     """The decimal that was written, not the binary float nearest to it."""
     return Fraction(repr(weight))
+
+
+def written(terms: Sequence[str], given: Mapping[str, float]) -> Direction:
+    """A table of weights for these terms, those that it lacks 0; not yet canonical."""
+    return {term: exact(given.get(term, 0.0)) for term in terms}
 
 
 def canonical(weights: Mapping[str, Fraction], directions: bool) -> Direction:
@@ -105,6 +134,29 @@ def choices(spec: StudySpec) -> dict[str, tuple[Value, ...]]:
     return found
 
 
+def varied(spec: StudySpec) -> dict[str, tuple[Value, ...]]:
+    """The choices, and by which weighting the terms are weighed where there are learned ones."""
+    rivals = {WEIGHTING: (FIXED, *spec.loss.weightings)} if spec.loss.weightings else {}
+    return choices(spec) | rivals
+
+
+def learned(spec: StudySpec) -> Iterator[Point]:
+    """Every learned weighting with every combination of choices."""
+    names, options = list(choices(spec)), list(choices(spec).values())
+    for weighting in spec.loss.weightings:
+        weights = _stand_in(spec, weighting)
+        for chosen in itertools.product(*options):
+            yield Point(weights, dict(zip(names, chosen, strict=True)) | {WEIGHTING: weighting})
+
+
+def _stand_in(spec: StudySpec, weighting: str) -> Direction:
+    """What stands for the weights of a learned weighting: equal ones, or a warm-up's end."""
+    given = dict.fromkeys(spec.loss.terms, 1.0)
+    if weighting == WARM_UP and spec.loss.warm_up is not None:
+        given = spec.loss.warm_up.end
+    return canonical(written(spec.loss.terms, given), are_directions(spec.loss, spec.train))
+
+
 def _options(value: Value | Sequence[Value]) -> tuple[Value, ...]:
     return (value,) if isinstance(value, str | int | float) else tuple(value)
 
@@ -132,7 +184,7 @@ def grid_weights(loss: LossSpec) -> Iterator[Direction]:
             }
     else:
         for given in loss.vectors():
-            yield {t: exact(given.get(t, 0.0)) for t in loss.terms}
+            yield written(loss.terms, given)
 
 
 def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:

@@ -49,7 +49,9 @@ def train(
         final=True,
     )
     weights = {term: float(weight) for term, weight in point.weights.items()}
-    run = objective_contract.load(spec.objective.run)(weights, point.params, context)
+    trained = objective_contract.load(spec.objective.run)
+    objective_contract.check_weightings(spec)
+    run = trained(weights, point.params, context)
     record: dict[str, Any] = {
         "weights": search_space.decimals(point.weights),
         "params": dict(point.params),

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from weightsearch.errors import did_you_mean
-from weightsearch.study import known_names, weight_presets
+from weightsearch.study import known_names, learned_weightings, weight_presets
 from weightsearch.study.answer_spec import AnswerSpec
+from weightsearch.study.learned_weightings import WarmUp
 from weightsearch.study.nightly_spec import NightlySpec
 from weightsearch.study.spec_fields import Count, Part, Positive, Seed, Value, Weights
 
@@ -131,6 +132,11 @@ class LossSpec(Part):
     """A grid; or one or several tables or names of `weight_presets.py`, kept as their tables."""
     directions: bool | None = None
     """Whether a common factor of the weights changes nothing. Left out: derived from `[train]`."""
+    weightings: tuple[str, ...] = ()
+    """Rules that weigh the terms anew while a point trains, each tried beside the weights:
+    `depth/loss/weightings.py`, or those of an own objective."""
+    warm_up: WarmUp | None = None
+    """Of the weighting 'warm-up'."""
 
     @field_validator("weights", mode="before")
     @classmethod
@@ -145,11 +151,17 @@ class LossSpec(Part):
             return forms[weights["grid"]].model_validate(weights)
         return weight_presets.tables(weights, so_far.data.get("terms", ()))
 
+    @field_validator("warm_up", mode="before")
+    @classmethod
+    def _named_directions(cls, warm_up: Any, so_far: ValidationInfo) -> Any:
+        return learned_weightings.written_out(warm_up, so_far.data.get("terms", ()))
+
     @model_validator(mode="after")
     def _known_terms(self) -> LossSpec:
         if len(set(self.terms)) != len(self.terms) or not self.terms:
             raise ValueError(f"`terms` must be distinct and at least one, but got {self.terms}.")
-        for vector in self.vectors():
+        ends = (self.warm_up.start, self.warm_up.end) if self.warm_up else ()
+        for vector in (*self.vectors(), *ends):
             for term in vector:
                 if term not in self.terms:
                     raise ValueError(
@@ -159,6 +171,7 @@ class LossSpec(Part):
                 raise ValueError("at least one weight must be above 0, but all are 0.")
         if isinstance(self.weights, Cube) and not any(self.weights.levels):
             raise ValueError("at least one level must be above 0, but all are 0.")
+        learned_weightings.check(self.weightings, self.warm_up, self.terms)
         return self
 
     def vectors(self) -> tuple[Weights, ...]:
@@ -266,6 +279,8 @@ class StudySpec(Part):
         if isinstance(loss, dict) and isinstance(data, dict) and data:
             target = data.get("target", DataSpec.model_fields["target"].default)
             weight_presets.check_target(loss.get("weights"), target)
+            if isinstance(warm_up := loss.get("warm_up"), dict):
+                weight_presets.check_target([warm_up.get(k) for k in ("start", "end")], target)
         return tables
 
     # Rules between tables, checked in this order: only the first that is broken is reported.
@@ -290,6 +305,9 @@ class StudySpec(Part):
             known_names.check("decoder", decoder)
         for term in self.loss.terms:
             known_names.check("loss term", term)
+        for weighting in self.loss.weightings:
+            known_names.check("weighting", weighting)
+        learned_weightings.check_epochs(self.loss.weightings, self.train.epochs)
         known_names.check("protocol", self.evaluate.protocol)
         if self.promote is not None:
             known_names.check("protocol", self.promote.protocol)
@@ -307,6 +325,8 @@ class StudySpec(Part):
         for name in self.params:
             if name in self.loss.terms:
                 raise ValueError(f"params.{name}: a parameter must not be named as a loss term.")
+        if "weighting" in self.params:
+            raise ValueError("params.weighting: the name belongs to loss.weightings.")
         return self
 
     @model_validator(mode="after")
@@ -350,6 +370,8 @@ class StudySpec(Part):
     def digest(self) -> str:
         """Twelve hex digits that change whenever anything does that a result depends on."""
         facts = {k: v for k, v in self.resolved().items() if k not in NO_IDENTITY}
+        if not self.loss.weightings:  # as before there were any
+            del facts["loss"]["weightings"], facts["loss"]["warm_up"]
         if self._loss_was_revised():
             facts["loss"]["revision"] = 2
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))

@@ -67,7 +67,7 @@ def test_a_figure_of_nothing_says_why(name: str, case: str) -> None:
 
 
 # Shares have neither; points are counted in those of the whole search.
-NEITHER = {"by_depth", "timeline", "parallel", "loss_shares"}
+NEITHER = {"by_depth", "timeline", "parallel", "loss_shares", "weightings"}
 
 
 @pytest.mark.parametrize("name", sorted(set(EVERYTHING) - NEITHER))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from weightsearch.runtime.console import columns, console
 from weightsearch.stats.comparison_result import Verdict
+from weightsearch.study.search_space import WEIGHTING, weighting_of
 from weightsearch.study.spec_fields import Value
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _ranking_table(rows: Sequence[RankedPoint], title: str, margin: str = "") ->
             f"{row.rank}{_mark(row)}",
             str(row.number),
             *(str(row.params[n]) for n in varied),
-            _weights(row.weights),
+            _weights(row.weights, row.params),
             f"{row.value:.4f}",
             _interval(row.interval),
             *("" if (value := row.metrics[n]) is None else f"{value:.4f}" for n in others),
@@ -117,12 +118,14 @@ def _mark(row: RankedPoint) -> str:
 
 
 def _varied(params: Sequence[Mapping[str, Value]]) -> list[str]:
-    """The choices that are not the same everywhere."""
-    return [name for name in params[0] if len({str(one[name]) for one in params}) > 1]
+    """The choices that are not the same everywhere; a weighting stands in the weights' column."""
+    names = [name for name in params[0] if name != WEIGHTING]
+    return [name for name in names if len({str(one[name]) for one in params}) > 1]
 
 
-def _weights(weights: Mapping[str, float]) -> str:
-    return " ".join(f"{weight:.2f}" for weight in weights.values())
+def _weights(weights: Mapping[str, float], params: Mapping[str, Value]) -> str:
+    """Or the name of the learned weighting."""
+    return weighting_of(params) or " ".join(f"{weight:.2f}" for weight in weights.values())
 
 
 def _interval(bounds: Sequence[float] | None) -> str:
@@ -140,7 +143,7 @@ def promoted(verdict: PromotionVerdict) -> None:
     for finalist in verdict.finalists:
         table.add_row(
             *(str(finalist.params[n]) for n in varied),
-            _weights(finalist.weights),
+            _weights(finalist.weights, finalist.params),
             f"{finalist.validation[metric]:.4f}",
             *(f"{(finalist.test or {})[name]:.4f}" for name in tested),
             *([_interval(finalist.test_interval)] if tested else []),

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from weightsearch.depth.evaluation.scoring import Scores
-from weightsearch.depth.loss import weighted_sum
+from weightsearch.depth.loss import weighted_sum, weightings
 from weightsearch.depth.loss.terms import counted, share
 from weightsearch.depth.network.checkpoint import named_tensors
 from weightsearch.depth.network.depth_net import DepthNet
@@ -54,6 +55,15 @@ Validate = Callable[[Predict], Scores]
 """Scores a network's predictions on the validation frames."""
 
 
+class Learned(NamedTuple):
+    """A learned weighting."""
+
+    name: str
+    """A key of `depth/loss/weightings.py`'s WEIGHTINGS."""
+    epochs: int
+    """Of the whole run."""
+
+
 @dataclass(frozen=True)
 class Epoch:
     """What one epoch gave."""
@@ -64,7 +74,9 @@ class Epoch:
     """Means over the steps: `loss`, and, of terms whose weight is not 0, `loss_TERM` before
     weighting and `counted_TERM`, the share of the term's pixels, pairs or windows that it was
     computed of. Of all terms `share_TERM`, of the loss, and `gradient_share_TERM`, of the norms of
-    the gradients at the network's output (`weighted_sum.gradient_norms`); each kind sums to 1."""
+    the gradients at the network's output (`weighted_sum.gradient_norms`). Where the weighting is
+    learned, `weight_TERM`: the mean of the weights, made to sum to 1 in each step. Each kind sums
+    to 1."""
     scores: Scores
     """Of the validation frames."""
     seconds: float
@@ -100,26 +112,38 @@ class Trainer:
         self.parameters = sum(p.numel() for p in self._graph.parameters())
         self._latency_ms: float | None = None
 
-    def lane(self, weights: Mapping[str, float], seed: int, lr: float, shrink: int = 0) -> Lane:
+    def lane(
+        self,
+        weights: Mapping[str, float],
+        seed: int,
+        lr: float,
+        shrink: int = 0,
+        learned: Learned | None = None,
+    ) -> Lane:
         """A new trial, always from the same initial state for the same seed.
 
-        Raises DataError where the frames have nothing that one of its terms could compare. Each
-        `shrink` halves the memory for activations: half as many frames go through the network
-        at once. Loss and step are still of the whole batch; only batch normalisation sees less, and
-        what it then gives does not compare (`is_comparable`).
+        With a `learned` weighting, `weights` say nothing. Raises DataError where the frames have
+        nothing that one of its terms could compare. Each `shrink` halves the memory for
+        activations: half as many frames go through the network at once. Loss and step are still of
+        the whole batch; only batch normalisation sees less, and what it then gives does not compare
+        (`is_comparable`).
         """
         if self._initial[0] != seed:
             self._initial = seed, _values(self._build(seed))
         model = {name: _placed(value, self.device) for name, value in self._initial[1].items()}
         for name, _ in self._graph.named_parameters():
             model[name].requires_grad_()
+        weighting = None if learned is None else self._weighting(learned)
+        groups: list[dict[str, Any]] = [{"params": [v for v in model.values() if v.requires_grad]}]
+        if weighting is not None and weighting.trained():
+            groups.append({"params": list(weighting.trained().values()), "weight_decay": 0.0})
         optimizer = OPTIMIZERS[self.train.optimizer](
-            [value for value in model.values() if value.requires_grad],
+            groups,
             lr=lr,
             weight_decay=self.train.weight_decay,
             fused=True,
         )
-        terms = tuple(term for term in self.spec.loss.terms if weights[term])
+        terms = tuple(term for term in self.spec.loss.terms if learned or weights[term])
         for term in terms:
             self._check_counted(term)
         micro = max(self._graph.fewest_images, self.train.batch >> shrink)
@@ -132,6 +156,7 @@ class Trainer:
             gradient_norms=torch.zeros(len(terms), device=self.device),
             seed=seed,
             micro=micro,
+            weighting=weighting,
         )
 
     def run(
@@ -217,6 +242,10 @@ class Trainer:
             self._latency_ms = 1000 * statistics.median(took_s[WARM_UP:])
         return self._latency_ms
 
+    def _weighting(self, learned: Learned) -> weightings.Weighting:
+        setting = weightings.Setting(self.spec, learned.epochs * self.steps)
+        return weightings.begin(learned.name, setting, self.steps, self.device)
+
     def _build(self, seed: int) -> DepthNet:
         """The network as `seed` makes it, on the CPU, so that all devices start alike."""
         torch.manual_seed(stream(seed))
@@ -247,11 +276,9 @@ class Trainer:
         pred_m = self._in_parts(lane, rgb / 255)
         valid = depth_m > 0
         terms = weighted_sum.compare(lane.terms, pred_m, depth_m, valid, self.data)
-        loss = weighted_sum.total(terms, lane.weights)
+        loss, weights = self._total(lane, terms)
         if self._looked_at(lane.step + 1):
-            lane.gradient_norms += weighted_sum.gradient_norms(
-                terms, lane.weights, pred_m, self.data
-            )
+            lane.gradient_norms += weighted_sum.gradient_norms(terms, weights, pred_m, self.data)
         lane.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.train.clip_norm is not None:
@@ -263,6 +290,14 @@ class Trainer:
         counted = [share(term, valid) for term in terms]
         row = torch.stack([*terms.values(), *counted, loss, place.float()])
         lane.rows[lane.step] = row.detach()
+
+    def _total(self, lane: Lane, terms: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The loss of the lane's next step, and the weights in it."""
+        if lane.weighting is None:
+            return weighted_sum.total(terms, lane.weights), lane.weights
+        seed = stream(lane.seed, lane.epoch, lane.step, 2)
+        at = weightings.Step(seed, lane.epoch, lane.step, self.steps)
+        return lane.weighting.total(torch.stack(tuple(terms.values())), at)
 
     def _in_parts(self, lane: Lane, rgb: Tensor) -> Tensor:
         """Predictions of a batch, of which no more than `lane.micro` frames keep activations.
@@ -330,10 +365,12 @@ class Trainer:
         for i, term in enumerate(lane.terms):
             found |= {f"loss_{term}": means[i].item()}
             found |= {f"counted_{term}": means[count + i].item()}
-        parts = {
-            "share": means[:count] * lane.weights,
-            "gradient_share": lane.gradient_norms,
-        }
+        weighted = means[:count] * lane.weights
+        if lane.weighting is not None:
+            weighted = (lane.rows[:, :count] * lane.weighting.rows).mean(0)
+            shown = zip(lane.terms, lane.weighting.means().tolist(), strict=True)
+            found |= {f"weight_{term}": weight for term, weight in shown}
+        parts = {"share": weighted, "gradient_share": lane.gradient_norms}
         for kind, values in parts.items():
             shares = (values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)).tolist()
             known = dict(zip(lane.terms, shares, strict=True))

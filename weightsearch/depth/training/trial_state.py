@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from weightsearch.depth.loss.weightings import Weighting
 from weightsearch.depth.network.checkpoint import Checkpoint, Tensors, copy
 
 
@@ -17,12 +18,12 @@ class Lane:
     model: dict[str, Tensor]
     """Parameters (those that require gradients) and buffers, by name."""
     optimizer: torch.optim.Optimizer
-    """Of those parameters, in their order."""
+    """Of those parameters, in their order, then of those of a learned weighting."""
     terms: tuple[str, ...]
-    """Of the study's loss terms those whose weight is not 0, in their order; only these are
-    computed."""
+    """Of the study's loss terms those whose weight is not 0, all where their weighting is learned,
+    in their order; only these are computed."""
     weights: Tensor
-    """Of these terms."""
+    """Of these terms, where they are fixed."""
     rows: Tensor
     """(steps, 2 * terms + 2): of each step of the epoch the terms; the share of its pixels, pairs
     or windows that each was computed of; the loss; and the place in its batch of the first frame
@@ -33,6 +34,8 @@ class Lane:
     seed: int
     micro: int
     """So many frames of a batch go through the network at once."""
+    weighting: Weighting | None = None
+    """The learned one; None where the weights are fixed."""
     epoch: int = 0
     """Whole epochs done."""
     step: int = 0
@@ -49,7 +52,7 @@ class Lane:
 
     def tensors(self) -> Tensors:
         """For a checkpoint: with `position`, all that the lane needs to resume."""
-        names = list(self.trained())
+        names = list(self._optimized())
         state = self.optimizer.state_dict()["state"]
         optimizer = {
             f"{names[i]}/{key}": value
@@ -57,7 +60,13 @@ class Lane:
             for key, value in values.items()
             if value is not None
         }
-        return {"model": self.model, "optimizer": optimizer, "rows": self._of_the_epoch()}
+        learned = {"weighting": self.weighting.tensors()} if self.weighting else {}
+        return {
+            "model": self.model,
+            "optimizer": optimizer,
+            "rows": self._of_the_epoch(),
+            **learned,
+        }
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Puts what was saved of a lane into this new one.
@@ -67,16 +76,23 @@ class Lane:
         saved, path = checkpoint.tensors, checkpoint.path
         copy(saved["model"], self.model, path)
         copy(saved["rows"], self._of_the_epoch(), path)
+        if self.weighting:
+            copy(saved.get("weighting", {}), self.weighting.tensors(), path)
         state: dict[int, dict[str, Tensor]] = {}
-        numbers = {name: i for i, name in enumerate(self.trained())}
+        optimized = self._optimized()
+        numbers = {name: i for i, name in enumerate(optimized)}
         for key, value in saved["optimizer"].items():
             name, _, kind = key.rpartition("/")
-            state.setdefault(numbers[name], {})[kind] = _like(value, self.model[name])
+            state.setdefault(numbers[name], {})[kind] = _like(value, optimized[name])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         position = checkpoint.facts["position"]
         self.epoch, self.step = position["epoch"], position["step"]
         self.seconds = position["seconds"]
+
+    def _optimized(self) -> dict[str, Tensor]:
+        """What the optimizer moves, in its order."""
+        return self.trained() | (self.weighting.trained() if self.weighting else {})
 
     def _of_the_epoch(self) -> dict[str, Tensor]:
         # `pulls`: the key in checkpoints, those of older versions too.

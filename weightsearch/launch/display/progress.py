@@ -91,7 +91,8 @@ def _picture(
 ) -> list[str]:
     if total > DRAWN or len(study.spec.loss.terms) != CORNERS:
         return []
-    best = [(leader[0].weights, "best")] if leader is not None else []
+    drawn = leader is not None and leader[0].weighting is None
+    best = [(leader[0].weights, "best")] if leader is not None and drawn else []
     shares = [
         ({term: float(weight) for term, weight in weights.items()}, state)
         for weights, state in [*queries.places(engine, study), *best]

@@ -10,13 +10,13 @@ from typing import Any
 
 from weightsearch.report.evidence.constant import Constant, constant
 from weightsearch.report.evidence.ranking import comparable, ranked
-from weightsearch.report.evidence.records import amount, directions, hours
+from weightsearch.report.evidence.records import amount, directions, fixed, hours
 from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.study import search_space
-from weightsearch.study.point_text import choices, weighted_sum
+from weightsearch.study.point_text import choices, loss
 from weightsearch.study.search_space import Point, exact
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.weight_presets import PRESETS
@@ -183,7 +183,7 @@ def _rivals(
         after = [f for f in finalists if f != best.point.id()]
         second = next((o for o in others if after and o.point.id() == after[0]), others[0])
         yield RUNNER_UP, second
-    alike = [o for o in others if o.point.params == best.point.params]
+    alike = [o for o in fixed(others) if o.point.choices() == best.point.choices()]
     terms = spec.loss.terms
     wanted = {EQUAL: _direction(dict.fromkeys(terms, 1.0), terms)}
     if set(PRESETS["paper"]) <= set(terms):
@@ -282,7 +282,7 @@ def described(spec: StudySpec, point: Point) -> str:
     """The weights, and what else was searched: `0.6 mae + 0.4 ssim with resnet18`."""
     options = search_space.choices(spec)
     searched = {n: v for n, v in point.params.items() if len(options.get(n, ())) > 1}
-    terms = weighted_sum(search_space.decimals(point.weights))
+    terms = loss(search_space.decimals(point.weights), point.params)
     return f"{terms} with {choices(searched)}" if searched else terms
 
 

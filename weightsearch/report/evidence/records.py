@@ -101,7 +101,7 @@ class Records:
     def searched(self) -> list[str]:
         """The choices that have more than one option."""
         return [
-            name for name, options in search_space.choices(self.spec).items() if len(options) > 1
+            name for name, options in search_space.varied(self.spec).items() if len(options) > 1
         ]
 
     @cached_property
@@ -152,6 +152,11 @@ def hours(seconds: float) -> str:
 def encoder(point: Point) -> str:
     """The encoder's name; empty where the study has none."""
     return str(point.params.get("encoder", ""))
+
+
+def fixed(done: Sequence[Done]) -> list[Done]:
+    """Those of fixed weights: a learned weighting has no direction."""
+    return [one for one in done if one.point.weighting is None]
 
 
 def directions(point: Point) -> tuple[Fraction, ...]:

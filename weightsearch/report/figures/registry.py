@@ -8,7 +8,7 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 
 from weightsearch.report.evidence.records import Records
-from weightsearch.report.figures import accuracy, search_progress, weight_effects
+from weightsearch.report.figures import accuracy, learned_weights, search_progress, weight_effects
 from weightsearch.report.figures.nightly_history import Night, history
 from weightsearch.report.figures.ternary_map import ternaries, ternary
 
@@ -24,6 +24,7 @@ FIGURES: dict[str, Callable[[Records], go.Figure]] = {
     "best_so_far": search_progress.best_so_far,
     "learning_curves": search_progress.learning_curves,
     "loss_shares": search_progress.loss_shares,
+    "weightings": learned_weights.weightings,
     "timeline": search_progress.timeline,
 }
 

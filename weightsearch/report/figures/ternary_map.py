@@ -48,7 +48,7 @@ def ternary(records: Records, name: str, metric: str) -> go.Figure:
         return nothing(title, f"A triangle shows three loss terms; this study has {len(terms)}.")
     points = [
         done
-        for done in records.done
+        for done in recorded.fixed(records.done)
         if encoder(done.point) == name and metric in done.result.metrics
     ]
     if not points:

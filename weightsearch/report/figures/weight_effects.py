@@ -10,7 +10,7 @@ from statistics import mean
 import plotly.graph_objects as go
 
 from weightsearch.report.evidence.ranking import ranked
-from weightsearch.report.evidence.records import Records, directions, encoder
+from weightsearch.report.evidence.records import Records, directions, encoder, fixed
 from weightsearch.report.figures.accuracy import EMPTY
 from weightsearch.report.figures.style import (
     BLUE,
@@ -41,7 +41,7 @@ def parallel(records: Records) -> go.Figure:
     """A line per point through its weights, its choices and its metric; scalable vectors, so that
     it prints, and needs no WebGL."""
     title = f"All points: weights, choices and {text(records.label())}"
-    found = ranked(records.spec, records.done)
+    found = ranked(records.spec, fixed(records.done))
     if not found:
         return nothing(title, EMPTY)
     columns = _columns(records, found)
@@ -124,7 +124,7 @@ def importance(records: Records) -> go.Figure:
     """How much of the metric's spread each weight and choice accounts for (PED-ANOVA, Watanabe and
     others, IJCAI 2023, as Optuna computes it)."""
     title = f"Importance for {text(records.label())}"
-    found = ranked(records.spec, records.done)
+    found = ranked(records.spec, fixed(records.done))
     if len(found) < LEAST_TRIALS:
         return nothing(
             title, f"Importance needs {LEAST_TRIALS} finished points; there are {len(found)}."
@@ -183,7 +183,7 @@ def _importances(records: Records, found: Sequence[Done]) -> dict[str, float]:
 def ablation(records: Records) -> go.Figure:
     """Each encoder's best point with only one term, without one term, and with all of them."""
     title = f"One term alone, one term left out: best {text(records.label())}"
-    found = ranked(records.spec, records.done)
+    found = ranked(records.spec, fixed(records.done))
     if not found:
         return nothing(title, EMPTY)
     kinds = [f"only {t}" for t in records.terms]
@@ -234,7 +234,7 @@ def _kind(records: Records, done: Done) -> str:
 def interaction(records: Records) -> go.Figure:
     """Encoders against directions: where rows differ in shape, weights do not carry over."""
     title = f"Encoder and weights together: {text(records.label())}"
-    found = ranked(records.spec, records.done)
+    found = ranked(records.spec, fixed(records.done))
     names = [n for n in records.encoders if any(encoder(d.point) == n for d in found)]
     if len(names) < 2:
         return nothing(title, "There are results of fewer than two encoders." if found else EMPTY)

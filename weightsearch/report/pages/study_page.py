@@ -17,7 +17,8 @@ from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.stored_promotion import Promoted, PromotionVerdict
 from weightsearch.store.tables.states import Outcome, PointState
-from weightsearch.study.point_text import choices, described, weighted_sum
+from weightsearch.study.point_text import choices, described, loss
+from weightsearch.study.search_space import weighting_of
 from weightsearch.study.spec_fields import Value
 
 MOST_ROWS = 50
@@ -35,6 +36,7 @@ COURSE = {
     "best_so_far": "The course of the search",
     "learning_curves": "Learning curves",
     "loss_shares": "Shares of the loss",
+    "weightings": "Learned weightings",
     "timeline": "Workers",
 }
 NO_PICTURES = "No checkpoint of this study lies on this machine, so there are no pictures."
@@ -157,7 +159,7 @@ def _costs(records: Records) -> str:
 def _who(records: Records, weights: Mapping[str, float], params: Mapping[str, Value]) -> str:
     """The weights and what else was searched: `resnet18 with 0.6 mae + 0.4 ssim`."""
     searched = choices({name: params[name] for name in records.searched if name in params})
-    terms = weighted_sum(weights)
+    terms = loss(weights, params)
     return f"{searched} with {terms}" if searched else terms
 
 
@@ -221,7 +223,7 @@ def ranking_table(records: Records) -> tuple[list[str], list[list[str]]]:
             str(row.rank),
             str(row.number),
             row.point,
-            *(f"{row.weights.get(term, 0):.3f}" for term in terms),
+            *(_weight(row, term) for term in terms),
             *(str(row.params.get(name, "")) for name in params),
             *("" if (value := row.metrics[m]) is None else f"{value:.4f}" for m in shown),
             "{:.4f} to {:.4f}".format(*row.interval) if row.interval else "",
@@ -231,6 +233,11 @@ def ranking_table(records: Records) -> tuple[list[str], list[list[str]]]:
         for row in records.rows[:MOST_ROWS]
     ]
     return heads, rows
+
+
+def _weight(row: RankedPoint, term: str) -> str:
+    """A fixed one; a learned weighting's are in the figure of the weights over the epochs."""
+    return f"{row.weights.get(term, 0):.3f}" if weighting_of(row.params) is None else ""
 
 
 def _headline(records: Records) -> list[Section]:

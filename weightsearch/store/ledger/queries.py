@@ -148,13 +148,15 @@ def leader(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> tuple[Point
 
 
 def places(engine: Engine, study: Study) -> list[tuple[Direction, str]]:
-    """The weights and the state of each point of the search that has its weights already."""
+    """The weights and the state of each point of the search that has its weights already; those of
+    a learned weighting are nowhere."""
     with engine.connect() as connection:
         rows = connection.execute(
             select(points.c.weights, points.c.state).where(
                 points.c.study_id == study.id,
                 points.c.rung == Rung.SEARCH,
                 points.c.weights.is_not(None),
+                points.c.params[search_space.WEIGHTING].is_(None),
             )
         ).all()
     return [(search_space.decode(row.weights), row.state) for row in rows]

@@ -22,6 +22,7 @@ def plan(spec: StudySpec) -> Plan:
 
 def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
     """What to try at place k, given what is known; None where there is no proposal."""
+    seen = [s for s in seen if s.point.weighting is None]  # the others have no fixed direction
     if sum(s.value is not None for s in seen) < STARTUP:
         return None
     import optuna
