@@ -59,8 +59,8 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
     and returns what the test split says of it: test frames are read nowhere else.
     """
     from weightsearch.data.packs import building
+    from weightsearch.depth.loss.weightings import Learned
     from weightsearch.depth.training.saving import Saving, still_ours
-    from weightsearch.depth.training.trainer import Learned
 
     context = _at_size(params, context)
     spec = context.spec

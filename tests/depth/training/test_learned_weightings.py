@@ -10,9 +10,9 @@ import torch
 from support.depth_studies import WEIGHTS, depth_spec
 from support.lanes import same, trainer, unscored, with_dropout
 
-from weightsearch.depth.loss.weightings import WEIGHTINGS
+from weightsearch.depth.loss.weightings import WEIGHTINGS, Learned
 from weightsearch.depth.network import checkpoint
-from weightsearch.depth.training.trainer import Epoch, Learned, Trainer
+from weightsearch.depth.training.trainer import Epoch, Trainer
 from weightsearch.depth.training.trial_state import Lane
 from weightsearch.errors import CheckpointError, Interrupted
 

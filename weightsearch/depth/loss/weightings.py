@@ -210,5 +210,18 @@ def begin(name: str, setting: Setting, steps: int, device: torch.device) -> Weig
     return Weighting(rule, state, torch.zeros(steps, terms, device=device))
 
 
+class Learned(NamedTuple):
+    """A learned weighting, as a run is told of it."""
+
+    name: str
+    """A key of WEIGHTINGS."""
+    epochs: int
+    """Of the whole run."""
+
+    def begin(self, spec: StudySpec, steps: int, device: torch.device) -> Weighting:
+        """That of a run with epochs of so many steps."""
+        return begin(self.name, Setting(spec, self.epochs * steps), steps, device)
+
+
 def _placed(value: Tensor, device: torch.device) -> Tensor:
     return value.detach().to(device).requires_grad_(value.requires_grad)

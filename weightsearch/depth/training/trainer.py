@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from weightsearch.depth.evaluation.scoring import Scores
 from weightsearch.depth.loss import weighted_sum, weightings
 from weightsearch.depth.loss.terms import counted, share
+from weightsearch.depth.loss.weightings import Learned
 from weightsearch.depth.network.checkpoint import named_tensors
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.precision import native_bf16
@@ -53,15 +54,6 @@ log = logging.getLogger(__name__)
 
 Validate = Callable[[Predict], Scores]
 """Scores a network's predictions on the validation frames."""
-
-
-class Learned(NamedTuple):
-    """A learned weighting."""
-
-    name: str
-    """A key of `depth/loss/weightings.py`'s WEIGHTINGS."""
-    epochs: int
-    """Of the whole run."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +125,7 @@ class Trainer:
         model = {name: _placed(value, self.device) for name, value in self._initial[1].items()}
         for name, _ in self._graph.named_parameters():
             model[name].requires_grad_()
-        weighting = None if learned is None else self._weighting(learned)
+        weighting = learned and learned.begin(self.spec, self.steps, self.device)
         groups: list[dict[str, Any]] = [{"params": [v for v in model.values() if v.requires_grad]}]
         if weighting is not None and weighting.trained():
             groups.append({"params": list(weighting.trained().values()), "weight_decay": 0.0})
@@ -241,10 +233,6 @@ class Trainer:
                 took_s.append(time.perf_counter() - began)
             self._latency_ms = 1000 * statistics.median(took_s[WARM_UP:])
         return self._latency_ms
-
-    def _weighting(self, learned: Learned) -> weightings.Weighting:
-        setting = weightings.Setting(self.spec, learned.epochs * self.steps)
-        return weightings.begin(learned.name, setting, self.steps, self.device)
 
     def _build(self, seed: int) -> DepthNet:
         """The network as `seed` makes it, on the CPU, so that all devices start alike."""
