@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from weightsearch.data.packs.building import Pack
     from weightsearch.depth.evaluation.error_breakdown import Details
     from weightsearch.depth.evaluation.scoring import Scores
-    from weightsearch.depth.network.encoders import Origin
     from weightsearch.depth.network.prediction import Predict
+    from weightsearch.depth.network.weight_sources import Origin
     from weightsearch.depth.training.trainer import Epoch, Trainer
     from weightsearch.depth.training.trial_state import Lane
 
@@ -282,6 +282,9 @@ def _score(
 
 def _shown(epoch: Epoch, trainer: Trainer, lane: Lane) -> dict[str, Any]:
     """An epoch as the service wants it."""
+    about: dict[str, Any] = {} if trainer.is_comparable(lane) else {NOT_COMPARABLE: SHRUNK}
+    if trainer.encoder_origin:
+        about["encoder_weights"] = asdict(trainer.encoder_origin)
     return {
         **_metrics(epoch.scores),
         **epoch.losses,
@@ -290,7 +293,7 @@ def _shown(epoch: Epoch, trainer: Trainer, lane: Lane) -> dict[str, Any]:
         "parameters": trainer.parameters,
         "latency_ms": trainer.latency_ms(lane),
         "micro_batch": lane.micro,
-        **({} if trainer.is_comparable(lane) else {"about": {NOT_COMPARABLE: SHRUNK}}),
+        **({"about": about} if about else {}),
     }
 
 
