@@ -103,6 +103,38 @@ def test_a_file_that_differs_is_not_written(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize(("factor", "is_taken"), [(1.5, True), (3, False)])
+def test_a_difference_is_no_fault_where_float32_itself_is_as_far_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, is_taken: bool
+) -> None:
+    network = use_factory.network("test_resnet")
+    with torch.no_grad():
+        network.decoder.head.weight *= 1500  # raw values whose rounding is larger than 1e-4
+    rounding = exports._rounding(network, exports._synthetic(), [SIZE, (85, 129)])
+    assert exports.MOST < rounding < exports.MOST_ROUNDED / 3
+
+    def run(rgb: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            depth_m = network(torch.from_numpy(rgb)).numpy()
+        return depth_m + np.maximum(depth_m, exports.FLOOR_M) * factor * rounding
+
+    monkeypatch.setattr(exports.checkpoints, "network", lambda *_: network)
+    monkeypatch.setattr(exports, "_program", lambda *_: None)
+    monkeypatch.setattr(exports, "_facts", lambda *_: {})
+    form = exports._Format(
+        *(lambda: None, lambda _: lambda _: b"", lambda _: run, lambda: ""),
+        fixes=lambda _: False,
+    )
+    monkeypatch.setitem(exports.FORMATS, ".pt2", form)
+    if is_taken:
+        made = export(tmp_path, tmp_path / "model.pt2")
+        assert made.rounding == pytest.approx(rounding)
+        assert made.facts["torch_from_float64"] == f"{rounding:.3g}"
+        return
+    with pytest.raises(CheckpointError, match="though torch is within"):
+        export(tmp_path, tmp_path / "model.pt2")
+
+
 def test_what_the_format_cannot_express_is_one_line(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,12 +41,16 @@ def exported(answer: Mapping[str, Any]) -> None:
     sizes = " and ".join(map(_size, answer["sizes"]))
     console.print(
         f"{answer['file']}: agrees with torch to {answer['difference']:.2g} relative on"
-        f" {answer['pictures']} pictures at {sizes}\n"
+        f" {answer['pictures']} pictures at {sizes}{_rounded(answer['rounding'])}\n"
         f"{answer['runtime']}: p50 {answer['p50_ms']:.1f} ms at {sizes.split(' and ')[0]}, batch 1,"
         " CPU"
     )
     for name, value in answer["facts"].items():
         console.print(f"  {name:<28} {value}")
+
+
+def _rounded(rounding: float | None) -> str:
+    return "" if rounding is None else f"; torch itself is {rounding:.2g} from float64"
 
 
 def weights(answer: Mapping[str, Any]) -> None:
