@@ -68,7 +68,8 @@ class Exported:
     difference: float
     """The largest of any pixel, relative to the depth that torch gives there."""
     rounding: float | None
-    """The same of torch and float64, by which a difference above `MOST` was judged; else None."""
+    """The same of torch and float64, by which a difference above `MOST` was judged, at the sizes
+    that have one; else None."""
     p50_ms: float
     """Half of the runs of one picture at the trained size took less, in the runtime's threads."""
     runtime: str
@@ -120,7 +121,8 @@ def export(
     rounding = None
     if MOST < difference <= MOST_ROUNDED:
         say("comparing torch with float64")
-        rounding = _rounding(network, pictures, sizes)
+        large = [size for size, one in zip(sizes, found, strict=True) if one > MOST]
+        rounding = _rounding(network, pictures, large)
     if not difference <= max(MOST, 2 * (rounding or 0)):
         raise CheckpointError(
             f"{to}: what is written must agree with torch to {MOST:g} relative, but differs by"
