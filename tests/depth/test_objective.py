@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import shutil
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from support.data_sets import Labeled
 from support.depth_studies import OPTIONS, WEIGHTS, context, depth_spec
 
@@ -275,6 +278,23 @@ def test_an_epoch_with_less_memory_says_that_it_does_not_compare(tmp_path: Path)
     assert "not_comparable" not in summarise(whole_batch).about
     assert (whole_batch["micro_batch"], parts["micro_batch"]) == (4, 2)
     assert "memory ran out" in summarise(parts).about["not_comparable"]
+
+
+def test_a_result_says_where_pretrained_weights_came_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "weights" / "test_efficientnet.safetensors"
+    file.parent.mkdir()
+    save_file(timm.create_model("test_efficientnet").state_dict(), file)
+    monkeypatch.setenv("WEIGHTSEARCH_WEIGHTS", str(file.parent))
+    monkeypatch.setattr(saving, "SHARE", 1e9)
+    spec = depth_spec(model={"pretrained": True})
+    there = context(spec, tmp_path / "point")
+    (epoch, _), _ = whole(there)
+    origin = summarise(epoch).about["encoder_weights"]
+    assert (origin["file"], origin["package"]) == (file.name, None)
+    assert origin["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert checkpoint.load(there.folder / "last").facts["encoder_weights"] == origin
 
 
 def test_no_more_frames_than_the_limit_are_used(tmp_path: Path) -> None:

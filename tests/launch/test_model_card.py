@@ -68,6 +68,15 @@ FACTS = {
     },
 }
 
+LITE = {
+    "name": "lite0.pth",
+    "license": "apache-2.0",
+    "hub": None,
+    "file": None,
+    "sha256": "c0ffee",
+    "package": "lite0-model 0.1.0",
+}
+
 
 def test_a_learned_weighting_is_the_loss() -> None:
     weights = {"mae": 0.5, "edge": 0.25, "ssim": 0.25}
@@ -119,6 +128,18 @@ def test_the_order_is_the_templates_and_every_number_has_its_protocol_and_n() ->
                 }
             },
             "start:** pretrained, own file mine.safetensors, sha256 c0ffee",
+        ),
+        (
+            {"encoder_weights": {**LITE, "file": "fetched.safetensors"}},
+            "start:** pretrained, lite0-model 0.1.0's lite0.pth, sha256 c0ffee",
+        ),
+        (
+            {"encoder_weights": LITE},
+            "the licence file of lite0-model 0.1.0 names apache-2.0 for lite0.pth.",
+        ),
+        (
+            {"encoder_weights": {**LITE, "package": None, "hub": "timm/x", "file": "fetched"}},
+            "start:** pretrained, timm's lite0.pth",
         ),
     ],
 )

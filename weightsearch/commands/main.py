@@ -25,6 +25,7 @@ from weightsearch.commands import (
     ranking,
     report,
     train,
+    weights,
     worker,
 )
 from weightsearch.commands.options import (
@@ -55,6 +56,7 @@ for part in PARTS:
     app.add_typer(part.app)
 app.add_typer(data.app, name="data")
 app.add_typer(nightly.app, name="nightly")
+app.add_typer(weights.app, name="weights")
 
 
 def main() -> NoReturn:

@@ -9,14 +9,14 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from weightsearch.commands.options import (
     Data,
     Device,
+    FirstByDefault,
     Json,
     On,
     Storage,
@@ -35,17 +35,8 @@ if TYPE_CHECKING:
     from weightsearch.study.budget import Budget
 
 
-class RunByDefault(TyperGroup):
-    """`nightly STUDY` is `nightly run STUDY`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in (*self.commands, *ctx.help_option_names):
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 app = typer.Typer(
-    cls=RunByDefault,
+    cls=FirstByDefault,
     no_args_is_help=True,
     help="Repeat a sweep every night and judge it; `nightly STUDY` is `nightly run STUDY`.",
 )

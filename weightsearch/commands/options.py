@@ -8,9 +8,10 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.home import home_folder
@@ -43,6 +44,17 @@ Workers = Annotated[
     typer.Option(min=1, help="Worker processes; by default one per GPU, or one on the CPU."),
 ]
 Name = Annotated[str | None, typer.Argument(help="The study; by default the newest.")]
+
+
+class FirstByDefault(TyperGroup):
+    """`GROUP ARGUMENT` is `GROUP COMMAND ARGUMENT` with the first of its commands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first, *_ = self.commands
+        is_named = args and args[0] in (*self.commands, *ctx.help_option_names)
+        if not is_named and (args or not self.no_args_is_help):
+            args = [first, *args]
+        return super().parse_args(ctx, args)
 
 
 def open_storage(storage: str | None) -> Database:

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from weightsearch.data.packs.building import Pack
     from weightsearch.depth.evaluation.error_breakdown import Details
     from weightsearch.depth.evaluation.scoring import Scores
-    from weightsearch.depth.network.encoders import Origin
     from weightsearch.depth.network.prediction import Predict
+    from weightsearch.depth.network.weight_sources import Origin
     from weightsearch.depth.training.trainer import Epoch, Trainer
     from weightsearch.depth.training.trial_state import Lane
 
@@ -327,7 +327,11 @@ def _shown(
     epoch: Epoch, trainer: Trainer, lane: Lane, constant: Mapping[str, Any]
 ) -> dict[str, Any]:
     """An epoch as the service wants it."""
-    about = {CONSTANT: constant}
+    about: dict[str, Any] = {CONSTANT: constant}
+    if not trainer.is_comparable(lane):
+        about[NOT_COMPARABLE] = SHRUNK
+    if trainer.encoder_origin:
+        about["encoder_weights"] = asdict(trainer.encoder_origin)
     return {
         **_metrics(epoch.scores),
         **epoch.losses,
@@ -336,7 +340,7 @@ def _shown(
         "parameters": trainer.parameters,
         "latency_ms": trainer.latency_ms(lane),
         "micro_batch": lane.micro,
-        "about": about if trainer.is_comparable(lane) else {**about, NOT_COMPARABLE: SHRUNK},
+        "about": about,
     }
 
 

@@ -234,9 +234,14 @@ def _origin(facts: Mapping[str, Any]) -> str:
     origin = facts["encoder_weights"]
     if not origin:
         return "random"
-    whose = "own file" if origin.get("file") else "timm's"
     digest = f", sha256 {escaped(origin['sha256'])}" if origin.get("sha256") else ""
-    return f"pretrained, {whose} {escaped(origin['name'])}{digest}"
+    return f"pretrained, {_whose(origin)} {escaped(origin['name'])}{digest}"
+
+
+def _whose(origin: Mapping[str, Any]) -> str:
+    if package := origin.get("package"):
+        return f"{escaped(package)}'s"
+    return "own file" if origin.get("file") and not origin.get("hub") else "timm's"
 
 
 def _licence(facts: Mapping[str, Any]) -> str:
@@ -247,7 +252,8 @@ def _licence(facts: Mapping[str, Any]) -> str:
         return "none is needed, nothing pretrained was used."
     if not origin.get("license"):
         return f"timm names none for {escaped(origin['name'])}; ask those who made them."
-    return f"timm names {escaped(origin['license'])} for {escaped(origin['name'])}."
+    by = f"the licence file of {escaped(origin['package'])}" if origin.get("package") else "timm"
+    return f"{by} names {escaped(origin['license'])} for {escaped(origin['name'])}."
 
 
 def _terms(spec: StudySpec) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -14,12 +15,13 @@ import torch
 from support import checkpoints as use_factory
 from support.checkpoints import SIZE
 from support.packs import frame
+from timm.layers.cond_conv2d import CondConv2d
 from timm.layers.conv2d_same import conv2d_same, create_conv2d_pad
 from torch import nn
 from torch.export import ExportedProgram
 
+from weightsearch.depth.inference import expert_mixtures, same_padding
 from weightsearch.depth.inference import export as exports
-from weightsearch.depth.inference import same_padding
 from weightsearch.depth.inference.export import export
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.errors import CheckpointError, ConfigError, DataError
@@ -53,9 +55,12 @@ def traced_once() -> Iterator[None]:
 def test_a_file_gives_torchs_depth_at_sizes_that_it_was_not_made_for(
     checkpoint: Path, tmp_path: Path, suffix: str
 ) -> None:
-    made = export(checkpoint, tmp_path / f"model{suffix}")
+    told: list[str] = []
+    made = export(checkpoint, tmp_path / f"model{suffix}", say=told.append)
     assert made.difference <= 1e-4
     assert made.sizes == [SIZE, (85, 129)]
+    compared = [f"comparing with torch at {size}" for size in ("64x96", "85x129")]
+    assert told[1:] == [f"writing {suffix}", *compared, "timing at 64x96"]
     run = exports.FORMATS[suffix].load(made.file.read_bytes())
     rgb = torch.rand(3, 3, 111, 70)
     with torch.no_grad():
@@ -96,6 +101,38 @@ def test_a_file_that_differs_is_not_written(
         export(checkpoint, tmp_path / "model.pt2")
     assert (tmp_path / "model.pt2").read_text() == "the previous one"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("factor", "is_taken"), [(1.5, True), (3, False)])
+def test_a_difference_is_no_fault_where_float32_itself_is_as_far_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, is_taken: bool
+) -> None:
+    network = use_factory.network("test_resnet")
+    with torch.no_grad():
+        network.decoder.head.weight *= 1500  # raw values whose rounding is larger than 1e-4
+    rounding = exports._rounding(network, exports._synthetic(), [SIZE, (85, 129)])
+    assert exports.MOST < rounding < exports.MOST_ROUNDED / 3
+
+    def run(rgb: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            depth_m = network(torch.from_numpy(rgb)).numpy()
+        return depth_m + np.maximum(depth_m, exports.FLOOR_M) * factor * rounding
+
+    monkeypatch.setattr(exports.checkpoints, "network", lambda *_: network)
+    monkeypatch.setattr(exports, "_program", lambda *_: None)
+    monkeypatch.setattr(exports, "_facts", lambda *_: {})
+    form = exports._Format(
+        *(lambda: None, lambda _: lambda _: b"", lambda _: run, lambda: ""),
+        fixes=lambda _: False,
+    )
+    monkeypatch.setitem(exports.FORMATS, ".pt2", form)
+    if is_taken:
+        made = export(tmp_path, tmp_path / "model.pt2")
+        assert made.rounding == pytest.approx(rounding)
+        assert made.facts["torch_from_float64"] == f"{rounding:.3g}"
+        return
+    with pytest.raises(CheckpointError, match="though torch is within"):
+        export(tmp_path, tmp_path / "model.pt2")
 
 
 def test_what_the_format_cannot_express_is_one_line(
@@ -177,10 +214,8 @@ def test_same_padding_is_one_operator_in_onnx() -> None:
 def test_an_encoder_with_same_padding_is_right_at_any_size(tmp_path: Path) -> None:
     """timm's `tf_*`: odd and even sides pad unequally; the trained 64x96 does not tell."""
     saved = use_factory.save(tmp_path / "checkpoint", TF)
-    told: list[str] = []
-    made = export(saved, tmp_path / "model.onnx", say=told.append)
+    made = export(saved, tmp_path / "model.onnx")
     assert made.difference <= 1e-4
-    assert told == [f"tracing {TF}", "writing .onnx", "comparing with torch at 64x96 and 85x129"]
     run = exports.FORMATS[".onnx"].load(made.file.read_bytes())
     network = use_factory.network(TF)
     for height, width in ((111, 70), (97, 98)):
@@ -209,3 +244,45 @@ def test_the_operator_pads_as_timm_does(stride: int, kernel: int) -> None:
             got = sys.modules["timm.layers.conv2d_same"].conv2d_same(*arguments)
         assert torch.equal(got, want)
         assert got.shape[-2:] == (-(-13 // stride), -(-16 // stride))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize(("padding", "bias"), [("same", False), (1, True)])
+def test_experts_are_mixed_as_timm_does(groups: int, padding: str | int, bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = CondConv2d(
+        *(8, 16, 3), stride=2, padding=padding, groups=groups, bias=bias, num_experts=4
+    )
+    x, routing = torch.rand(3, 8, 13, 16), torch.rand(3, 4)
+    want = layer(x, routing)
+    with expert_mixtures.of_results():
+        got = layer(x, routing)
+    torch.testing.assert_close(got, want)
+    assert torch.equal(layer(x, routing), want)  # as it was
+
+
+class OneMixture(nn.Module):
+    """A convolution whose weights depend on the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = CondConv2d(3, 6, 3, stride=2, padding="same", num_experts=4)
+        self.route = nn.Linear(3, 4)
+
+    def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+        depth_m: torch.Tensor = self.layer(rgb, self.route(rgb.mean((2, 3))).sigmoid())
+        return depth_m
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_weights_that_depend_on_the_picture_leave_the_batch_free(suffix: str) -> None:
+    network = OneMixture().eval()
+    network.data = SimpleNamespace(size=(32, 48))  # type: ignore[assignment]
+    form = exports.FORMATS[suffix]
+    program = exports._program(network, "mixtures", form.fixes(network))  # type: ignore[arg-type]
+    run = form.load(form.make(program)({}))
+    for batch in (1, 3):
+        rgb = torch.rand(batch, 3, 32, 48)
+        with torch.no_grad():
+            np.testing.assert_allclose(run(rgb.numpy()), network(rgb).numpy(), atol=1e-5)

