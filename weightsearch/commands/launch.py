@@ -55,7 +55,9 @@ def launch(
     name: Annotated[str | None, typer.Option(help="The study's name in the database.")] = None,
     budget: Annotated[
         list[str] | None,
-        typer.Option(help="2h, '100 points' or '8 device-h'; repeatable. By default unlimited."),
+        typer.Option(
+            help="2h, '100 points' or '8 device-h'; repeatable. By default the file's, or none."
+        ),
     ] = None,
     on: On = "local",
     promote: Annotated[bool, typer.Option(help="Train the best in full afterwards.")] = True,
@@ -75,15 +77,16 @@ def launch(
 
     check_name("name", name)
     file = loading.study_file(study)
-    request = launch_request(on, device, workers, data, file, quiet)
     spec = loading.load(
         file,
         {"sampler.kind": sampler, "sampler.trials": trials, "sampler.seed": seed},
     )
+    place = loading.data_path(spec, data)
+    request = launch_request(on, device, workers, place, file, quiet)
     request = replace(
         request,
         name=name or f"{file.stem}-{spec.sampler.kind}",
-        budget=budgets.parse(budget or ()),
+        budget=budgets.parse(budget or spec.budget),
         promote=promote,
     )
     request = replace(request, agree=lambda cost: _agree(request.name, cost, yes))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import typer
 
@@ -24,7 +24,6 @@ from weightsearch.commands import (
     nightly,
     ranking,
     report,
-    train,
     worker,
 )
 from weightsearch.commands.options import (
@@ -33,9 +32,6 @@ from weightsearch.commands.options import (
 )
 from weightsearch.errors import ObjectiveError, WeightsearchError
 from weightsearch.runtime import own_traceback, safe_text
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     name="weightsearch",
@@ -47,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 PARTS = (
-    *(launch, worker, ranking, train),
+    *(launch, worker, ranking),
     *(model, control, housekeeping, evaluate),
     *(report, database, dashboard),
 )

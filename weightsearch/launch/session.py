@@ -145,6 +145,8 @@ def prepare(
     """
     placed = PLACED[request.on](request.device, request.workers)
     known = retry_while_away(lambda: _known(database, request.name))
+    if not known and _unpacked(spec, request):
+        preflight.check_model(spec, _checked_on(request, placed), request.path)
     packed, digests = _pack(spec, request) if spec.data is not None else (None, None)
     estimate = None if known else _checked(spec, request, placed, packed)
     points = planned or planning.plan(spec)
@@ -175,19 +177,35 @@ def prepare(
     return study
 
 
+def _unpacked(spec: StudySpec, request: Request) -> bool:
+    """Whether the data are still to be packed."""
+    from weightsearch.data.packs import building
+
+    data = spec.data
+    if data is None:
+        return False
+    return building.packed(data.source, request.data, data.options, request.home) is None
+
+
+def _checked_on(request: Request, placed: Sequence[str]) -> str:
+    """What another machine has cannot be found out here."""
+    return placed[0] if request.on == "local" else "cpu"
+
+
 def _checked(
     spec: StudySpec, request: Request, placed: Sequence[str], packed: Path | None
 ) -> Estimate | None:
     """What an epoch takes, where somebody wants to know it. Raises ObjectiveError."""
     asked = request.agree is not None
-    if request.on != "local":  # what another machine has cannot be found out here
+    device = _checked_on(request, placed)
+    if request.on != "local":
         if asked:
             log.info("how long it takes is not estimated: workers run elsewhere, on %s", request.on)
-        return preflight.check(spec, "cpu", packed, request.path, None)
+        return preflight.check(spec, device, packed, request.path, None)
     if asked and spec.data is not None:  # of a large network, a step on a CPU takes half a minute
         log.info("timing a few training steps")
     threads = threads_each(placed) if asked else None
-    return preflight.check(spec, placed[0], packed, request.path, threads)
+    return preflight.check(spec, device, packed, request.path, threads)
 
 
 def _known(database: Database, name: str) -> bool:
@@ -287,7 +305,7 @@ def _settle(database: Database, study: Study, rung: int) -> None:
         )
     log.warning(
         "the budget is used up: %d of %d points were tried, and the rest is left out; the same"
-        " command with another --budget, or without one, resumes",
+        " command with another budget, or without one, resumes",
         counts["total"] - left,
         counts["total"],
     )

@@ -126,6 +126,11 @@ def build(name: str, pretrained: bool) -> Encoder:
     return encoder
 
 
+def check_name(name: str) -> None:
+    """Raises ConfigError, with the nearest name, for an encoder that timm does not know."""
+    _config(name)
+
+
 def _origin(name: str, config: Any, source: dict[str, Any]) -> Origin:
     """Where weights that were loaded come from: what timm says, only of what timm keeps itself.
 
