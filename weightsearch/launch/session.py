@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,51 @@ def promote_study(database: Database, study: Study, request: Request) -> Promoti
     return verdict
 
 
+@dataclass(frozen=True)
+class Prospect:
+    """A launch that was checked, and not begun."""
+
+    is_known: bool
+    """It is planned already, and a launch resumes it."""
+    points: Plan
+    digests: tuple[str, str] | None
+    """Of the packed data; None without data."""
+    expected: Expected | None
+    """What a new study will take; None where nobody asked, or nobody knows."""
+    packed_bytes: int
+    """Of the packed data, with their training copies."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "resumes": self.is_known,
+            "points": len(self.points.points),
+            "packed_bytes": self.packed_bytes,
+            "expected": asdict(self.expected) if self.expected else None,
+        }
+
+
+def prospect(
+    database: Database, spec: StudySpec, request: Request, planned: Plan | None = None
+) -> Prospect:
+    """Checks everything and packs the data; plans nothing. Raises WeightsearchError.
+
+    The points are those of `planned`, or of the sampler.
+    """
+    placed = PLACED[request.on](request.device, request.workers)
+    known = retry_while_away(lambda: studies.is_planned(database.engine, request.name, spec))
+    if not known and _unpacked(spec, request):
+        preflight.check_model(spec, _checked_on(request, placed), request.path)
+    packed, digests = _pack(spec, request) if spec.data is not None else (None, None)
+    estimate = None if known else _checked(spec, request, placed, packed)
+    points = planned or planning.plan(spec)
+    cost = None
+    if estimate is not None:
+        asked = spec if request.promote else spec.model_copy(update={"promote": None})
+        cost = expected(estimate, asked, len(points.points), placed, request.budget)
+    files = packed.parent.glob(f"{packed.stem}*.h5") if packed else ()
+    return Prospect(known, points, digests, cost, sum(file.stat().st_size for file in files))
+
+
 def prepare(
     database: Database, spec: StudySpec, request: Request, planned: Plan | None = None
 ) -> Study:
@@ -143,16 +188,10 @@ def prepare(
 
     Nothing is planned before everything was checked. Raises WeightsearchError.
     """
-    placed = PLACED[request.on](request.device, request.workers)
-    known = retry_while_away(lambda: _known(database, request.name))
-    if not known and _unpacked(spec, request):
-        preflight.check_model(spec, _checked_on(request, placed), request.path)
-    packed, digests = _pack(spec, request) if spec.data is not None else (None, None)
-    estimate = None if known else _checked(spec, request, placed, packed)
-    points = planned or planning.plan(spec)
-    if estimate is not None and request.agree is not None:
-        asked = spec if request.promote else spec.model_copy(update={"promote": None})
-        request.agree(expected(estimate, asked, len(points.points), placed, request.budget))
+    found = prospect(database, spec, request, planned)
+    known, points, digests = found.is_known, found.points, found.digests
+    if found.expected is not None and request.agree is not None:
+        request.agree(found.expected)
 
     def begin() -> tuple[Study, int]:
         study = studies.create(database.engine, request.name, spec, points)
@@ -206,14 +245,6 @@ def _checked(
         log.info("timing a few training steps")
     threads = threads_each(placed) if asked else None
     return preflight.check(spec, device, packed, request.path, threads)
-
-
-def _known(database: Database, name: str) -> bool:
-    try:
-        studies.find(database.engine, name)
-    except StudyError:
-        return False
-    return True
 
 
 def _pack(spec: StudySpec, request: Request) -> tuple[Path, tuple[str, str]]:

@@ -26,10 +26,15 @@ def study_file(study: str) -> Path:
         if not path.is_file():
             raise ConfigError(f"a study file must exist, but {path} does not.")
         return path
-    known = {p.stem: p for folder in _study_folders() for p in sorted(folder.glob("*.toml"))}
+    known = study_files()
     if study not in known:
         raise ConfigError(f"unknown study '{study}'; {did_you_mean(study, known)}")
     return known[study]
+
+
+def study_files() -> dict[str, Path]:
+    """Those in `studies/`, by name."""
+    return {p.stem: p for folder in _study_folders() for p in sorted(folder.glob("*.toml"))}
 
 
 def _study_folders() -> Iterator[Path]:
