@@ -73,6 +73,7 @@ def look(reader: str | None, path: Path | None, options: Mapping[str, Value]) ->
     reader = reader or registry.detect(path)
     with closing(registry.open_source(reader, path, options)) as source:
         groups = [ref.group for ref in source.frames if ref.split == "train"]
+        source.read(0)  # depth that is none is said before what it is divided into
     val = _validation(path, groups)
     found = report.inspect(reader, path, options, LOOKED_AT, val)
     height, width = found["size"]
@@ -107,7 +108,7 @@ def _validation(path: Path | None, groups: Sequence[str]) -> str:
     raise DataError(
         f"{where}: must have at least two scenes or blocks of similar size, one of which validates,"
         f" but its {len(groups)} training frames are of {len(set(groups))}; put each scene into a"
-        " folder of its own (SCENE/rgb, SCENE/depth), or add frames."
+        " folder of its own (SCENE/rgb, SCENE/depth), or add frames: 15 neighbours are a block."
     )
 
 
