@@ -25,7 +25,7 @@ EXTRAS = {
 }
 """The modules of each extra in pyproject.toml."""
 LITTLE_BYTES = 10e9
-"""A home with less may not hold the packs and checkpoints of a study of NYU."""
+"""With less, somebody should look whether the data will fit; `check` knows how large they are."""
 REACH_S = 3.0
 
 
@@ -88,7 +88,7 @@ def _home(home: Path) -> Iterator[Row]:
         )
         return
     little = free < LITTLE_BYTES
-    advice = "; a large data set may need more (WEIGHTSEARCH_HOME)" if little else ""
+    advice = "; `check` says whether a study fits (WEIGHTSEARCH_HOME moves it)" if little else ""
     yield Row("home", WARNING if little else OK, f"{home}, {size(free)} free{advice}")
 
 

@@ -23,7 +23,7 @@ LOOKED_AT = 8
 SHARES = (10, 20, 30, 40, 50)
 """Per cent held out for validation: the first that whole groups can give."""
 PIXELS = {"cpu": 128 * 176, "cuda": 240 * 320}
-"""Of a training picture: about what an epoch per minute allows."""
+"""Of a training picture at most, to begin with: not measured, `launch --dry-run` says the hours."""
 STEP = 32
 """Sizes are multiples of it: the coarsest maps of an encoder are 1/32 of the picture."""
 ENCODERS = {
