@@ -25,7 +25,7 @@ def checked(found: Checked) -> None:
     console.print(
         f"study {found.study} cannot be launched here: {wrong} to be put right"
         if wrong
-        else f"study {found.study} can be launched here"
+        else f"study {found.study} can be launched here; `launch --dry-run` says the hours"
     )
 
 
