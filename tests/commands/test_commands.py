@@ -224,13 +224,15 @@ def test_wrong_usage_is_exit_code_2(cli: Cli) -> None:
     assert cli("fly").returncode == 2
 
 
-def test_an_unknown_encoder_is_refused_before_anything_is_planned(
-    cli: Cli, study: Path, storage: str
+def test_an_unknown_encoder_is_refused_before_anything_is_packed_or_planned(
+    cli: Cli, study: Path, storage: str, tmp_path: Path
 ) -> None:
     study.write_text(STUDY.replace("test_efficientnet", "densenet112"))
     refused = cli("launch", study, "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
     assert refused.returncode == 1
     assert "densenet112" in refused.stderr
+    assert "packing" not in refused.stderr
+    assert not (tmp_path / "home" / "packs").exists()
     assert "did you mean 'densenet1" in refused.stderr
     assert cli("status", WEIGHTSEARCH_STORAGE=storage).returncode == 1
 

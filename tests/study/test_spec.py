@@ -32,6 +32,26 @@ def refused(**tables: Any) -> str:
     return message
 
 
+def test_a_path_and_a_budget_in_the_file_are_no_part_of_the_study(tmp_path: Path) -> None:
+    text = """goal = "test"
+data = { source = "folder", size = [64, 64]PATH }
+model = { encoder = "densenet121" }
+loss = { weights = { mae = 1 } }
+"""
+    plain, placed = tmp_path / "plain.toml", tmp_path / "placed.toml"
+    plain.write_text(text.replace("PATH", ""))
+    placed.write_text('budget = "2h"\n' + text.replace("PATH", ', path = "../my frames"'))
+    spec = loading.load(placed)
+    assert spec.digest() == loading.load(plain).digest()
+    assert spec.resolved() == loading.load(plain).resolved()
+    assert spec.budget == ("2h",)
+    own = tmp_path / "../my frames"  # as seen from the file
+    assert loading.data_path(spec, None) == own
+    assert loading.data_path(spec, tmp_path) == tmp_path
+    placed.write_text(text.replace("PATH", f', path = "{tmp_path}"'))
+    assert loading.data_path(loading.load(placed), None) == tmp_path
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.toml")), ids=lambda f: f.stem)
 def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
     spec = loading.load(file)
@@ -51,6 +71,7 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
         ({"sampler": {"kind": "gird"}}, "unknown sampler 'gird'; did you mean 'grid'?"),
         ({"evaluate": {"protocol": "btss"}}, "unknown protocol 'btss'; did you mean 'bts'?"),
         ({"promote": {"seeds": [0, 1]}}, "promote.seeds must be fresh"),
+        ({"budget": "2 hours"}, "a budget must be like 2h"),
         ({"objective": "loss"}, "the weighted loss cannot rank points"),
         ({"model": {"encoder": "x", "decoder": "densdepth"}}, "did you mean 'densedepth'?"),
         ({"data": {"source": "nyu_cvs", "size": [64, 64]}}, "did you mean 'nyu_csv'?"),

@@ -41,7 +41,7 @@ MODULES = (
     *("optuna_dashboard", "alembic.command", "rich.progress", "dashboards.serving"),
 )
 SKIPPED = {"__main__", "ray_cluster", "remote_worker", "slurm_jobs", "supervisor"}
-STARTERS = ("launch", "promote", "nightly")
+STARTERS = ("launch", "promote", "nightly", "check")
 """Commands that start more of their kind."""
 HUGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """Memory in huge pages: a fork copies a few hundred page-table entries, not 130,000."""

@@ -93,6 +93,13 @@ def levels(*places: str) -> Callable[[Path], Path]:
     return write
 
 
+def capitals(root: Path) -> Path:
+    frames(root)
+    (root / "rgb").rename(root / "RGB")
+    (root / "depth").rename(root / "Depth")
+    return root
+
+
 def named(names: Names) -> Callable[[Path], Path]:
     return lambda root: frames(root, names)
 
@@ -256,6 +263,7 @@ CASES: dict[str, Case] = {
     "columns of other names": Case(
         listing(("image,depth_mm",)), refused="a header must name the columns 'rgb' and 'depth'"
     ),
+    "folders in capitals": Case(capitals, [f"RGB/{name}" for name in NUMBERED]),
     "folders of splits": Case(
         levels("train/hall", "train/lab", "test/yard"),
         [

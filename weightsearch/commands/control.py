@@ -112,6 +112,28 @@ def failures(name: Name = None, storage: Storage = None, as_json: Json = False) 
 
 
 @app.command()
+def logs(
+    point: Annotated[int, typer.Argument(min=0, help="The point's number, as `best` has it.")],
+    name: Name = None,
+    promotion: Annotated[
+        bool, typer.Option("--promotion", help="A run of the promotion with this number.")
+    ] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Show the attempts at a point, and what the workers of this machine logged of them.
+
+    Example: weightsearch logs 12 quickstart-grid
+    """
+    from weightsearch.commands.answers import point_logs
+    from weightsearch.commands.printing import study_status
+
+    engine = open_storage(storage).engine
+    found = point_logs.find(engine, name, point, promotion, home_folder())
+    print_answer(found, as_json, study_status.logs)
+
+
+@app.command()
 def pause(
     name: Name = None, why: Why = None, storage: Storage = None, as_json: Json = False
 ) -> None:

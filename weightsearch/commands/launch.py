@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from weightsearch.commands.options import (
     Name,
     On,
     Storage,
+    StudyFile,
     Workers,
     check_name,
     interrupt_on_sigterm,
@@ -42,9 +44,7 @@ app = typer.Typer()
 
 @app.command()
 def launch(
-    study: Annotated[str, typer.Argument(help="A file, or the name of one in studies/.")] = (
-        "quickstart"
-    ),
+    study: StudyFile = "quickstart",
     sampler: Annotated[str | None, typer.Option(help="grid, random, qmc or tpe.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many points.")] = None,
     seed: Annotated[int | None, typer.Option(help="The sampler's seed.")] = None,
@@ -55,12 +55,18 @@ def launch(
     name: Annotated[str | None, typer.Option(help="The study's name in the database.")] = None,
     budget: Annotated[
         list[str] | None,
-        typer.Option(help="2h, '100 points' or '8 device-h'; repeatable. By default unlimited."),
+        typer.Option(
+            help="2h, '100 points' or '8 device-h'; repeatable. By default the file's, or none."
+        ),
     ] = None,
     on: On = "local",
     promote: Annotated[bool, typer.Option(help="Train the best in full afterwards.")] = True,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask, though more than 12 hours are expected.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Pack the data, say what it would take, plan nothing."),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
     as_json: Json = False,
@@ -75,21 +81,26 @@ def launch(
 
     check_name("name", name)
     file = loading.study_file(study)
-    request = launch_request(on, device, workers, data, file, quiet)
     spec = loading.load(
         file,
         {"sampler.kind": sampler, "sampler.trials": trials, "sampler.seed": seed},
     )
+    place = loading.data_path(spec, data)
+    request = launch_request(on, device, workers, place, file, quiet)
     request = replace(
         request,
         name=name or f"{file.stem}-{spec.sampler.kind}",
-        budget=budgets.parse(budget or ()),
+        budget=budgets.parse(budget or spec.budget),
         promote=promote,
     )
     request = replace(request, agree=lambda cost: _agree(request.name, cost, yes))
     interrupt_on_sigterm()
     try:
         database = open_storage(storage)
+        if dry_run:
+            found = session.prospect(database, spec, request)
+            print_answer(found, as_json, partial(launch_result.foreseen, request.name))
+            return
         outcome = session.launch(database, spec, request)
     except KeyboardInterrupt:
         print(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,7 +24,7 @@ from weightsearch.commands import (
     nightly,
     ranking,
     report,
-    train,
+    start,
     weights,
     worker,
 )
@@ -35,20 +35,14 @@ from weightsearch.commands.options import (
 from weightsearch.errors import ObjectiveError, WeightsearchError
 from weightsearch.runtime import own_traceback, safe_text
 
-if TYPE_CHECKING:
-    pass
-
 app = typer.Typer(
     name="weightsearch",
-    help="Finds the weights of a multi-term loss, and the encoder to go with them; trains the"
-    " winner in full.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 PARTS = (
-    *(launch, worker, ranking, train),
+    *(start, launch, worker, ranking),
     *(model, control, housekeeping, evaluate),
     *(report, database, dashboard),
 )
@@ -59,13 +53,32 @@ app.add_typer(nightly.app, name="nightly")
 app.add_typer(weights.app, name="weights")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"weightsearch {version('weightsearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Finds the weights of a multi-term loss, and the encoder to go with them; trains the winner in
+    full."""
+
+
 def main() -> NoReturn:
     """Runs the command line; a stated error is one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     safe_text.guard()
     try:
-        app(standalone_mode=True)
+        app(prog_name="weightsearch", standalone_mode=True)
     except WeightsearchError as error:
         said = str(error)
         if isinstance(error, ObjectiveError) and error.trace:

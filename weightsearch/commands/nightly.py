@@ -96,8 +96,8 @@ def run(
     from weightsearch.runtime import provenance
 
     file = loading.study_file(study)
-    request = launch_request(on, device, workers, data, file, quiet)
     spec = loading.load(file)
+    request = launch_request(on, device, workers, loading.data_path(spec, data), file, quiet)
     _check_date(date)
     check_name("name", name)
     check_name("commit", commit)

@@ -46,6 +46,20 @@ Workers = Annotated[
 Name = Annotated[str | None, typer.Argument(help="The study; by default the newest.")]
 
 
+def _study_names(incomplete: str) -> list[str]:
+    """For a shell's completion; a path is completed by the shell itself."""
+    from weightsearch.study import loading
+
+    own = [path.name for path in sorted(Path().glob("*.toml"))]
+    return [name for name in (*loading.study_files(), *own) if name.startswith(incomplete)]
+
+
+StudyFile = Annotated[
+    str,
+    typer.Argument(help="A file, or the name of one in studies/.", autocompletion=_study_names),
+]
+
+
 class FirstByDefault(TyperGroup):
     """`GROUP ARGUMENT` is `GROUP COMMAND ARGUMENT` with the first of its commands."""
 

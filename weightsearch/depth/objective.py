@@ -106,29 +106,38 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
         return _test(native, trainer, lane, context) if context.final else None
 
 
-def check(spec: StudySpec, device: str, packed: Path) -> None:
-    """Raises what would be wrong with every point: names, encoders and their weights, sizes,
-    protocols that do not suit the packed data, the device."""
-    from weightsearch.data.packs import building
-    from weightsearch.depth.evaluation.protocols import PROTOCOLS
+def check_model(spec: StudySpec, device: str) -> None:
+    """Raises what would be wrong with every point whatever the data: names, encoders and their
+    weights, sizes, the device. `launch` asks this before it packs."""
     from weightsearch.depth.network.depth_net import DepthNet
+    from weightsearch.depth.network.encoders import check_name
     from weightsearch.depth.network.precision import pick
 
     assert spec.data is not None
     assert spec.model is not None
     _check_names(spec, spec.params)
     pick(device)
-    with building.Pack(packed) as native:
-        for part in (spec.evaluate, spec.promote):
-            if part is not None:
-                for shape, picture in set(zip(native.depth_sizes, native.sizes, strict=True)):
-                    PROTOCOLS[part.protocol].check_shape(shape, picture)
     chosen = search_space.choices(spec)
+    for encoder in chosen["encoder"]:  # all of the names before the first of the weights
+        check_name(str(encoder))
     for encoder, decoder, size in product(
         chosen["encoder"], chosen["decoder"], search_space.sizes(spec)
     ):
         one = spec.model.model_copy(update={"encoder": encoder, "decoder": decoder})
         DepthNet(one, spec.data.model_copy(update={"size": size})).check_size(spec.train.batch)
+
+
+def check(spec: StudySpec, device: str, packed: Path) -> None:
+    """The same, and protocols that do not suit the packed data."""
+    from weightsearch.data.packs import building
+    from weightsearch.depth.evaluation.protocols import PROTOCOLS
+
+    check_model(spec, device)
+    with building.Pack(packed) as native:
+        for part in (spec.evaluate, spec.promote):
+            if part is not None:
+                for shape, picture in set(zip(native.depth_sizes, native.sizes, strict=True)):
+                    PROTOCOLS[part.protocol].check_shape(shape, picture)
 
 
 def estimate(spec: StudySpec, device: str, packed: Path) -> dict[str, Any]:

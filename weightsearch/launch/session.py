@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,51 @@ def promote_study(database: Database, study: Study, request: Request) -> Promoti
     return verdict
 
 
+@dataclass(frozen=True)
+class Prospect:
+    """A launch that was checked, and not begun."""
+
+    is_known: bool
+    """It is planned already, and a launch resumes it."""
+    points: Plan
+    digests: tuple[str, str] | None
+    """Of the packed data; None without data."""
+    expected: Expected | None
+    """What a new study will take; None where nobody asked, or nobody knows."""
+    packed_bytes: int
+    """Of the packed data, with their training copies."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "resumes": self.is_known,
+            "points": len(self.points.points),
+            "packed_bytes": self.packed_bytes,
+            "expected": asdict(self.expected) if self.expected else None,
+        }
+
+
+def prospect(
+    database: Database, spec: StudySpec, request: Request, planned: Plan | None = None
+) -> Prospect:
+    """Checks everything and packs the data; plans nothing. Raises WeightsearchError.
+
+    The points are those of `planned`, or of the sampler.
+    """
+    placed = PLACED[request.on](request.device, request.workers)
+    known = retry_while_away(lambda: studies.is_planned(database.engine, request.name, spec))
+    if not known and _unpacked(spec, request):
+        preflight.check_model(spec, _checked_on(request, placed), request.path)
+    packed, digests = _pack(spec, request) if spec.data is not None else (None, None)
+    estimate = None if known else _checked(spec, request, placed, packed)
+    points = planned or planning.plan(spec)
+    cost = None
+    if estimate is not None:
+        asked = spec if request.promote else spec.model_copy(update={"promote": None})
+        cost = expected(estimate, asked, len(points.points), placed, request.budget)
+    files = packed.parent.glob(f"{packed.stem}*.h5") if packed else ()
+    return Prospect(known, points, digests, cost, sum(file.stat().st_size for file in files))
+
+
 def prepare(
     database: Database, spec: StudySpec, request: Request, planned: Plan | None = None
 ) -> Study:
@@ -143,14 +188,10 @@ def prepare(
 
     Nothing is planned before everything was checked. Raises WeightsearchError.
     """
-    placed = PLACED[request.on](request.device, request.workers)
-    known = retry_while_away(lambda: _known(database, request.name))
-    packed, digests = _pack(spec, request) if spec.data is not None else (None, None)
-    estimate = None if known else _checked(spec, request, placed, packed)
-    points = planned or planning.plan(spec)
-    if estimate is not None and request.agree is not None:
-        asked = spec if request.promote else spec.model_copy(update={"promote": None})
-        request.agree(expected(estimate, asked, len(points.points), placed, request.budget))
+    found = prospect(database, spec, request, planned)
+    known, points, digests = found.is_known, found.points, found.digests
+    if found.expected is not None and request.agree is not None:
+        request.agree(found.expected)
 
     def begin() -> tuple[Study, int]:
         study = studies.create(database.engine, request.name, spec, points)
@@ -175,27 +216,35 @@ def prepare(
     return study
 
 
+def _unpacked(spec: StudySpec, request: Request) -> bool:
+    """Whether the data are still to be packed."""
+    from weightsearch.data.packs import building
+
+    data = spec.data
+    if data is None:
+        return False
+    return building.packed(data.source, request.data, data.options, request.home) is None
+
+
+def _checked_on(request: Request, placed: Sequence[str]) -> str:
+    """What another machine has cannot be found out here."""
+    return placed[0] if request.on == "local" else "cpu"
+
+
 def _checked(
     spec: StudySpec, request: Request, placed: Sequence[str], packed: Path | None
 ) -> Estimate | None:
     """What an epoch takes, where somebody wants to know it. Raises ObjectiveError."""
     asked = request.agree is not None
-    if request.on != "local":  # what another machine has cannot be found out here
+    device = _checked_on(request, placed)
+    if request.on != "local":
         if asked:
             log.info("how long it takes is not estimated: workers run elsewhere, on %s", request.on)
-        return preflight.check(spec, "cpu", packed, request.path, None)
+        return preflight.check(spec, device, packed, request.path, None)
     if asked and spec.data is not None:  # of a large network, a step on a CPU takes half a minute
         log.info("timing a few training steps")
     threads = threads_each(placed) if asked else None
-    return preflight.check(spec, placed[0], packed, request.path, threads)
-
-
-def _known(database: Database, name: str) -> bool:
-    try:
-        studies.find(database.engine, name)
-    except StudyError:
-        return False
-    return True
+    return preflight.check(spec, device, packed, request.path, threads)
 
 
 def _pack(spec: StudySpec, request: Request) -> tuple[Path, tuple[str, str]]:
@@ -287,7 +336,7 @@ def _settle(database: Database, study: Study, rung: int) -> None:
         )
     log.warning(
         "the budget is used up: %d of %d points were tried, and the rest is left out; the same"
-        " command with another --budget, or without one, resumes",
+        " command with another budget, or without one, resumes",
         counts["total"] - left,
         counts["total"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,10 +26,15 @@ def study_file(study: str) -> Path:
         if not path.is_file():
             raise ConfigError(f"a study file must exist, but {path} does not.")
         return path
-    known = {p.stem: p for folder in _study_folders() for p in sorted(folder.glob("*.toml"))}
+    known = study_files()
     if study not in known:
         raise ConfigError(f"unknown study '{study}'; {did_you_mean(study, known)}")
     return known[study]
+
+
+def study_files() -> dict[str, Path]:
+    """Those in `studies/`, by name."""
+    return {p.stem: p for folder in _study_folders() for p in sorted(folder.glob("*.toml"))}
 
 
 def _study_folders() -> Iterator[Path]:
@@ -57,7 +63,21 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> StudySpec:
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: {part}: must be a table, but got {table!r}.")
         table[name] = value
-    return parse(tables, str(path))
+    return parse(_placed(tables, path.parent), str(path))
+
+
+def _placed(tables: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """The tables with the data's path as seen from anywhere, not only from the file's folder."""
+    data = tables.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("path"), str):
+        return tables
+    place = Path(os.path.expanduser(data["path"]))
+    return {**tables, "data": {**data, "path": str(folder.absolute() / place)}}
+
+
+def data_path(spec: StudySpec, given: Path | None) -> Path | None:
+    """Where the data lie: `--data`, else what the study file says."""
+    return given or (spec.data.path if spec.data is not None else None)
 
 
 def parse(tables: Mapping[str, Any], where: str) -> StudySpec:

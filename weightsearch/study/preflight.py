@@ -1,9 +1,10 @@
 """What can be found out before a study is planned, in a process of its own: `launch` runs it.
 
-Loads the objective and, where its module has them, calls `check(spec, device, packed data)`: an
-unknown encoder or missing weights are reported before anything is planned; then, if asked to,
-`estimate(spec, device, packed data)`: what an epoch will take. A process of its own, because it may
-import torch, which the launcher never does.
+Loads the objective and, where its module has them, calls `check(spec, device, packed data)`, so
+that what cannot work is reported before anything is planned; then, if asked to, `estimate(spec,
+device, packed data)`: what an epoch will take. Where the data are not packed yet,
+`check_model(spec, device)` comes first, in a process of its own: packing takes minutes, and an
+encoder may be misspelt. A process, because it may import torch, which the launcher never does.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from weightsearch.study import loading, objective_contract
 from weightsearch.study.objective_contract import Estimate
 from weightsearch.study.spec import StudySpec
 
-ESTIMATE = "estimate"
+ESTIMATE, MODEL = "estimate", "model"
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,19 @@ def check(
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
         arguments.append(ESTIMATE)
+    estimated, ended = _asked(spec, arguments, environment)
+    return _estimated(estimated, ended) if threads is not None else None
+
+
+def check_model(spec: StudySpec, device: str, path: Sequence[str] = ()) -> None:
+    """What can be checked without the data. Raises ObjectiveError."""
+    _asked(spec, [device, "", MODEL], child_python.environment(path))
+
+
+def _asked(
+    spec: StudySpec, arguments: Sequence[str], environment: dict[str, str]
+) -> tuple[str, str]:
+    """The process's answer below that of the check, and how it ended; raises what was found."""
     asked = subprocess.run(
         child_python.command("weightsearch.study.preflight", *arguments),
         input=json.dumps(spec.resolved()),
@@ -57,9 +71,9 @@ def check(
     )
     last = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
     ended = f"ended with code {asked.returncode}: {last}"
-    checked, _, estimated = asked.stdout.partition("\n")
+    checked, _, below = asked.stdout.partition("\n")
     _raise_what_was_found(checked, spec.objective.run, ended)
-    return _estimated(estimated, ended) if threads is not None else None
+    return below, ended
 
 
 def _raise_what_was_found(checked: str, run: str, ended: str) -> None:
@@ -84,7 +98,7 @@ def _estimated(answered: str, ended: str) -> Estimate | None:
     return Estimate(**found) if found else None
 
 
-def answer(spec: StudySpec, device: str, packed: Path) -> dict[str, str] | None:
+def answer(spec: StudySpec, device: str, packed: Path | None) -> dict[str, str] | None:
     """None, or in one line why the study cannot work here, with the objective's own traceback
     where its code has raised."""
     run = spec.objective.run
@@ -92,9 +106,10 @@ def answer(spec: StudySpec, device: str, packed: Path) -> dict[str, str] | None:
         objective_contract.load(run)
         objective_contract.check_weightings(spec)
         module = objective_contract.module_of(run)
-        if hasattr(module, "check"):
+        name, about = ("check", (packed,)) if packed is not None else ("check_model", ())
+        if hasattr(module, name):
             try:
-                module.check(spec, device, packed)
+                getattr(module, name)(spec, device, *about)
             except WeightsearchError:
                 raise
             except (Exception, SystemExit) as error:
@@ -122,7 +137,7 @@ def main() -> None:
     spec = loading.parse(json.load(sys.stdin), "the study")
     device, packed = sys.argv[1], Path(sys.argv[2])
     with contextlib.redirect_stdout(sys.stderr):  # what the user's module prints is no answer
-        found = answer(spec, device, packed)
+        found = answer(spec, device, None if MODEL in sys.argv[3:] else packed)
     # At once: what was found stays known, though the estimate should be killed for its memory.
     print(json.dumps(found), flush=True)
     if found is None and ESTIMATE in sys.argv[3:]:

@@ -1,17 +1,20 @@
 """A study file (TOML) as frozen values: what is asked, of which data, model, loss and sampler.
 
-Machine facts (database, data path, device) are never here: they are options and environment.
+Machine facts (database, device) are never here: they are options and environment. The data's path
+may be, for convenience: it is neither stored with the study nor part of what it is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from weightsearch.errors import did_you_mean
+from weightsearch.study import budget as budgets
 from weightsearch.study import known_names, learned_weightings, weight_presets
 from weightsearch.study.answer_spec import AnswerSpec
 from weightsearch.study.learned_weightings import WarmUp
@@ -50,6 +53,9 @@ class DataSpec(Part):
 
     source: str
     """A reader: a key of `weightsearch.data.readers.registry.READERS`."""
+    path: Path | None = Field(default=None, exclude=True)
+    """Where the data set lies on this machine, relative to the study file; `--data` goes before it.
+    Of this machine only: what is excluded here is neither stored nor in a digest."""
     size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
     """Input height and width in pixels; the output is half of it."""
     target: Literal["depth", "inverse", "log"] = "depth"
@@ -249,6 +255,9 @@ class StudySpec(Part):
 
     goal: str
     """The question that the study answers, in one sentence."""
+    budget: tuple[str, ...] = Field(default=(), exclude=True)
+    """What `launch` takes where it is given no `--budget`: '2h', or a list of such limits. It
+    bounds how much is tried, and is no part of what the study is."""
     objective: ObjectiveSpec = ObjectiveSpec()
     data: DataSpec | None = None
     model: ModelSpec | None = None
@@ -270,6 +279,14 @@ class StudySpec(Part):
     @classmethod
     def _metric_alone(cls, objective: Any) -> Any:
         return {"metric": objective} if isinstance(objective, str) else objective
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _limits(cls, budget: Any) -> Any:
+        found = (budget,) if isinstance(budget, str) else budget
+        if isinstance(found, list | tuple) and all(isinstance(part, str) for part in found):
+            budgets.parse(found)
+        return found
 
     @model_validator(mode="before")
     @classmethod

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightsearch.runtime.console import columns, console
+from weightsearch.runtime.safe_text import size
 from weightsearch.stats.comparison_result import Verdict
 from weightsearch.study.search_space import WEIGHTING, weighting_of
 from weightsearch.study.spec_fields import Value
 
 if TYPE_CHECKING:
-    from weightsearch.launch.session import Launched
+    from weightsearch.launch.session import Launched, Prospect
     from weightsearch.report.evidence.answer import Ranking
     from weightsearch.report.evidence.constant import Constant
     from weightsearch.report.evidence.ranking import RankedPoint
@@ -30,6 +31,20 @@ MARKS: dict[Verdict | None, str] = {
 MEANS = {"=": "equivalent to the first within {}", "~": "undecided against the first"}
 ROWS = 20
 """Rows of a ranking that are printed; --json has all."""
+
+
+def foreseen(name: str, found: Prospect) -> None:
+    """What a launch would take, and that nothing was planned."""
+    points = f"{len(found.points.points)} points"
+    if found.is_known:
+        console.print(f"study {name} is planned: a launch resumes its {points}")
+    elif found.expected is not None:
+        console.print(f"study {name}: {found.expected.told()}")
+    else:
+        console.print(f"study {name}: {points}; how long they take is not known")
+    if found.packed_bytes:
+        console.print(f"packed data: {size(found.packed_bytes)}")
+    console.print("nothing was planned; the same command without --dry-run launches it")
 
 
 def launched(found: Launched) -> None:

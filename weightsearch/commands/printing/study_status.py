@@ -100,6 +100,26 @@ def failures(answer: Mapping[str, Any], logs: Path) -> None:
         console.print(f"the last traceback (all: {file.parent}), {own_traceback.shown(trace)}")
 
 
+def logs(answer: Mapping[str, Any]) -> None:
+    what = f"{answer['kind']} {answer['point']} of study {answer['study']}"
+    if not answer["attempts"]:
+        console.print(f"{what}: not begun yet")
+        return
+    for row in answer["attempts"]:
+        took = "" if row["seconds"] is None else f" after {duration(row['seconds'])}"
+        why = f": {row['reason']}" if row["reason"] else ""
+        console.print(
+            f"{what}: attempt {row['attempt']} {row['outcome'] or 'runs'}{took} on {row['worker']}"
+            f" ({row['device']}), started {row['started_at']}{why}"
+        )
+    for log in answer["logs"]:
+        console.print(f"{log['file']}:")
+        for line in log["lines"]:
+            console.print(f"  {line}")
+    if not answer["logs"]:
+        console.print(f"no log of it in {answer['folder']}: its worker ran elsewhere")
+
+
 def changed(answer: Mapping[str, Any]) -> None:
     """What a command did to a study."""
     console.print(answer["did"])

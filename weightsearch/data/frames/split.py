@@ -39,7 +39,7 @@ def validation(groups: Sequence[str], val: str, seed: int) -> tuple[list[int], l
         raise DataError(
             f"a validation split must leave at least one group on each side, but {val} of"
             f" {len(groups)} frames takes {len(held)} of {len(sizes)} groups; use more frames, or"
-            " a smaller share."
+            f" {'a smaller share' if len(sizes) > 1 else 'divide them into scenes'}."
         )
     if sum(sizes[group] for group in held) > MOST * wanted:
         held = _nearest(order, sizes, wanted)

@@ -58,6 +58,13 @@ def ensure(
     return target
 
 
+def packed(reader: str, path: Path | None, options: Mapping[str, Value], home: Path) -> Path | None:
+    """The pack of a data set, where it is built already. Raises ConfigError and DataError."""
+    with closing(open_source(reader, path, options)) as source:
+        target = home / "packs" / f"{reader}-{source.fingerprint[:12]}.h5"
+    return target if _is_there(target, "") else None
+
+
 def remove_damaged(
     reader: str, path: Path | None, options: Mapping[str, Value], home: Path
 ) -> list[Path]:

@@ -111,8 +111,8 @@ def recognises(path: Path) -> bool:
     if path.is_file():
         return path.suffix.lower() in TABLES and path.name not in nyu_csv.LISTS.values()
     return any(
-        (rgb.parent / "depth").is_dir()
-        for place in ("rgb", "*/rgb", "*/*/rgb")
+        any(beside.is_dir() and beside.name.lower() == "depth" for beside in rgb.parent.iterdir())
+        for place in ("[rR][gG][bB]", "*/[rR][gG][bB]", "*/*/[rR][gG][bB]")
         for rgb in path.glob(place)
         if not any(map(folder_walk.is_litter, rgb.relative_to(path).parts))
     )

@@ -170,7 +170,8 @@ def _order(
             raise DataError(
                 f"{table}: a header must name the columns '{columns[0]}' and '{columns[1]}', but"
                 f" is {','.join(header)[:200]!r}; say what they are called in the options"
-                " rgb_column and depth_column."
+                " rgb_column and depth_column, or part columns by"
+                f" {', '.join(DELIMITERS.values())}."
             )
         return [0, 1, 2, 3], lines
     order: list[int | None] = []

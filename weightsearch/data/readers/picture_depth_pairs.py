@@ -115,7 +115,10 @@ def partners(root: Path, found: Mapping[str, set[str]], kinds: Sequence[str]) ->
 def at(path: Path | None, reader: str, what: str) -> Path:
     """The folder at `path`, or DataError that says what it must be."""
     if path is None:
-        raise DataError(f"reader '{reader}' needs the place of {what}; give it with --data.")
+        raise DataError(
+            f"reader '{reader}' needs the place of {what}; give it with --data, or as path in a"
+            " study's [data]."
+        )
     if not path.is_dir():
         raise DataError(f"{path}: must be the folder of {what}, but there is no such folder.")
     return path

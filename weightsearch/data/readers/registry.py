@@ -129,9 +129,16 @@ def detect(path: Path | None) -> str:
         for reader, recognises in RECOGNISED.items():
             if recognises(path):
                 return reader
+        empty = path.is_dir() and not any(path.iterdir())
     except OSError as error:
         raise DataError(f"{path}: cannot be looked into ({error.strerror}).") from None
+    if empty:
+        raise DataError(
+            f"{path}: must be a data set, but the folder is empty; put pictures into its folder"
+            " rgb, and depth in millimetres, as 16-bit PNG of the same names, into depth."
+        )
     raise DataError(
         f"{path}: must be laid out as one of {', '.join(RECOGNISED)} (docs/data.md), but is none of"
-        " them; name its reader (--reader folder, with patterns or a CSV, for your own data)."
+        " them; of your own frames, put pictures into folders rgb, and depth into folders depth"
+        " beside them, or name --reader folder with patterns, or a CSV that pairs them."
     )

@@ -105,6 +105,11 @@ def build(name: str, pretrained: bool) -> Encoder:
     return encoder
 
 
+def check_name(name: str) -> None:
+    """Raises ConfigError, with the nearest name, for an encoder that timm does not know."""
+    weight_sources.encoder_of(name)
+
+
 def _densenet(
     name: str, source: dict[str, Any] | None
 ) -> tuple[nn.Module, tuple[int, ...], tuple[int, ...]]:

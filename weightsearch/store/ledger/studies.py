@@ -75,14 +75,28 @@ def create(engine: Engine, name: str, spec: StudySpec, plan: Plan) -> Study:
                 connection.execute(insert(points), batch)
         else:
             found = connection.execute(select(studies.c.digest).filter_by(name=name)).scalar_one()
-            if found != spec.digest():
-                raise StudyError(
-                    f"study '{name}' was planned from other settings (digest {found}, now"
-                    f" {spec.digest()}); restore them, or choose another name with --name."
-                )
+            _refuse_other_settings(name, found, spec)
             # What the digest leaves out may have changed: the goal's wording, how often to try.
             connection.execute(update(studies).filter_by(name=name).values(spec=spec.resolved()))
     return find(engine, name)
+
+
+def is_planned(engine: Engine, name: str, spec: StudySpec) -> bool:
+    """Whether a study of that name is there, which a launch resumes. Raises StudyError where it was
+    planned from other settings."""
+    with engine.connect() as connection:
+        found = connection.execute(select(studies.c.digest).filter_by(name=name)).scalar()
+    if found is not None:
+        _refuse_other_settings(name, found, spec)
+    return found is not None
+
+
+def _refuse_other_settings(name: str, digest: str, spec: StudySpec) -> None:
+    if digest != spec.digest():
+        raise StudyError(
+            f"study '{name}' was planned from other settings (digest {digest}, now"
+            f" {spec.digest()}); restore them, or choose another name with --name."
+        )
 
 
 def _row(study: int, number: int, point: Point | None, seed: int, rung: int) -> dict[str, Any]:

@@ -1,0 +1,26 @@
+"""What was found of one part of a study, or of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from weightsearch.errors import WeightsearchError
+
+OK, WARNING, WRONG = "ok", "warning", "wrong"
+
+
+@dataclass(frozen=True)
+class Row:
+    part: str
+    state: str
+    """`ok`, `warning`, or `wrong`: nothing can be launched so."""
+    said: str
+
+
+def asked(part: str, ask: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+    """What is found of a part, up to its first error."""
+    try:
+        yield from ask()
+    except WeightsearchError as error:
+        yield Row(part, WRONG, str(error))

@@ -1,0 +1,181 @@
+"""Whether a study can be launched here, part by part and without training: what `check` answers."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from weightsearch.commands.answers.findings import OK, WARNING, WRONG, Row, asked
+from weightsearch.data.frames import split
+from weightsearch.data.frames.source import Frame, Source
+from weightsearch.data.packs import building
+from weightsearch.data.readers.registry import open_source
+from weightsearch.errors import DeviceError
+from weightsearch.launch.session import Request
+from weightsearch.runtime import devices
+from weightsearch.runtime.safe_text import size
+from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import studies
+from weightsearch.study import planning, preflight, search_space
+from weightsearch.study.spec import DEPTH_OBJECTIVE, DataSpec, StudySpec
+
+DEPTH_BYTES = 5
+"""Of a pixel in a pack, uncompressed: float32 depth, and whether it is valid."""
+RGB_BYTES = 3
+
+
+@dataclass(frozen=True)
+class Checked:
+    study: str
+    rows: Sequence[Row]
+
+    @property
+    def ok(self) -> bool:
+        return all(row.state != WRONG for row in self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"study": self.study, "ok": self.ok, "rows": [asdict(row) for row in self.rows]}
+
+
+Ask = Callable[[], Iterator[Row]]
+
+
+def check(spec: StudySpec, request: Request, database: Callable[[], Database]) -> Checked:
+    """Looks at every part, also where another is wrong."""
+    parts: dict[str, Ask] = {
+        "points": lambda: _points(spec),
+        "device": lambda: _device(request),
+        "data": lambda: _data(spec, request),
+        "encoders": lambda: _model(spec, request),
+        "database": lambda: _name(spec, request, database),
+    }
+    rows = [row for part, ask in parts.items() for row in asked(part, ask)]
+    return Checked(request.name, rows)
+
+
+def _points(spec: StudySpec) -> Iterator[Row]:
+    planned = planning.plan(spec)
+    options = " x ".join(
+        f"{len(found)} {name}s"
+        for name, found in search_space.choices(spec).items()
+        if len(found) > 1
+    )
+    same = planned.equivalent_left_out
+    told = [
+        f"{len(planned.points)} of {spec.train.epochs} epochs{f' ({options})' * bool(options)}",
+        *([f"{same} equivalent ones left out"] if same else []),
+    ]
+    if full := spec.promote:
+        runs = min(full.top, len(planned.points)) * len(full.seeds)
+        told.append(f"then {runs} full runs of up to {full.epochs} epochs")
+    if spec.budget:
+        told.append(f"the search ends after {', '.join(spec.budget)}")
+    yield Row("points", OK, "; ".join(told))
+
+
+def _device(request: Request) -> Iterator[Row]:
+    if request.on != "local":
+        yield Row("device", WARNING, f"workers run elsewhere, on {request.on}: not looked at")
+        return
+    placed = devices.pick(request.device, request.workers)
+    cpu = placed[0] == "cpu"
+    told = f"{len(placed)} x cpu, {devices.cores()} cores" if cpu else ", ".join(placed)
+    yield Row("device", OK, told)
+    if cpu and request.device == "auto":
+        yield Row("device", WARNING, "there is no GPU: keep encoders and data.size small")
+
+
+def _data(spec: StudySpec, request: Request) -> Iterator[Row]:
+    data = spec.data
+    if data is None:
+        return
+    with closing(open_source(data.source, request.data, data.options)) as source:
+        groups = [ref.group for ref in source.frames if ref.split == "train"]
+        test = len(source.frames) - len(groups)
+        told = f"{len(groups)} training frames in {len(set(groups))} scenes or blocks"
+        yield Row("data", OK, f"reader {data.source}: {told}; {test} test frames")
+        yield from (Row("data", WARNING, line) for line in source.warnings)
+        if not test and spec.promote is not None:
+            yield Row("data", WARNING, "there are no test frames: the winner is not tested")
+        yield from asked("data", lambda: _validation(data, spec.train.seed, groups))
+        yield from asked("protocol", lambda: _protocols(source, spec))
+        yield from asked("disk", lambda: _disk(source, spec, request))
+
+
+def _validation(data: DataSpec, seed: int, groups: Sequence[str]) -> Iterator[Row]:
+    if data.limit is not None and data.limit < len(groups):
+        groups = [groups[i] for i in split.subset(groups, data.limit)]
+    train, held = split.validation(groups, data.val, seed)
+    yield Row("data", OK, f"{len(train)} frames train, {len(held)} validate ({data.val})")
+
+
+def _protocols(source: Source, spec: StudySpec) -> Iterator[Row]:
+    """Whether they suit the size of the first frame."""
+    from weightsearch.depth.evaluation.protocols import PROTOCOLS  # imports torch
+
+    frame = source.read(0)
+    names = [part.protocol for part in (spec.evaluate, spec.promote) if part is not None]
+    for name in dict.fromkeys(names) if spec.objective.run == DEPTH_OBJECTIVE else ():
+        PROTOCOLS[name].check_shape(_size(frame.depth_m), _size(frame.rgb))
+        yield Row("protocol", OK, f"{name} suits frames of {'x'.join(map(str, _size(frame.rgb)))}")
+
+
+def _size(pixels: npt.NDArray[Any]) -> tuple[int, int]:
+    height, width = pixels.shape[:2]
+    return height, width
+
+
+def _disk(source: Source, spec: StudySpec, request: Request) -> Iterator[Row]:
+    """From the first frame of each split, as if packs were not compressed."""
+    assert spec.data is not None
+    packed = building.packed(spec.data.source, request.data, spec.data.options, request.home)
+    first: dict[str, int] = {}
+    for i, ref in enumerate(source.frames):
+        first.setdefault(ref.split, i)
+    counts = {side: sum(ref.split == side for ref in source.frames) for side in first}
+    needed = 0.0
+    if packed is None:
+        needed += sum(counts[side] * _bytes(source.read(i)) for side, i in first.items())
+    for height, width in search_space.sizes(spec):
+        copy = packed and packed.with_name(f"{packed.stem}-{height}x{width}.h5")
+        if copy is None or not copy.exists():
+            halved = (height + 1) // 2 * ((width + 1) // 2)
+            each = RGB_BYTES * height * width + DEPTH_BYTES * halved
+            needed += counts.get("train", 0) * each
+    home = request.home
+    there = next(place for place in (home, *home.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    told = f"at most {size(needed)} for packed frames, {size(free)} free in {home}"
+    if needed > free:
+        told += "; free some space, or set WEIGHTSEARCH_HOME to a folder on another disk."
+    yield Row("disk", WRONG if needed > free else OK, told)
+
+
+def _bytes(frame: Frame) -> int:
+    return frame.rgb.nbytes + DEPTH_BYTES * math.prod(frame.depth_m.shape)
+
+
+def _model(spec: StudySpec, request: Request) -> Iterator[Row]:
+    """In a process of its own, as a launch does it."""
+    device = "cpu"
+    if request.on == "local":
+        with contextlib.suppress(DeviceError):  # told of the device
+            device = devices.pick(request.device, request.workers)[0]
+    preflight.check_model(spec, device, request.path)
+    if spec.model is not None:
+        names = search_space.choices(spec)["encoder"]
+        start = "with their weights" if spec.model.pretrained else "with random weights"
+        yield Row("encoders", OK, f"{', '.join(map(str, names))}, {start}")
+
+
+def _name(spec: StudySpec, request: Request, database: Callable[[], Database]) -> Iterator[Row]:
+    engine = database().engine
+    does = "resumes" if studies.is_planned(engine, request.name, spec) else "plans"
+    yield Row("database", OK, f"reachable; a launch {does} study {request.name}")
