@@ -69,6 +69,11 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
         ({"promote": {"seeds": []}}, "promote.seeds"),
         ({"promote": {"seeds": [1, 1]}}, "`seeds` must be distinct"),
         ({"promote": {"seeds": [1], "top": 2}}, "at least two where finalists are to be compared"),
+        (
+            {"sampler": {"kind": "cmaes", "trials": 3, "draw": "levels"}},
+            "sampler 'cmaes' chooses the weights itself",
+        ),
+        ({"sampler": {"zero": 1}}, "sampler.zero"),
         ({"sampler": {"seed": -1}}, "sampler.seed"),
         ({"model": {"encoder": []}}, "model.encoder"),
         ({"params": {"mae": 1}}, "must not be named as a loss term"),
@@ -123,6 +128,7 @@ def revised(data: dict[str, Any] | None = None, *terms: str, **tables: Any) -> b
         DEPTH | {"data": DEPTH["data"] | (data or {}), "loss": loss} | tables, "test"
     )
     kept = {k: v for k, v in spec.resolved().items() if k not in ("goal", "retry", "nightly")}
+    del kept["sampler"]["zero"]  # older than that, too
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
     return spec.digest() != hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -213,6 +219,8 @@ def test_a_folder_does_not_hide_a_study(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_goals_wording_is_not_part_of_the_identity() -> None:
     assert make_spec(goal="a").digest() == make_spec(goal="b").digest()
+    zeros = [make_spec(sampler={"zero": z}).digest() for z in (1 / 8, 1 / 4)]
+    assert make_spec().digest() == zeros[0] != zeros[1]
 
 
 def test_an_objective_may_be_named_by_its_metric_alone() -> None:

@@ -39,7 +39,9 @@ def launch(
     study: Annotated[str, typer.Argument(help="A file, or the name of one in studies/.")] = (
         "quickstart"
     ),
-    sampler: Annotated[str | None, typer.Option(help="grid, random, qmc or tpe.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="grid, random, qmc, tpe, gp or cmaes.")
+    ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many points.")] = None,
     seed: Annotated[int | None, typer.Option(help="The sampler's seed.")] = None,
     workers: Workers = None,

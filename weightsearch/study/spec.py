@@ -193,6 +193,9 @@ class SamplerSpec(Part):
     seed: Seed = 0
     draw: Literal["simplex", "levels"] = "simplex"
     """Whether random draws are uniform on the simplex or on the grid's own points."""
+    zero: Annotated[float, Field(ge=0, lt=1)] = 1 / 8
+    """The share of random and qmc draws that leave terms out; and the share of each coordinate
+    that means exactly 0 or 1 to tpe, gp and cmaes (`samplers/stick_breaking.py`)."""
 
 
 class EvaluateSpec(Part):
@@ -327,9 +330,9 @@ class StudySpec(Part):
             raise ValueError(
                 f"sampler '{kind}' needs a number of trials; set sampler.trials or give --trials."
             )
-        if kind == "tpe" and (written or self.sampler.draw == "levels"):
+        if kind in known_names.CHOOSING and (written or self.sampler.draw == "levels"):
             raise ValueError(
-                "sampler 'tpe' chooses the weights itself, anywhere on the simplex; it takes"
+                f"sampler '{kind}' chooses the weights itself, anywhere on the simplex; it takes"
                 " neither written-out weights nor draw = 'levels'."
             )
         return self
@@ -341,6 +344,8 @@ class StudySpec(Part):
     def digest(self) -> str:
         """Twelve hex digits that change whenever anything does that a result depends on."""
         facts = {k: v for k, v in self.resolved().items() if k not in ("goal", "retry", "nightly")}
+        if self.sampler.zero == SamplerSpec().zero:  # so that studies from before it are found
+            del facts["sampler"]["zero"]
         if self._loss_was_revised():
             facts["loss"]["revision"] = 2
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
