@@ -74,6 +74,13 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
             "sampler 'cmaes' chooses the weights itself",
         ),
         ({"sampler": {"zero": 1}}, "sampler.zero"),
+        (
+            {
+                "loss": {"terms": ["mae"], "weights": {"grid": "simplex", "steps": 1}},
+                "sampler": {"kind": "mixture", "trials": 3},
+            },
+            "sampler 'mixture' needs 2 to 8 terms, but got 1",
+        ),
         ({"sampler": {"seed": -1}}, "sampler.seed"),
         ({"model": {"encoder": []}}, "model.encoder"),
         ({"params": {"mae": 1}}, "must not be named as a loss term"),

@@ -40,7 +40,7 @@ def launch(
         "quickstart"
     ),
     sampler: Annotated[
-        str | None, typer.Option(help="grid, random, qmc, tpe, gp or cmaes.")
+        str | None, typer.Option(help="grid, random, qmc, tpe, gp, cmaes or mixture.")
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many points.")] = None,
     seed: Annotated[int | None, typer.Option(help="The sampler's seed.")] = None,

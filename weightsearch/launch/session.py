@@ -19,7 +19,8 @@ from weightsearch.launch import promotion_verdict
 from weightsearch.launch.display.progress import display, standing
 from weightsearch.launch.places import LAUNCHERS, PLACED
 from weightsearch.launch.places.local import Command
-from weightsearch.report.evidence.ranking import Ranking, ranking, yardstick
+from weightsearch.report.evidence import mixture_answer
+from weightsearch.report.evidence.ranking import Ranking, comparable, ranking, yardstick
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S, interruptible
 from weightsearch.store.connection.database import Database
@@ -93,7 +94,8 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     failpoints.reach("after-plan")
     work(database, study, Rung.SEARCH, "search", request)
     failpoints.reach("after-search")
-    rows = retry_while_away(lambda: ranking(spec, queries.done(database.engine, study)))
+    done = retry_while_away(lambda: queries.done(database.engine, study))
+    rows = ranking(spec, done)
     if not rows:
         raise StudyError(
             f"study '{study.name}' must have a finished point to rank, but has none;"
@@ -105,8 +107,9 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     else:
         mirror(database, study)
     points = retry_while_away(lambda: queries.counts(database.engine, study))
+    mixture = mixture_answer.answer(spec, comparable(done))
     return Launched(
-        ranking=Ranking(study.name, yardstick(spec), rows, spec.objective.guards, verdict),
+        ranking=Ranking(study.name, yardstick(spec), rows, spec.objective.guards, verdict, mixture),
         points=points,
         coverage=queries.share_done(points),
         equivalent_left_out=study.equivalent_left_out,

@@ -42,10 +42,10 @@ NAMES = {
         "kitti_eigen_garg_kb",
         "make3d_c1",
     ),
-    "sampler": ("grid", "random", "qmc", "tpe", "gp", "cmaes"),
+    "sampler": ("grid", "random", "qmc", "tpe", "gp", "cmaes", "mixture"),
 }
 
-CHOOSING = ("tpe", "gp", "cmaes")
+CHOOSING = ("tpe", "gp", "cmaes", "mixture")
 """Samplers that choose the weights themselves: the keys of `samplers.ADAPTIVE`."""
 
 FARTHEST_M = {

@@ -126,7 +126,7 @@ def grid_weights(loss: LossSpec) -> Iterator[Direction]:
             if any(vector):
                 yield dict(zip(loss.terms, vector, strict=True))
     elif isinstance(loss.weights, Simplex):
-        for parts in _compositions(loss.weights.steps, len(loss.terms)):
+        for parts in compositions(loss.weights.steps, len(loss.terms)):
             yield {
                 t: Fraction(p, loss.weights.steps) for t, p in zip(loss.terms, parts, strict=True)
             }
@@ -135,13 +135,13 @@ def grid_weights(loss: LossSpec) -> Iterator[Direction]:
             yield {t: exact(given.get(t, 0.0)) for t in loss.terms}
 
 
-def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+def compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
     """All ways to write `total` as an ordered sum of `parts` non-negative integers."""
     if parts == 1:
         yield (total,)
         return
     for first in range(total, -1, -1):
-        for rest in _compositions(total - first, parts - 1):
+        for rest in compositions(total - first, parts - 1):
             yield (first, *rest)
 
 

@@ -335,6 +335,11 @@ class StudySpec(Part):
                 f"sampler '{kind}' chooses the weights itself, anywhere on the simplex; it takes"
                 " neither written-out weights nor draw = 'levels'."
             )
+        if kind == "mixture" and not 2 <= len(self.loss.terms) <= 8:
+            raise ValueError(
+                f"sampler 'mixture' needs 2 to 8 terms, but got {len(self.loss.terms)}; leave some"
+                " out, or choose another sampler."
+            )
         return self
 
     def resolved(self) -> dict[str, Any]:

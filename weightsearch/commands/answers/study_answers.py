@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import Engine
 
 from weightsearch.commands.home import disk_usage
+from weightsearch.report.evidence import mixture_answer
 from weightsearch.report.evidence.ranking import (
     RankedPoint,
     Ranking,
+    comparable,
     not_comparable,
     ranking,
     yardstick,
@@ -147,10 +149,12 @@ def verify(engine: Engine, name: str | None) -> Verification:
 def best(engine: Engine, name: str | None) -> Ranking:
     """The ranking, and by which protocol and on which split it was measured."""
     study = studies.find(engine, name)
+    done = queries.done(engine, study)
     return Ranking(
         study=study.name,
         yardstick=yardstick(study.spec),
-        rows=ranking(study.spec, queries.done(engine, study)),
+        rows=ranking(study.spec, done),
         guards=study.spec.objective.guards,
         promoted=study.promoted,
+        mixture=mixture_answer.answer(study.spec, comparable(done)),
     )

@@ -44,6 +44,8 @@ def ranking(found: Ranking) -> None:
     yardstick = found.yardstick
     by = f" by protocol {yardstick.protocol}, {yardstick.split} split" if yardstick.protocol else ""
     _ranking_table(found.rows, f"study {found.study}: {yardstick.metric}{by}")
+    for sentence in found.mixture.sentences() if found.mixture else ():
+        console.print(f"mixture: {sentence}")
     if found.promoted:
         promoted(found.promoted)
 

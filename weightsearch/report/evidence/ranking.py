@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from weightsearch.report.evidence.mixture_answer import MixtureAnswer
 from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Verdict
 from weightsearch.store.ledger.queries import Done
@@ -100,6 +101,8 @@ class Ranking:
     rows: Sequence[RankedPoint]
     guards: Sequence[str]
     promoted: PromotionVerdict | None
+    mixture: MixtureAnswer | None = None
+    """Of a mixture study."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -108,7 +111,7 @@ class Ranking:
             "ranking": [row.to_json() for row in self.rows],
             "guards": list(self.guards),
             "promoted": self.promoted.to_json() if self.promoted else None,
-        }
+        } | ({"mixture": self.mixture.to_json()} if self.mixture else {})
 
 
 def not_comparable(point: Done) -> str | None:
@@ -123,9 +126,13 @@ def comparable(done: Sequence[Done]) -> list[Done]:
 
 
 def ranked(spec: StudySpec, done: Sequence[Done]) -> list[Done]:
-    """The best first; points that diverged or do not compare are no candidates."""
+    """The best first; points that diverged or do not compare are no candidates, nor are repeats of
+    a configuration with another seed, which says how much is noise."""
     metric = spec.objective.metric
-    candidates = comparable(done)
+    first: dict[str, Done] = {}
+    for one in comparable(done):
+        first.setdefault(one.point.key(), one)
+    candidates = list(first.values())
     worst_first = spec.objective.direction == "maximize"
     return sorted(candidates, key=lambda p: p.result.metrics[metric], reverse=worst_first)
 

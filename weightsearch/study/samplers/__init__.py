@@ -9,6 +9,7 @@ from weightsearch.study.samplers import (
     gaussian_process,
     grid,
     halton,
+    mixture,
     tpe,
     uniform,
 )
@@ -23,6 +24,7 @@ SAMPLERS: dict[str, Callable[[StudySpec], Plan]] = {
     "tpe": tpe.plan,
     "gp": gaussian_process.plan,
     "cmaes": cma_es.plan,
+    "mixture": mixture.plan,
 }
 """Plans the points. Point k must be a pure function of the study and k."""
 
@@ -30,5 +32,6 @@ ADAPTIVE: dict[str, Callable[[StudySpec, int, Sequence[Seen]], Point | None]] = 
     "tpe": tpe.ask,
     "gp": gaussian_process.ask,
     "cmaes": cma_es.ask,
+    "mixture": mixture.ask,
 }
 """Fills place k when it is claimed, for samplers whose plan has empty places."""

@@ -1,0 +1,194 @@
+"""What a mixture study says: how far its surface is to be believed, and the region of the best.
+
+A direction is the best only within a margin. The answer is therefore all round directions whose
+predicted metric is within the margin of the best prediction, which of the terms may be left out
+there, and the simplest of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from weightsearch.stats.response_surface import LEVEL, SKILL, LackOfFit, Surface
+from weightsearch.store.ledger.queries import Done
+from weightsearch.study import point_text
+from weightsearch.study.samplers import mixture
+from weightsearch.study.samplers.contract import Seen
+from weightsearch.study.search_space import Point, decimals
+from weightsearch.study.spec import StudySpec
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A direction with what the surface predicts there."""
+
+    point: str
+    """Its id."""
+    text: str
+    """`0.6 mae + 0.4 ssim, densenet121`."""
+    weights: Mapping[str, float]
+    params: Mapping[str, Any]
+    value: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """What one term's weight may be within the region."""
+
+    low: float
+    high: float
+
+    def can_be_left_out(self) -> bool:
+        return self.low == 0
+
+
+@dataclass(frozen=True)
+class BestRegion:
+    """Round directions within the margin of the best prediction, with the best's choices."""
+
+    best: Predicted
+    simplest: Predicted
+    """Of the fewest terms, then of the roundest numbers."""
+    directions: int
+    of: int
+    """How many there are."""
+    weights: Mapping[str, Span]
+
+
+@dataclass(frozen=True)
+class MixtureAnswer:
+    """The answer of a mixture study so far."""
+
+    metric: str
+    margin: float
+    """A share of the best prediction."""
+    results: int
+    configurations: int
+    skill: float | None
+    """Of leave-one-out predictions against the mean; None of no surface."""
+    lack_of_fit: LackOfFit | None
+    """None where nothing was repeated."""
+    doubt: str | None
+    """Why the surface is not to be believed; None where it is."""
+    region: BestRegion | None
+    """None where the surface is not to be believed."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """One line each."""
+        found = [f"surface of {self.results} results of {self.configurations} configurations"]
+        if self.skill is not None:
+            found.append(f"leave-one-out skill {self.skill:.2f} against the mean")
+            lack = self.lack_of_fit
+            tested = f"p = {lack.p:.2g}" if lack else "not tested (too few repeats or results)"
+            found.append(f"lack of fit {tested}")
+        lines = ["; ".join(found)]
+        if self.region is None:
+            return [*lines, f"no region is named: {self.doubt}; what was measured stands"]
+        best, simplest = self.region.best, self.region.simplest
+        spans = ", ".join(f"{term} {_span(span)}" for term, span in self.region.weights.items())
+        return [
+            *lines,
+            f"within {100 * self.margin:g} % of the best prediction ({best.text}: {self.metric}"
+            f" {best.value:.4f}): {self.region.directions} of {self.region.of} directions; {spans}",
+            f"the simplest of them: {simplest.text} ({self.metric} {simplest.value:.4f} predicted)",
+        ]
+
+
+def _span(span: Span) -> str:
+    left_out = " (can be left out)" if span.can_be_left_out() else ""
+    return f"{span.low:.3g}..{span.high:.3g}{left_out}"
+
+
+def answer(
+    spec: StudySpec, done: Sequence[Done], margin: float = mixture.MARGIN
+) -> MixtureAnswer | None:
+    """The answer from results that stand beside each other; None of another sampler's study."""
+    if spec.sampler.kind != "mixture":
+        return None
+    surface = mixture.fitted(spec, _seen(spec, done))
+    doubt = _doubt(surface)
+    return MixtureAnswer(
+        metric=spec.objective.metric,
+        margin=margin,
+        results=len(done),
+        configurations=len({d.point.key() for d in done}),
+        skill=surface.skill if surface else None,
+        lack_of_fit=surface.lack_of_fit if surface else None,
+        doubt=doubt,
+        region=_region(mixture.region(spec, surface, margin)) if surface and not doubt else None,
+    )
+
+
+def finalists(
+    spec: StudySpec,
+    done: Sequence[Done],
+    ranked: Sequence[Point],
+    margin: float = mixture.MARGIN,
+) -> list[Point]:
+    """Configurations in the order in which they deserve a full run.
+
+    `ranked` as they are, unless a mixture study's surface is believed. Then, of those: the one of
+    the best prediction; the simplest within the margin of it; the best that leaves a term out, if
+    it may be within the margin (two standard deviations), for a face is a claim that deserves its
+    test; then the rest, by prediction.
+    """
+    surface = None
+    if spec.sampler.kind == "mixture" and ranked:
+        surface = mixture.fitted(spec, _seen(spec, done))
+    if surface is None or not surface.is_believed():
+        return list(ranked)
+    means, deviations = surface.predict(*vars(mixture.Inputs.of(spec, ranked)).values())
+    order = sorted(range(len(ranked)), key=lambda i: means[i])
+    limit = means[order[0]] + margin * abs(means[order[0]])
+    inside = [i for i in order if means[i] <= limit]
+    simplest = min(inside, key=lambda i: mixture.simplicity(ranked[i]))
+    faces = [
+        i
+        for i in order
+        if 0 in ranked[i].weights.values() and means[i] - 2 * deviations[i] <= limit
+    ]
+    return [ranked[i] for i in dict.fromkeys([order[0], simplest, *faces[:1], *order])]
+
+
+def _seen(spec: StudySpec, done: Sequence[Done]) -> list[Seen]:
+    metric = spec.objective.metric
+    return [Seen(d.point, d.result.metrics[metric], d.seed) for d in done]
+
+
+def _doubt(surface: Surface | None) -> str | None:
+    if surface is None:
+        return "there are too few results, or all are equal"
+    if surface.skill < SKILL:
+        return f"its skill is below {SKILL:g}, as noise alone may show"
+    if not surface.is_believed():
+        return f"it misses the results by more than repeats differ (p < {LEVEL:g})"
+    return None
+
+
+def _region(found: mixture.Region) -> BestRegion:
+    return BestRegion(
+        best=_predicted(found.best, found.predicted),
+        simplest=_predicted(found.simplest, found.simplest_predicted),
+        directions=len(found.members),
+        of=found.of,
+        weights={
+            term: Span(float(min(weights)), float(max(weights)))
+            for term in found.best.weights
+            if (weights := [member.weights[term] for member in found.members])
+        },
+    )
+
+
+def _predicted(point: Point, value: float) -> Predicted:
+    return Predicted(
+        point=point.id(),
+        text=point_text.described(point),
+        weights=decimals(point.weights),
+        params=dict(point.params),
+        value=value,
+    )
