@@ -53,6 +53,7 @@ def test_the_answer_says_how_far_it_is_believed_and_names_the_region(
     assert 0 < region["directions"] < region["of"] == 235
     assert min(region["simplest"]["weights"].values()) == 0
     assert region["best"]["value"] == pytest.approx(1, abs=0.02)
+    assert 0 < region["best"]["deviation"] < 0.02
     for term, span in region["weights"].items():
         assert span["low"] <= region["best"]["weights"][term] <= span["high"]
     launch_result.ranking(found)

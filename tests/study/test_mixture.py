@@ -127,7 +127,7 @@ def test_where_up_is_better_places_go_up() -> None:
     assert surface is not None
     found = mixture.region(spec, surface, 0.01)
     assert value(found.best) < 1.01
-    assert found.predicted == pytest.approx(-1, abs=0.02)
+    assert found.predicted[0] == pytest.approx(-1, abs=0.02)
     assert planning.ask(spec, 14, up) == planning.ask(spec_of(), 14, seen_of(spec_of(), 14))
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from weightsearch.stats.response_surface import LEVEL, SKILL, LackOfFit, Surface
 from weightsearch.store.ledger.queries import Done
-from weightsearch.study import point_text
+from weightsearch.study import point_text, search_space
 from weightsearch.study.samplers import mixture
 from weightsearch.study.samplers.contract import Seen
-from weightsearch.study.search_space import Point, decimals
+from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
 
 
@@ -31,6 +31,8 @@ class Predicted:
     weights: Mapping[str, float]
     params: Mapping[str, Any]
     value: float
+    deviation: float
+    """One standard deviation of the prediction."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,13 @@ class MixtureAnswer:
         return [
             *lines,
             f"within {100 * self.margin:g} % of the best prediction ({best.text}: {self.metric}"
-            f" {best.value:.4f}): {self.region.directions} of {self.region.of} directions; {spans}",
-            f"the simplest of them: {simplest.text} ({self.metric} {simplest.value:.4f} predicted)",
+            f" {_value(best)}): {self.region.directions} of {self.region.of} directions; {spans}",
+            f"the simplest of them: {simplest.text} ({self.metric} {_value(simplest)} predicted)",
         ]
+
+
+def _value(found: Predicted) -> str:
+    return f"{found.value:.4f} ± {found.deviation:.4f}"
 
 
 def _span(span: Span) -> str:
@@ -120,7 +126,9 @@ def answer(
         skill=surface.skill if surface else None,
         lack_of_fit=surface.lack_of_fit if surface else None,
         doubt=doubt,
-        region=_region(mixture.region(spec, surface, margin)) if surface and not doubt else None,
+        region=(
+            _region(spec, mixture.region(spec, surface, margin)) if surface and not doubt else None
+        ),
     )
 
 
@@ -170,25 +178,28 @@ def _doubt(surface: Surface | None) -> str | None:
     return None
 
 
-def _region(found: mixture.Region) -> BestRegion:
+def _region(spec: StudySpec, found: mixture.Region) -> BestRegion:
     return BestRegion(
-        best=_predicted(found.best, found.predicted),
-        simplest=_predicted(found.simplest, found.simplest_predicted),
+        best=_predicted(spec, found.best, *found.predicted),
+        simplest=_predicted(spec, found.simplest, *found.simplest_predicted),
         directions=len(found.members),
         of=found.of,
         weights={
             term: Span(float(min(weights)), float(max(weights)))
-            for term in found.best.weights
+            for term in spec.loss.terms
             if (weights := [member.weights[term] for member in found.members])
         },
     )
 
 
-def _predicted(point: Point, value: float) -> Predicted:
+def _predicted(spec: StudySpec, point: Point, value: float, deviation: float) -> Predicted:
+    searched = {n for n, options in search_space.choices(spec).items() if len(options) > 1}
+    shown = {name: value for name, value in point.params.items() if name in searched}
     return Predicted(
         point=point.id(),
-        text=point_text.described(point),
-        weights=decimals(point.weights),
+        text=point_text.described(Point(point.weights, shown)),
+        weights=search_space.decimals(point.weights),
         params=dict(point.params),
         value=value,
+        deviation=deviation,
     )

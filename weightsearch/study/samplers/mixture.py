@@ -153,34 +153,37 @@ class Region:
     """Round directions whose predicted metric is within the margin of the best prediction."""
 
     best: Point
-    predicted: float
-    """Of the best, as the metric is given."""
+    predicted: tuple[float, float]
+    """Of the best: the metric, and one standard deviation of the prediction."""
     members: Sequence[Point]
     """With the best's choices; the best among them."""
     of: int
     """How many there are with those choices."""
     simplest: Point
     """Of the fewest terms, then of the roundest numbers, then of the best prediction."""
-    simplest_predicted: float
+    simplest_predicted: tuple[float, float]
 
 
 def region(spec: StudySpec, surface: Surface, margin: float) -> Region:
     """The region of a surface; `margin` is a share of the best prediction."""
     points = round_points(spec)
-    means, _ = surface.predict(*vars(Inputs.of(spec, points)).values())
+    means, deviations = surface.predict(*vars(Inputs.of(spec, points)).values())
     lowest = int(means.argmin())
     limit = means[lowest] + margin * abs(means[lowest])
     same = [i for i, point in enumerate(points) if point.params == points[lowest].params]
     members = [i for i in same if means[i] <= limit]
 
+    def predicted(i: int) -> tuple[float, float]:
+        return sign(spec) * float(means[i]), float(deviations[i])
+
     simplest = min(members, key=lambda i: (simplicity(points[i]), float(means[i])))
     return Region(
         best=points[lowest],
-        predicted=sign(spec) * float(means[lowest]),
+        predicted=predicted(lowest),
         members=[points[i] for i in members],
         of=len(same),
         simplest=points[simplest],
-        simplest_predicted=sign(spec) * float(means[simplest]),
+        simplest_predicted=predicted(simplest),
     )
 
 
