@@ -22,20 +22,37 @@ SELECT number, p.attempt, p.worker, result, p.reason, a.worker, device, started_
 FROM ws_points p JOIN ws_attempts a ON a.point_id = p.id JOIN ws_studies s ON s.id = study_id
 WHERE s.name = %s AND number = ANY(%s) AND rung = 0 ORDER BY number, a.attempt
 """
+SHAPE = """
+SELECT tablename, indexname, indexdef FROM pg_indexes WHERE tablename LIKE 'ws\\_%'
+UNION ALL SELECT relname, 'options', reloptions::text FROM pg_class
+  WHERE relname LIKE 'ws\\_%' AND relkind = 'r'
+UNION ALL SELECT table_name, column_name, concat_ws(' ', data_type, is_nullable, column_default)
+  FROM information_schema.columns WHERE table_name LIKE 'ws\\_%'
+ORDER BY 1, 2
+"""
 
 
 @pytest.fixture
 def restored(cli: Cli, storage: str, tmp_path: Path) -> str:
-    """A database with the old studies, and their home where this test has its own."""
+    """A database with the old studies, and their home where this test has its own; its tables have
+    become those that a new database has."""
+    new = shape(storage)
     made = cli("restore", OLD / "studies.dump", "--json", WEIGHTSEARCH_STORAGE=storage)
     if "needs a server of that version" in made.stderr:
         pytest.skip(made.stderr)
     assert made.returncode == 0, made.stderr
     answer = json.loads(made.stdout)
     assert (answer["studies"], answer["points"], answer["done"]) == (2, 14, 6)
+    assert shape(storage) == new
     with tarfile.open(OLD / "home.tar.gz") as packed:
         packed.extractall(tmp_path, filter="data")
     return storage
+
+
+def shape(storage: str) -> list[Any]:
+    """Columns, indexes and options of the ledger's tables."""
+    with psycopg.connect(storage) as connection:
+        return connection.execute(SHAPE).fetchall()
 
 
 def rows(storage: str, study: str, numbers: list[int]) -> list[Any]:

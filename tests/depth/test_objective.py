@@ -56,8 +56,11 @@ def test_an_epoch_yields_metrics_of_each_validation_image(tmp_path: Path) -> Non
     numbers |= {"micro_batch", *(f"counted_{term}" for term in WEIGHTS)}
     numbers |= {f"{kind}_{term}" for kind in ("share", "gradient_share") for term in WEIGHTS}
     for epoch in epochs:
-        assert set(epoch) == per_image | numbers | {"groups"}
+        assert set(epoch) == per_image | numbers | {"groups", "about"}
         summary = summarise(epoch)
+        constant = summary.about["constant"]
+        assert len(constant["samples"]) == summary.images
+        assert constant["value"] == pytest.approx(sum(constant["samples"]) / 6)
         assert summary.images == 6  # 20 % of 30 frames, in rooms of 6
         assert len(set(summary.groups)) == 1
         assert all(math.isfinite(value) for value in summary.metrics.values())
@@ -104,7 +107,7 @@ def test_trials_share_a_trainer_and_only_one_is_kept(tmp_path: Path) -> None:
     there = context(spec, tmp_path)
     first, _ = whole(there, {"encoder": "test_efficientnet"})
     kept = dict(there.cache)
-    assert len(kept) == 2
+    assert len(kept) == 3
     again, _ = whole(there, {"encoder": "test_efficientnet"})
     assert timeless(first) == timeless(again)
     assert all(there.cache[name] is kept[name] for name in kept)
@@ -268,7 +271,7 @@ def test_an_epoch_with_less_memory_says_that_it_does_not_compare(tmp_path: Path)
     spec = depth_spec(train={"epochs": 1})
     (whole_batch,), _ = whole(context(spec, tmp_path / "a"))
     (parts,), _ = whole(context(spec, tmp_path / "b", shrink=1))
-    assert "about" not in whole_batch
+    assert "not_comparable" not in summarise(whole_batch).about
     assert (whole_batch["micro_batch"], parts["micro_batch"]) == (4, 2)
     assert "memory ran out" in summarise(parts).about["not_comparable"]
 

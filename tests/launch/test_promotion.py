@@ -70,9 +70,9 @@ def test_a_better_metric_at_the_expense_of_a_guard_is_no_winner(
     values = [{"rmse": 1.0, "rel": 0.9}, {"rmse": 1.2, "rel": 0.2}, {"rmse": 1.3, "rel": 1.5}]
     run_finalists(opened, study, values)
     verdict = promotion_verdict.decide(opened.engine, study)
-    assert verdict.verdict == "no difference shown"
+    assert verdict.verdict == "undecided"
     second, third = verdict.comparisons
-    assert (second.deciding.verdict, second.harmed) == ("not distinguishable", ["rel"])
+    assert (second.deciding.verdict, second.harmed) == ("undecided", ["rel"])
     assert (third.deciding.verdict, third.harmed) == ("better", [])
     assert second.guards["rel"].difference == pytest.approx(0.7, abs=0.05)
 
@@ -89,7 +89,7 @@ def test_the_test_split_decides_nothing(opened: Database, study: Study) -> None:
     assert verdict.point == first.id()
 
 
-def test_where_no_difference_is_shown_the_simpler_one_is_promoted(
+def test_of_what_comes_to_the_same_the_simpler_one_is_promoted(
     opened: Database, study: Study
 ) -> None:
     run_finalists(
@@ -104,7 +104,7 @@ def test_where_no_difference_is_shown_the_simpler_one_is_promoted(
     verdict = promotion_verdict.decide(opened.engine, study)
     second = planning.plan(study.spec).points[1]
     assert second is not None
-    assert (verdict.verdict, verdict.point) == ("no difference shown", second.id())
+    assert (verdict.verdict, verdict.point) == ("equivalent", second.id())
 
 
 def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
@@ -154,17 +154,19 @@ def test_nothing_to_promote_is_an_error(opened: Database) -> None:
         promotion.plan(opened.engine, empty)
 
 
-def test_a_ranking_says_who_cannot_be_told_from_the_first(opened: Database) -> None:
+def test_a_ranking_says_who_comes_to_the_same_as_the_first_and_who_is_undecided(
+    opened: Database,
+) -> None:
     spec = make_spec(
         loss={"weights": [{"mae": 1}, {"edge": 1}, {"ssim": 1}, {"mae": 1, "edge": 1}]}
     )
     study = studies.create(opened.engine, "close", spec, planning.plan(spec))
-    for lease, rmse in zip(leases(opened, study), (1.0, 1.0001, 1.4), strict=False):
+    for lease, rmse in zip(leases(opened, study), (1.0, 1.0001, 1.4, 1.006), strict=False):
         ledger.finish(opened.engine, lease, result(rmse, 0))
     rows = ranking(spec, queries.done(opened.engine, study))
-    assert [row.against_best for row in rows] == [None, "not distinguishable", "worse"]
+    assert [row.against_best for row in rows] == [None, "equivalent", "undecided", "worse"]
     assert all(row.interval[0] < row.value < row.interval[1] for row in rows)
-    assert [row.images for row in rows] == [24] * 3
+    assert [row.images for row in rows] == [24] * 4
 
 
 def test_the_leader_that_the_database_names_is_the_first_of_the_ranking(

@@ -20,6 +20,7 @@ from support.processes import Cli
 from support.trivial_studies import trivial_study
 
 from weightsearch.errors import DeviceError
+from weightsearch.launch import session
 from weightsearch.runtime import devices, own_traceback
 from weightsearch.store.connection import database
 from weightsearch.store.connection.database import Database
@@ -52,7 +53,7 @@ def test_a_launch_plans_runs_ranks_and_promotes(
     answer = json.loads(ran.stdout)
     assert answer["points"]["done"] == 10
     assert [row["rank"] for row in answer["ranking"]] == list(range(1, 11))
-    assert answer["promoted"]["verdict"] in ("winner", "no difference shown")
+    assert answer["promoted"]["verdict"] in ("winner", "equivalent", "undecided")
     assert answer["promoted"]["lineage"]["seeds"] == [1, 2]
     assert "search: 10/10 points" in ran.stderr
     found = studies.find(opened.engine, "toy-grid")
@@ -309,3 +310,10 @@ def test_devices_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices.visible_gpus() == ["0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert devices.pick("auto", 2) == ["cpu", "cpu"]
+
+
+@pytest.mark.parametrize(("look_s", "pause_s"), [(0.001, 0.5), (0.1, 1.9), (60.0, 5.0)])
+def test_a_launch_looks_at_a_large_table_for_a_twentieth_of_the_time(
+    look_s: float, pause_s: float
+) -> None:
+    assert session._pause_s(look_s) == pytest.approx(pause_s)

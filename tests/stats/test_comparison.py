@@ -55,7 +55,7 @@ def test_a_difference_of_one_seed_is_no_difference() -> None:
     b = rng.normal(1, 0.1, (3, 60))
     a = b + rng.normal(0, 0.001, (3, 60))
     a[0] += 0.3
-    assert compare.paired(a.tolist(), b.tolist()).verdict == "not distinguishable"
+    assert compare.paired(a.tolist(), b.tolist()).verdict == "undecided"
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
@@ -74,7 +74,7 @@ def test_no_difference_is_called_one_more_often_than_stated(
         runs = rng.normal(0, seed_noise, (seeds, 1))
         a = scenes + runs + rng.normal(0, 0.1, (seeds, 4 * groups))
         found = compare.paired(a.tolist(), np.zeros_like(a).tolist(), names)
-        called += found.verdict != "not distinguishable"
+        called += found.verdict != "undecided"
     assert called / 300 <= 0.09  # 0.05 stated; 0.09 is three standard errors above
 
 
@@ -89,7 +89,7 @@ def test_a_stricter_level_is_a_wider_interval() -> None:
 def test_one_group_gives_no_interval_and_no_verdict() -> None:
     assert compare.interval([1.0, 2.0], ["s", "s"]) is None
     found = compare.paired([[1.0, 2.0]], [[3.0, 4.0]], ["s", "s"])
-    assert (found.low, found.high, found.verdict) == (None, None, "not distinguishable")
+    assert (found.low, found.high, found.verdict) == (None, None, "undecided")
 
 
 def test_what_is_not_paired_is_refused() -> None:
@@ -121,9 +121,9 @@ def test_holm_keeps_the_level_of_all_metrics_together() -> None:
             name: compare.paired(rng.normal(0, 1, (1, 30)).tolist(), [[0.0] * 30])
             for name in SMALLER
         }
-        alone += any(c.verdict != "not distinguishable" for c in found.values())
+        alone += any(c.verdict != "undecided" for c in found.values())
         corrected = compare.holm(found, SMALLER)
-        said += any(c.verdict != "not distinguishable" for c in corrected.values())
+        said += any(c.verdict != "undecided" for c in corrected.values())
     assert said / 400 <= 0.08
     assert alone / 400 > 0.1
 
@@ -136,7 +136,7 @@ def test_holm_gives_each_step_what_is_left() -> None:
     got = compare.holm(found, SMALLER)
     assert {c.verdict for c in got.values()} == {"better"}  # 0.05/3, 0.05/2, 0.05/1
     found["rmse"] = comparison(0.018)
-    assert {c.verdict for c in compare.holm(found, SMALLER).values()} == {"not distinguishable"}
+    assert {c.verdict for c in compare.holm(found, SMALLER).values()} == {"undecided"}
 
 
 def test_better_at_the_expense_of_a_guard_is_no_improvement() -> None:
@@ -148,13 +148,13 @@ def test_better_at_the_expense_of_a_guard_is_no_improvement() -> None:
 
     assert compare.judge(compared(rmse=-0.2, delta1=0.2), SMALLER, "rmse") == ("better", [])
     verdict, harmed = compare.judge(compared(rmse=-0.2, delta1=-0.2), SMALLER, "rmse")
-    assert (verdict, harmed) == ("not distinguishable", ["delta1"])
+    assert (verdict, harmed) == ("undecided", ["delta1"])
     assert compare.judge(compared(rmse=0.2, rel=-0.2), SMALLER, "rmse")[0] == "worse"
 
 
 def test_the_number_of_seeds_that_would_settle_a_difference() -> None:
     unsettled = compare.paired(shifted(0.1, 3, 0.08, seed=1), ZERO)
-    assert unsettled.verdict == "not distinguishable"
+    assert unsettled.verdict == "undecided"
     assert unsettled.seeds_needed is not None
     assert 3 < unsettled.seeds_needed <= 20
     assert compare.paired(shifted(0.2), ZERO).seeds_needed is None  # settled

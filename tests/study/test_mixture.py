@@ -108,11 +108,11 @@ def test_places_go_where_the_lowest_point_is_on_its_face() -> None:
     surface = mixture.fitted(spec, seen)
     assert surface is not None
     assert surface.is_believed()
-    found = mixture.region(spec, surface, 0.01)
+    found = mixture.region(spec, surface)
     assert found.simplest.weights["t2"] == 0
     before = mixture.fitted(spec, seen[:-1])
     assert before is not None
-    assert late[-1] == mixture.region(spec, before, 0.01).simplest  # it is tried last
+    assert late[-1] == mixture.region(spec, before).simplest  # it is tried last
     assert value(found.best) < 1.002
     assert found.best in found.members
     assert all(value(p) < 1.02 for p in found.members)
@@ -125,7 +125,7 @@ def test_where_up_is_better_places_go_up() -> None:
     up = [Seen(s.point, -value(s.point), s.seed) for s in seen_of(spec_of(), 14)]
     surface = mixture.fitted(spec, up)
     assert surface is not None
-    found = mixture.region(spec, surface, 0.01)
+    found = mixture.region(spec, surface)
     assert value(found.best) < 1.01
     assert found.predicted[0] == pytest.approx(-1, abs=0.02)
     assert planning.ask(spec, 14, up) == planning.ask(spec_of(), 14, seen_of(spec_of(), 14))

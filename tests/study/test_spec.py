@@ -85,6 +85,14 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
         ({"model": {"encoder": []}}, "model.encoder"),
         ({"params": {"mae": 1}}, "must not be named as a loss term"),
         ({"sampler": "grid"}, "sampler"),
+        ({"answer": {"margin": "0 %"}}, "answer.margin: must be above 0, in per cent of the best"),
+        ({"answer": {"margin": -0.1}}, "but got -0.1."),
+        ({"answer": {"margin": [1]}}, "answer.margin: must be above 0"),
+        ({"answer": {"marign": "1 %"}}, "did you mean 'margin'?"),
+        (
+            {"answer": {"margin": "0.01 m"}, "objective": "rel"},
+            "answer.margin must have the unit of 'rel', which has none, but got '0.01 m'",
+        ),
         ({"loss": {"weights": {"mae": -1}}}, "weights: the weight of 'mae' must be a number of at"),
         ({"loss": {"weights": [{"mae": "1"}]}}, "the weight of 'mae' must be a number of at least"),
         (
@@ -134,7 +142,8 @@ def revised(data: dict[str, Any] | None = None, *terms: str, **tables: Any) -> b
     spec = loading.parse(
         DEPTH | {"data": DEPTH["data"] | (data or {}), "loss": loss} | tables, "test"
     )
-    kept = {k: v for k, v in spec.resolved().items() if k not in ("goal", "retry", "nightly")}
+    left_out = ("goal", "answer", "retry", "nightly")
+    kept = {k: v for k, v in spec.resolved().items() if k not in left_out}
     del kept["sampler"]["zero"]  # older than that, too
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
     return spec.digest() != hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -224,10 +233,16 @@ def test_a_folder_does_not_hide_a_study(tmp_path: Path, monkeypatch: pytest.Monk
     assert loading.study_file("ablation").name == "ablation.toml"
 
 
-def test_the_goals_wording_is_not_part_of_the_identity() -> None:
+def test_neither_the_goals_wording_nor_the_margin_is_part_of_the_identity() -> None:
     assert make_spec(goal="a").digest() == make_spec(goal="b").digest()
     zeros = [make_spec(sampler={"zero": z}).digest() for z in (1 / 8, 1 / 4)]
     assert make_spec().digest() == zeros[0] != zeros[1]
+    assert make_spec(answer={"margin": 0.02}).digest() == make_spec().digest()
+
+
+def test_a_margin_is_one_per_cent_unless_the_study_states_another() -> None:
+    assert str(make_spec().answer.delta()) == "1 %"
+    assert make_spec(answer={"margin": "0.02 m"}).answer.delta().of(3.0) == 0.02
 
 
 def test_an_objective_may_be_named_by_its_metric_alone() -> None:

@@ -11,6 +11,7 @@ import typer
 
 from weightsearch.commands.options import (
     INTERRUPTED,
+    NO,
     Data,
     Device,
     Json,
@@ -23,13 +24,18 @@ from weightsearch.commands.options import (
     open_storage,
     print_answer,
 )
+from weightsearch.errors import ConfigError
+from weightsearch.runtime.safe_text import presentable
 from weightsearch.study import loading
 
 if TYPE_CHECKING:
+    from weightsearch.launch.expected_cost import Expected
     from weightsearch.launch.session import Request
     from weightsearch.store.connection.database import Database
 
 from weightsearch.commands.options import launch_request
+
+ASK_ABOVE_S = 12 * 3600.0
 
 app = typer.Typer()
 
@@ -55,6 +61,9 @@ def launch(
     ] = None,
     on: On = "local",
     promote: Annotated[bool, typer.Option(help="Train the best in full afterwards.")] = True,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask, though more than 12 hours are expected.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -79,6 +88,7 @@ def launch(
         budget=budgets.parse(budget or ()),
         promote=promote,
     )
+    request = replace(request, agree=lambda cost: _agree(request.name, cost, yes))
     interrupt_on_sigterm()
     try:
         database = open_storage(storage)
@@ -92,6 +102,24 @@ def launch(
     print_answer(outcome, as_json, launch_result.launched)
     if outcome.ranking.promoted:
         show_pictures(database, request)
+
+
+def _agree(name: str, cost: Expected, yes: bool) -> None:
+    """Says what a new study is expected to take, and asks where that is long."""
+    from weightsearch.launch.expected_cost import hours
+
+    print(presentable(f"study {name}: {cost.told()}"), file=sys.stderr)
+    if yes or cost.seconds <= ASK_ABOVE_S:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            f"a study of more than {hours(ASK_ABOVE_S)} must be confirmed, but this one is expected"
+            f" to take about {hours(cost.seconds)} and stdin is not a terminal; add --yes, or bound"
+            " it with --budget or --trials."
+        )
+    if not typer.confirm("Launch it?", err=True):
+        print("nothing was planned", file=sys.stderr)
+        sys.exit(NO)
 
 
 @app.command()

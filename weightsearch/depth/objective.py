@@ -23,7 +23,14 @@ from weightsearch.errors import (
     did_you_mean,
 )
 from weightsearch.study import search_space
-from weightsearch.study.objective_contract import LAST, NOT_COMPARABLE, Context, Run, summarise
+from weightsearch.study.objective_contract import (
+    CONSTANT,
+    LAST,
+    NOT_COMPARABLE,
+    Context,
+    Run,
+    summarise,
+)
 from weightsearch.study.spec import ModelSpec, StudySpec
 from weightsearch.study.spec_fields import Value
 
@@ -61,6 +68,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
         _same_data(native, context)
         train, val = split_frames(native, spec)
         trainer = _trainer(path, train, model, context)
+        constant = _constant(path, native, val, trainer, context)
         facts = _facts(weights, model, lr, native, context) | _told(
             native, train, val, trainer.encoder_origin
         )
@@ -76,7 +84,7 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
         try:
             until = lane.epoch if _ran_out(epochs, context) else context.epochs
             for epoch in trainer.run(lane, until, validate, context.grace_s):
-                epochs.append(_shown(epoch, trainer, lane))
+                epochs.append(_shown(epoch, trainer, lane, constant))
                 still_ours(context)
                 if context.final and _best(epochs, context) == len(epochs):
                     saving.best(epoch.number, summarise(epochs[-1]).metrics)
@@ -114,6 +122,13 @@ def check(spec: StudySpec, device: str, packed: Path) -> None:
     ):
         one = spec.model.model_copy(update={"encoder": encoder, "decoder": decoder})
         DepthNet(one, spec.data.model_copy(update={"size": size})).check_size(spec.train.batch)
+
+
+def estimate(spec: StudySpec, device: str, packed: Path) -> dict[str, Any]:
+    """What an epoch takes here, and what a promotion's run leaves on disk, from timed steps."""
+    from weightsearch.depth.training import cost
+
+    return cost.estimate(spec, device, packed)
 
 
 def _same_data(native: Pack, context: Context) -> None:
@@ -280,8 +295,31 @@ def _score(
     return score(predict, native, frames, known, size, trainer.device, batch, details=details)
 
 
-def _shown(epoch: Epoch, trainer: Trainer, lane: Lane) -> dict[str, Any]:
+def _constant(
+    path: Path, native: Pack, val: Sequence[int], trainer: Trainer, context: Context
+) -> dict[str, Any]:
+    """What the best constant prediction comes to; once per worker."""
+    from weightsearch.depth.evaluation.constant_prediction import best_constant, told
+    from weightsearch.depth.evaluation.protocols import PROTOCOLS
+
+    goal, protocol = context.spec.objective, context.spec.evaluate.protocol
+    metric = "abs_rel" if goal.metric == "rel" else goal.metric
+
+    def build() -> dict[str, Any]:
+        smaller = goal.direction == "minimize"
+        found = best_constant(native, val, PROTOCOLS[protocol], metric, smaller, trainer.device)
+        return told(*found, metric)
+
+    key = (path, goal, protocol, tuple(val))
+    made: dict[str, Any] = _cached(context.cache, "depth constant", key, build)
+    return made
+
+
+def _shown(
+    epoch: Epoch, trainer: Trainer, lane: Lane, constant: Mapping[str, Any]
+) -> dict[str, Any]:
     """An epoch as the service wants it."""
+    about = {CONSTANT: constant}
     return {
         **_metrics(epoch.scores),
         **epoch.losses,
@@ -290,7 +328,7 @@ def _shown(epoch: Epoch, trainer: Trainer, lane: Lane) -> dict[str, Any]:
         "parameters": trainer.parameters,
         "latency_ms": trainer.latency_ms(lane),
         "micro_batch": lane.micro,
-        **({} if trainer.is_comparable(lane) else {"about": {NOT_COMPARABLE: SHRUNK}}),
+        "about": about if trainer.is_comparable(lane) else {**about, NOT_COMPARABLE: SHRUNK},
     }
 
 

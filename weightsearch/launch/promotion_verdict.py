@@ -28,6 +28,7 @@ from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import PointState, Rung
 from weightsearch.study import search_space
 from weightsearch.study.search_space import Point
+from weightsearch.study.spec import StudySpec
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ def decide(engine: Engine, study: Study) -> PromotionVerdict:
     """Compares the finalists and marks the promoted one in the database. A model card is written
     beside the promoted checkpoint.
 
-    Where the best cannot be told from another one, the simpler of them is promoted and the verdict
-    says `no difference shown`. Raises StudyError where no finalist has all its runs.
+    Of the best and those that it is not better than, or only within the margin, the simplest is
+    promoted; the verdict then says `equivalent` or `undecided`. Raises StudyError where no finalist
+    has all its runs.
     """
     assert study.spec.promote is not None
     metric = study.spec.objective.metric
@@ -70,15 +72,12 @@ def decide(engine: Engine, study: Study) -> PromotionVerdict:
     # Bonferroni: all comparisons together keep the level.
     level = 1 - (1 - compare.LEVEL) / max(1, len(others))
     tests = [_test(best, other, study, level) for other in others]
-    equals = [
-        other
-        for other, test in zip(others, tests, strict=True)
-        if test.deciding.verdict != Verdict.BETTER
-    ]
-    chosen = min([best, *equals], key=Finalist.simplicity)
+    words = [test.deciding.verdict for test in tests]
+    level_ones = [o for o, word in zip(others, words, strict=True) if word != Verdict.BETTER]
+    chosen = min([best, *level_ones], key=Finalist.simplicity)
     run = (min if smaller else max)(chosen.runs, key=lambda r: r.result.metrics[metric])
     verdict = PromotionVerdict(
-        verdict=_word(others, equals),
+        verdict=_word(words),
         point=chosen.point.id(),
         params=chosen.point.params,
         weights=search_space.decimals(chosen.point.weights),
@@ -98,10 +97,14 @@ def decide(engine: Engine, study: Study) -> PromotionVerdict:
     return verdict
 
 
-def _word(others: Sequence[Finalist], equals: Sequence[Finalist]) -> Promoted:
-    if not others:
+def _word(against_others: Sequence[Verdict]) -> Promoted:
+    """Of the best's verdicts against the other finalists."""
+    if not against_others:
         return Promoted.ONLY_FINALIST
-    return Promoted.NO_DIFFERENCE if equals else Promoted.WINNER
+    if all(word == Verdict.BETTER for word in against_others):
+        return Promoted.WINNER
+    undecided = (Verdict.UNDECIDED, Verdict.WORSE)
+    return Promoted.UNDECIDED if set(against_others) & set(undecided) else Promoted.EQUIVALENT
 
 
 def _lineage(engine: Engine, study: Study, run: Done) -> Lineage:
@@ -142,17 +145,17 @@ def _test(best: Finalist, other: Finalist, study: Study, level: float) -> Finali
         name: compare.smaller_is_better(name, goal.metric, goal.direction == "minimize")
         for name in (goal.metric, *goal.guards, "delta1")
     }
-    found = {goal.metric: _compared(best, other, goal.metric, smaller[goal.metric], level)}
+    found = {goal.metric: _compared(best, other, study.spec, goal.metric, level)}
     for guard in [name for name in smaller if name != goal.metric]:
         if all(best.samples(guard)) and all(other.samples(guard)):
-            found[guard] = _compared(best, other, guard, smaller[guard], level)
+            found[guard] = _compared(best, other, study.spec, guard, level)
     verdict, harmed = compare.judge(found, smaller, goal.metric)
     deciding = replace(found.pop(goal.metric), verdict=verdict)
     return FinalistComparison(best.point.id(), other.point.id(), deciding, found, harmed)
 
 
 def _compared(
-    best: Finalist, other: Finalist, metric: str, smaller: bool, level: float
+    best: Finalist, other: Finalist, spec: StudySpec, metric: str, level: float
 ) -> Comparison:
     a, b = best.samples(metric), other.samples(metric)
     groups = best.runs[0].result.groups
@@ -160,7 +163,10 @@ def _compared(
         a = [[run.result.metrics[metric] for run in best.runs]]
         b = [[run.result.metrics[metric] for run in other.runs]]
         groups = []
-    return compare.paired(a, b, groups, smaller, level)
+    goal = spec.objective
+    smaller = compare.smaller_is_better(metric, goal.metric, goal.direction == "minimize")
+    margin = spec.answer.delta().of(mean(map(mean, a)), metric == goal.metric)
+    return compare.paired(a, b, groups, smaller, level, margin)
 
 
 def _scores(metric: str, finalist: Finalist) -> FinalistScores:

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from weightsearch.errors import StudyError, WeightsearchError
 from weightsearch.launch import promotion as promote
 from weightsearch.launch import promotion_verdict
 from weightsearch.launch.display.progress import display, standing
+from weightsearch.launch.expected_cost import Expected, expected
 from weightsearch.launch.places import LAUNCHERS, PLACED
-from weightsearch.launch.places.local import Command
-from weightsearch.report.evidence import mixture_answer
-from weightsearch.report.evidence.ranking import Ranking, comparable, ranking, yardstick
+from weightsearch.launch.places.local import Command, threads_each
+from weightsearch.report.evidence import answer
+from weightsearch.report.evidence.answer import Ranking
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S, interruptible
 from weightsearch.store.connection.database import Database
@@ -31,11 +32,13 @@ from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import OPEN, Rung, StudyState
 from weightsearch.study import planning, preflight, search_space
 from weightsearch.study.budget import Budget
+from weightsearch.study.objective_contract import Estimate
 from weightsearch.study.samplers.contract import Plan
 from weightsearch.study.spec import StudySpec
 from weightsearch.worker.background import publishing
 
 LOOK_EVERY_S = 0.5
+LOOK_AT_LEAST_EVERY_S = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,9 @@ class Request:
     quiet: bool = False
     path: Sequence[str] = ()
     """Folders in which the study's own objective may lie."""
+    agree: Callable[[Expected], None] | None = None
+    """Told what a new study is expected to take before it is planned; what it raises ends the
+    launch, and nothing was planned. Without it, nothing is measured."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,7 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     failpoints.reach("after-plan")
     work(database, study, Rung.SEARCH, "search", request)
     failpoints.reach("after-search")
-    done = retry_while_away(lambda: queries.done(database.engine, study))
-    rows = ranking(spec, done)
-    if not rows:
+    if retry_while_away(lambda: queries.leader(database.engine, study)) is None:
         raise StudyError(
             f"study '{study.name}' must have a finished point to rank, but has none;"
             f" `weightsearch status {study.name}` shows why."
@@ -107,9 +111,9 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     else:
         mirror(database, study)
     points = retry_while_away(lambda: queries.counts(database.engine, study))
-    mixture = mixture_answer.answer(spec, comparable(done))
+    judged = replace(study, promoted=verdict)
     return Launched(
-        ranking=Ranking(study.name, yardstick(spec), rows, spec.objective.guards, verdict, mixture),
+        ranking=retry_while_away(lambda: answer.found(database.engine, judged)),
         points=points,
         coverage=queries.share_done(points),
         equivalent_left_out=study.equivalent_left_out,
@@ -140,13 +144,13 @@ def prepare(
     Nothing is planned before everything was checked. Raises WeightsearchError.
     """
     placed = PLACED[request.on](request.device, request.workers)
-    # What another machine has cannot be found out here.
-    device = placed[0] if request.on == "local" else "cpu"
     known = retry_while_away(lambda: _known(database, request.name))
     packed, digests = _pack(spec, request) if spec.data is not None else (None, None)
-    if not known:
-        preflight.check(spec, device, packed, request.path)
+    estimate = None if known else _checked(spec, request, placed, packed)
     points = planned or planning.plan(spec)
+    if estimate is not None and request.agree is not None:
+        asked = spec if request.promote else spec.model_copy(update={"promote": None})
+        request.agree(expected(estimate, asked, len(points.points), placed, request.budget))
 
     def begin() -> tuple[Study, int]:
         study = studies.create(database.engine, request.name, spec, points)
@@ -169,6 +173,21 @@ def prepare(
         "resumed" if known else "planned",
     )
     return study
+
+
+def _checked(
+    spec: StudySpec, request: Request, placed: Sequence[str], packed: Path | None
+) -> Estimate | None:
+    """What an epoch takes, where somebody wants to know it. Raises ObjectiveError."""
+    asked = request.agree is not None
+    if request.on != "local":  # what another machine has cannot be found out here
+        if asked:
+            log.info("how long it takes is not estimated: workers run elsewhere, on %s", request.on)
+        return preflight.check(spec, "cpu", packed, request.path, None)
+    if asked and spec.data is not None:  # of a large network, a step on a CPU takes half a minute
+        log.info("timing a few training steps")
+    threads = threads_each(placed) if asked else None
+    return preflight.check(spec, placed[0], packed, request.path, threads)
 
 
 def _known(database: Database, name: str) -> bool:
@@ -229,14 +248,22 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
         LAUNCHERS[request.on](command, used, GRACE_S + 15) as check,
     ):
         while True:
+            began = time.monotonic()
             now = retry_while_away(lambda: standing(engine, study, rung, len(used)))
+            pause_s = _pause_s(time.monotonic() - began)
             shown.show(now)
             raise_if_interrupted()
             if not check(now.finished):
                 break
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(pause_s)
         shown.show(retry_while_away(lambda: standing(engine, study, rung, len(used))))
     _settle(database, study, rung)
+
+
+def _pause_s(look_s: float) -> float:
+    """Until the next look, after one that took so long: looks read the whole table, and shall keep
+    the server busy for a twentieth of its time at most."""
+    return min(LOOK_AT_LEAST_EVERY_S, max(LOOK_EVERY_S, 19 * look_s))
 
 
 def _settle(database: Database, study: Study, rung: int) -> None:

@@ -185,7 +185,7 @@ def verdict(engine: Engine, night: Night, cut: Sequence[str] = ()) -> NightVerdi
         moved=_mover(rows),
         metric=found.spec.objective.metric,
         level=drift.LEVEL,
-        rows=[_with_evidence(row, found, baseline) for row in rows],
+        rows=[_with_evidence(_with_margin(row, found), found, baseline) for row in rows],
         reasons=reasons,
         notes=notes,
         baseline=baseline.acceptance() if baseline is not None else None,
@@ -281,6 +281,11 @@ def described(row: Row) -> str:
         f"{what} {row.tonight:.4f} against {row.baseline:.4f}"
         f" ({row.difference:+.4f}, band {row.limit:.4f}{seeds})"
     )
+
+
+def _with_margin(row: Row, found: Found) -> Row:
+    is_deciding = row.metric == found.spec.objective.metric
+    return replace(row, margin=found.spec.answer.delta().of(row.baseline, is_deciding))
 
 
 def _with_evidence(row: Row, found: Found, baseline: Baseline | None) -> Row:

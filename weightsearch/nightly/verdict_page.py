@@ -9,13 +9,10 @@ import plotly.graph_objects as go
 from weightsearch.nightly.verdict_text import HEADINGS, cells
 from weightsearch.report.figures.nightly_history import Night, history
 from weightsearch.report.pages.html import Section, page
-from weightsearch.stats.comparison_result import Verdict
-from weightsearch.stats.night_values import Moved
 from weightsearch.store.ledger.stored_night import NightVerdict
 
 SHOWN = 90
 """Nights on a page, at most."""
-WORDS = {Moved.WITHIN_THE_BAND: Verdict.NOT_DISTINGUISHABLE}
 
 
 def document(verdict: NightVerdict, nights: Sequence[NightVerdict]) -> str:
@@ -57,7 +54,7 @@ def _history(canary: str, verdict: NightVerdict, nights: Sequence[NightVerdict])
                         value=row.tonight,
                         low=row.baseline - row.limit,
                         high=row.baseline + row.limit,
-                        verdict=WORDS.get(row.moved, row.moved),
+                        verdict=row.verdict,
                         commit=night.commit,
                     )
                 )

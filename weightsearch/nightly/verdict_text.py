@@ -16,7 +16,7 @@ MARKS = {
     NightWord.REGRESSION: "Regression",
     NightWord.NOT_JUDGED: "Not judged",
 }
-HEADINGS = ("what", "metric", "baseline", "tonight", "difference", "band", "seeds worse", "moved")
+HEADINGS = ("what", "metric", "baseline", "tonight", "difference", "band", "seeds worse", "verdict")
 
 
 def told(verdict: NightVerdict) -> None:
@@ -42,7 +42,7 @@ def cells(row: Row) -> list[str]:
         "" if row.difference is None else f"{row.difference:+.4f}",
         f"{row.limit:.4f}",
         f"{row.worse_seeds} of {row.seeds}" if row.canary else "",
-        row.moved,
+        row.verdict,
     ]
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from weightsearch.runtime.stored_json import known
+from weightsearch.stats.comparison_result import Verdict
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,28 @@ class Row:
     """The paired interval over scenes; None without values per image, like the next."""
     scenes: Sequence[tuple[str, float]] = ()
     """Those that moved most, the worst first, and by how much."""
+    margin: float | None = None
+    """The difference that would matter, in the metric's unit; None where none was stated."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """On tonight, against the baseline: within the margin is what lies there by the band, too.
+
+        What is undecided is no regression: no more was to be seen with these seeds.
+        """
+        if self.moved == Moved.NO_SPREAD:
+            return Verdict.UNDECIDED
+        if self.difference is None:
+            return Verdict.WORSE
+        inside = self.margin is not None and abs(self.difference) + self.limit < self.margin
+        if self.moved == Moved.WITHIN_THE_BAND:
+            return Verdict.EQUIVALENT if inside else Verdict.UNDECIDED
+        if self.moved == Moved.WORSE:
+            return Verdict.WORSE_WITHIN if inside else Verdict.WORSE
+        return Verdict.BETTER_WITHIN if inside else Verdict.BETTER
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "verdict": self.verdict}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Row:

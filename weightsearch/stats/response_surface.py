@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FEWEST = 5
 """Configurations, for three parameters and a mean."""
-SKILL = 0.2
+SKILL = 0.1
 """What a surface must show to be believed. Of noise alone 95 % of surfaces show less than 0.06 (60
 studies of three terms with 14 and with 24 points, 25 of five terms with 40; the most was 0.38)."""
 LEVEL = 0.01

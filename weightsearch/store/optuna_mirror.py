@@ -92,13 +92,14 @@ class Mirror:
 
     def _batch(self, wait: bool) -> int:
         take = func.pg_advisory_xact_lock if wait else func.pg_try_advisory_xact_lock
+        place = queries.ITS_POINT.c
         with self.database.engine.begin() as connection:
             if connection.execute(select(take(MIRROR_LOCK, self.study.id))).scalar_one() is False:
                 return 0
             rows = connection.execute(
-                queries.unshown(self.study.id, attempts, points.c.number, points.c.rung)
-                .add_columns(points.c.seed, points.c.weights, points.c.params, points.c.result)
-                .add_columns(points.c.attempt.label("last_attempt"))
+                queries.unshown(self.study.id, attempts, place.number, place.rung)
+                .add_columns(place.seed, place.weights, place.params, place.result)
+                .add_columns(place.attempt.label("last_attempt"))
                 .order_by(attempts.c.started_at, attempts.c.point_id, attempts.c.attempt)
                 .limit(BATCH)
             ).all()

@@ -15,6 +15,7 @@ raised as `NonFiniteLoss`; a stop asked for through `context.grace_s` as `Interr
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import math
@@ -37,6 +38,11 @@ removed once the result is committed."""
 
 NOT_COMPARABLE = "not_comparable"
 """Within an epoch's `about`: why its metrics do not compare with those of other points."""
+
+CONSTANT = "constant"
+"""Within an epoch's `about`: the best prediction that does not look at its input, on the same
+samples. `says` names it, `value` is its deciding metric, `samples` that of each sample: every
+ranking shows it, and names what is no better."""
 
 Epoch = Mapping[str, float | Sequence[float] | Sequence[str] | Mapping[str, Any]]
 Run = Generator[Epoch, None, Epoch | None]
@@ -75,6 +81,35 @@ class Context:
     result is not the same, the epoch says so (`NOT_COMPARABLE`)."""
     cache: dict[str, Any] = field(default_factory=dict)
     """Lives as long as the worker: what is expensive is built once for all its points."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a point is expected to take: what a module's `estimate(spec, device, packed)` says."""
+
+    epoch_s: float
+    """Seconds of one epoch of one point, with its validation: the mean over what is searched."""
+    point_bytes: float = 0.0
+    """What a point of the search leaves in its folder once it is done."""
+    full_bytes: float = 0.0
+    """What a run of a promotion leaves there."""
+    how: str = ""
+    """What was measured, in a few words."""
+
+    @classmethod
+    def of(cls, said: object) -> Estimate:
+        """Raises ObjectiveError for what is none."""
+        numbers = dict(said) if isinstance(said, Mapping) else {}
+        how = str(numbers.pop("how", ""))
+        with contextlib.suppress(TypeError, ValueError):  # another name, none at all, no number
+            found = cls(**{name: float(number) for name, number in numbers.items()}, how=how)
+            if all(0 <= n < math.inf for n in (found.epoch_s, found.point_bytes, found.full_bytes)):
+                return found
+        raise ObjectiveError(
+            "`estimate` must return a mapping with `epoch_s`, and it may have `point_bytes`,"
+            " `full_bytes` (all numbers of at least 0) and `how` (a text), but returned"
+            f" {said!r}."
+        )
 
 
 MOVED = {"weightsearch.trivial": "weightsearch.study.trivial_objective"}

@@ -1,48 +1,87 @@
 """What can be found out before a study is planned, in a process of its own: `launch` runs it.
 
-Loads the objective and, where its module has one, calls `check(spec, device, packed data)`: an
-unknown encoder or missing weights are reported before anything is planned. A process of its own,
-because it may import torch, which the launcher never does.
+Loads the objective and, where its module has them, calls `check(spec, device, packed data)`: an
+unknown encoder or missing weights are reported before anything is planned; then, if asked to,
+`estimate(spec, device, packed data)`: what an epoch will take. A process of its own, because it may
+import torch, which the launcher never does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from weightsearch.errors import ObjectiveError, WeightsearchError
-from weightsearch.runtime import child_python, safe_text
+from weightsearch.runtime import child_python, own_traceback, safe_text
 from weightsearch.study import loading, objective_contract
+from weightsearch.study.objective_contract import Estimate
 from weightsearch.study.spec import StudySpec
 
+ESTIMATE = "estimate"
 
-def check(spec: StudySpec, device: str, packed: Path | None, path: Sequence[str] = ()) -> None:
-    """Raises ObjectiveError where the study cannot work on this machine: with the traceback of the
-    objective's own code where that has raised."""
+log = logging.getLogger(__name__)
+
+
+def check(
+    spec: StudySpec,
+    device: str,
+    packed: Path | None,
+    path: Sequence[str] = (),
+    threads: int | None = None,
+) -> Estimate | None:
+    """With `threads`, what the objective estimates of a worker with so many; None where it does not
+    estimate, or fails to, which is a warning.
+
+    Raises ObjectiveError where the study cannot work on this machine: with the traceback of the
+    objective's own code where that has raised.
+    """
+    environment = child_python.environment(path)
+    arguments = [device, str(packed or "")]
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
+        arguments.append(ESTIMATE)
     asked = subprocess.run(
-        child_python.command("weightsearch.study.preflight", device, str(packed or "")),
+        child_python.command("weightsearch.study.preflight", *arguments),
         input=json.dumps(spec.resolved()),
-        env=child_python.environment(path),
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
+    last = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    ended = f"ended with code {asked.returncode}: {last}"
+    checked, _, estimated = asked.stdout.partition("\n")
+    _raise_what_was_found(checked, spec.objective.run, ended)
+    return _estimated(estimated, ended) if threads is not None else None
+
+
+def _raise_what_was_found(checked: str, run: str, ended: str) -> None:
     try:
-        found = json.loads(asked.stdout)
+        found = json.loads(checked)
     except ValueError:  # it did not come to an answer: killed, or a fault of native code
-        last = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise ObjectiveError(
-            f"objective '{spec.objective.run}' must be usable, but its check ended with code"
-            f" {asked.returncode}: {last}"
-        ) from None
+        raise ObjectiveError(f"objective '{run}' must be usable, but its check {ended}") from None
     if found is not None:
         # It knew no password of ours: ours are hidden here, where they are known.
         trace = safe_text.presentable(found["trace"], lines=True)
         raise ObjectiveError(safe_text.presentable(found["error"]), trace)
+
+
+def _estimated(answered: str, ended: str) -> Estimate | None:
+    try:
+        found = json.loads(answered)
+    except ValueError:  # killed for its memory, for one
+        found = {"error": f"the estimate {ended}"}
+    if found and "error" in found:
+        log.warning("how long the study takes is not known: %s", found["error"])
+        return None
+    return Estimate(**found) if found else None
 
 
 def answer(spec: StudySpec, device: str, packed: Path) -> dict[str, str] | None:
@@ -66,11 +105,29 @@ def answer(spec: StudySpec, device: str, packed: Path) -> dict[str, str] | None:
     return None
 
 
+def estimate(spec: StudySpec, device: str, packed: Path) -> dict[str, Any] | None:
+    """The fields of an `Estimate`, or in one line why there is none; None where the objective does
+    not estimate."""
+    module = objective_contract.module_of(spec.objective.run)
+    if not hasattr(module, "estimate"):
+        return None
+    try:
+        return asdict(Estimate.of(module.estimate(spec, device, packed)))
+    except (Exception, SystemExit) as error:
+        return {"error": own_traceback.line(error)}
+
+
 def main() -> None:
     spec = loading.parse(json.load(sys.stdin), "the study")
+    device, packed = sys.argv[1], Path(sys.argv[2])
     with contextlib.redirect_stdout(sys.stderr):  # what the user's module prints is no answer
-        found = answer(spec, sys.argv[1], Path(sys.argv[2]))
-    json.dump(found, sys.stdout)
+        found = answer(spec, device, packed)
+    # At once: what was found stays known, though the estimate should be killed for its memory.
+    print(json.dumps(found), flush=True)
+    if found is None and ESTIMATE in sys.argv[3:]:
+        with contextlib.redirect_stdout(sys.stderr):
+            expected = estimate(spec, device, packed)
+        print(json.dumps(expected))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,13 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from weightsearch.errors import did_you_mean
 from weightsearch.study import known_names, weight_presets
+from weightsearch.study.answer_spec import AnswerSpec
 from weightsearch.study.nightly_spec import NightlySpec
 from weightsearch.study.spec_fields import Count, Part, Positive, Seed, Value, Weights
 
 DEPTH_OBJECTIVE = "weightsearch.depth.objective:run"
+NO_IDENTITY = ("goal", "answer", "retry", "nightly")
+"""Tables that no result depends on."""
 
 
 class ObjectiveSpec(Part):
@@ -248,6 +251,7 @@ class StudySpec(Part):
     sampler: SamplerSpec = SamplerSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     promote: PromoteSpec | None = PromoteSpec()
+    answer: AnswerSpec = AnswerSpec()
     retry: RetrySpec = RetrySpec()
     nightly: NightlySpec | None = None
     """What `weightsearch nightly` repeats; no part of a launched study's identity."""
@@ -318,6 +322,11 @@ class StudySpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _margin_of_this_metric(self) -> StudySpec:
+        self.answer.check(self.objective.metric)
+        return self
+
+    @model_validator(mode="after")
     def _canaries_of_these_terms(self) -> StudySpec:
         if self.nightly is not None:
             self.nightly.check(self.loss.terms)
@@ -348,7 +357,7 @@ class StudySpec(Part):
 
     def digest(self) -> str:
         """Twelve hex digits that change whenever anything does that a result depends on."""
-        facts = {k: v for k, v in self.resolved().items() if k not in ("goal", "retry", "nightly")}
+        facts = {k: v for k, v in self.resolved().items() if k not in NO_IDENTITY}
         if self.sampler.zero == SamplerSpec().zero:  # so that studies from before it are found
             del facts["sampler"]["zero"]
         if self._loss_was_revised():

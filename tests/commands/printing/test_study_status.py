@@ -16,8 +16,13 @@ from support.verdicts import finalist, promotion
 from weightsearch.commands.printing import data_sets, launch_result, study_status
 from weightsearch.launch.display.progress import Standing, _panel
 from weightsearch.launch.session import Launched
-from weightsearch.report.evidence.ranking import RankedPoint, Ranking, Yardstick
+from weightsearch.report.evidence.answer import Ranking
+from weightsearch.report.evidence.constant import Constant
+from weightsearch.report.evidence.headline import Headline
+from weightsearch.report.evidence.ranking import RankedPoint, Yardstick
 from weightsearch.runtime import own_traceback
+from weightsearch.stats.comparison_result import Comparison, Verdict
+from weightsearch.stats.reliability import reliability
 from weightsearch.study import loading
 from weightsearch.study.objective_contract import Summary
 
@@ -29,10 +34,48 @@ def answer(protocol: str | None = "full") -> Ranking:
     row = RankedPoint(
         rank=1, point="abc", number=7, params={"encoder": LONG},
         weights={"mae": 0.25, "edge": 0.75}, value=0.5, metrics={"rmse": 0.5, "rel": 0.1},
-        interval=(0.4, 0.6), against_best=None, images=12, epoch=1, seconds=1.0, device="cpu",
+        interval=(0.4, 0.6), comparison=None, against_constant=None, images=12, epoch=1,
+        seconds=1.0, device="cpu",
     )  # fmt: skip
-    rows = [row, replace(row, rank=2, params={"encoder": "x"})]
-    return Ranking("toy-grid", Yardstick("rmse", protocol), rows, (), None)
+    undecided = Comparison(0.1, -0.1, 0.3, Verdict.UNDECIDED, 12, 4, 1, 0.95)
+    same = replace(undecided, verdict=Verdict.EQUIVALENT)
+    rows = [
+        row,
+        replace(row, rank=2, params={"encoder": "x"}, comparison=same),
+        replace(row, rank=3, number=8, comparison=undecided, against_constant=Verdict.UNDECIDED),
+    ]
+    told = Headline("abc", "0.75 edge", "rmse", 0.5, 1, False, "1 %", (), 60.0)
+    return Ranking(
+        study="toy-grid",
+        yardstick=Yardstick("rmse", protocol),
+        margin="1 %",
+        rows=rows,
+        guards=(),
+        constant=Constant("a constant prediction of 2.5 m", 0.7, [], ["a", "b"]),
+        reliability=reliability([[1.0, 1.1], [2.0, 2.2]]),
+        headline=told,
+        promoted=None,
+    )
+
+
+def test_a_ranking_marks_what_is_level_with_the_first_and_what_learned_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    launch_result.ranking(answer())
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines() if "0.25 0.75" in line] == [
+        "1",
+        "2=",
+        "3~!",
+    ]
+    assert (
+        "= equivalent to the first within 1 %; ~ undecided against the first; ! not shown" in said
+    )
+    assert "a constant prediction of 2.5 m: rmse 0.7000; not shown to be better: point 8\n" in said
+    assert f"{answer().reliability}\n" in said
+    rows = [replace(row, against_constant=Verdict.BETTER) for row in answer().rows]
+    launch_result.ranking(replace(answer(), rows=rows))
+    assert "rmse 0.7000; every network ranked is better\n" in capsys.readouterr().out
 
 
 def test_a_ranking_names_its_protocol_and_split(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +94,7 @@ def test_the_end_of_a_launch_is_a_ranking_and_commands_that_can_be_typed(
     launch_result.launched(launched)
     said = capsys.readouterr().out
     assert "by protocol full, val split" in said
+    assert said.endswith("; margin 1 %, 60 s of device time.\n")
     assert f"  {sys.executable} -P -m weightsearch best toy-grid\n" in said
     monkeypatch.setattr(sys, "argv", ["/x/.venv/bin/weightsearch", "launch"])
     launch_result.launched(launched)

@@ -74,7 +74,7 @@ def test_where_both_agree_nothing_is_disputed(tmp_path: Path) -> None:
     with Pack(made(tmp_path, 0)) as pack:
         got = disputes(seen, SIZE, pack, None, "test", tmp_path / "out", 2, "cpu")
     assert [one["disputed"] for one in got["frames"]] == [0, 0]
-    assert got["fits_better"] == "not distinguishable"
+    assert got["fits_better"] == "undecided"
 
 
 def test_edges_at_random_score_about_one_and_flat_depth_has_no_score() -> None:

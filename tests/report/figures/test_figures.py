@@ -204,7 +204,7 @@ def test_pairs_of_one_direction_are_the_noise_floor() -> None:
 def test_the_nightly_history_marks_the_verdicts() -> None:
     assert history([], "RMSE (m)").data[0].mode == "text"
     nights = [
-        Night("2026-01-01", 0.5, 0.4, 0.6, "not distinguishable"),
+        Night("2026-01-01", 0.5, 0.4, 0.6, "undecided"),
         Night("2026-01-02", 0.7, 0.4, 0.6, "worse", "<i>"),
         Night("2026-01-03", 0.5, None, None, "not enough"),
     ]

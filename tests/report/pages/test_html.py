@@ -217,16 +217,51 @@ def test_the_place_of_a_point_without_a_result_is_no_other_points_id() -> None:
         comparison_page.sides(without, place, without, str(other.number))
 
 
-def test_the_answer_counts_the_finalists_that_cannot_be_told_from_the_best() -> None:
+@pytest.mark.parametrize("word", [Promoted.UNDECIDED, Promoted.NO_DIFFERENCE])
+def test_the_answer_counts_the_finalists_that_the_best_is_not_shown_to_beat(word: Promoted) -> None:
     records = make_records(5)
-    equal = beaten(Verdict.NOT_DISTINGUISHABLE, harmed=("rel",))
-    promoted = promotion(verdict=Promoted.NO_DIFFERENCE, comparisons=[beaten(), equal])
+    equal = beaten(Verdict.UNDECIDED, harmed=("rel",))
+    promoted = promotion(verdict=word, comparisons=[beaten(), equal])
     said = study_page.answer(dataclasses.replace(records, promoted=promoted))
-    assert "cannot be told from 1 of the other 2 finalists" in said
+    assert "is not shown to be better than 1 of the other 2 finalists" in said
     assert "at the expense of REL" in said
-    alone = dataclasses.replace(promoted, comparisons=[beaten(Verdict.NOT_DISTINGUISHABLE)])
+    alone = dataclasses.replace(promoted, comparisons=[beaten(Verdict.UNDECIDED)])
     said = study_page.answer(dataclasses.replace(records, promoted=alone))
-    assert "cannot be told from the other finalist, and" in said
+    assert "is not shown to be better than the other finalist, and" in said
+
+
+def test_the_page_has_the_headline_and_the_constant_to_beat() -> None:
+    records = make_records(12)
+
+    def beside(rmse: float) -> str:
+        about = {
+            "constant": {"says": "a constant prediction", "value": rmse, "samples": [rmse] * 24}
+        }
+        done = [
+            dataclasses.replace(
+                d,
+                result=dataclasses.replace(
+                    d.result, validation=dataclasses.replace(d.result.validation, about=about)
+                ),
+            )
+            for d in records.done
+        ]
+        return study_page.report(dataclasses.replace(records, done=done))
+
+    beaten_by_all, beats_all = beside(9.0), beside(0.1)
+    assert "The headline" in beaten_by_all
+    assert "the runner-up (" in beaten_by_all
+    assert "A constant prediction has RMSE 9 m; every network ranked is better." in beaten_by_all
+    assert "margin 1 %, " in beaten_by_all
+    assert "No better than a constant prediction: " in beats_all
+    assert "A constant prediction has RMSE 0.1 m; not shown to be better: points " in beats_all
+    assert "against the constant" in beats_all
+
+
+def test_the_answer_says_that_finalists_come_to_the_same() -> None:
+    promoted = promotion(verdict=Promoted.EQUIVALENT, comparisons=[beaten(Verdict.BETTER_WITHIN)])
+    said = study_page.answer(dataclasses.replace(make_records(5), promoted=promoted))
+    assert "comes to the same as the other finalist, and of these it is the simplest" in said
 
 
 def test_without_values_per_image_nothing_is_said_to_be_told_apart() -> None:

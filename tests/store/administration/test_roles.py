@@ -173,7 +173,7 @@ def test_tables_that_are_missing_or_old_are_the_owners_business(
     with connected(server, "ws_owner") as owner:
         owner.execute("UPDATE ws_meta SET version = %s", (schema.VERSION - 1,))
     try:
-        with pytest.raises(StorageError, match=r"'ws_worker' lacks a right: permission"):
+        with pytest.raises(StorageError, match=r"'ws_worker' lacks a right: must be owner"):
             open_database(url(server, "ws_worker"), Path())
     finally:
         with connected(server, "ws_owner") as owner:

@@ -10,15 +10,23 @@ from support.specs import make_spec
 
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import claim, studies
-from weightsearch.store.tables.states import OPEN, Outcome, PointState, StudyState
+from weightsearch.store.tables.states import ENDED, OPEN, Outcome, PointState, StudyState
 from weightsearch.study import planning
 
 SQL = str(claim.CLAIM)
 
 
 def test_its_states_are_those_of_the_tables() -> None:
-    states = set(re.findall(r"'(\w+)'", " ".join(re.findall(r"state (?:=|IN) [^\n]+", SQL))))
-    assert states - {StudyState.RUNNING} == {*OPEN, PointState.FAILED}
+    named = {
+        how: set(re.findall(r"'(\w+)'", " ".join(re.findall(rf"\bstate {how} [^\n]+", SQL))))
+        for how in ("=", "<>", "NOT IN")
+    }
+    assert named == {
+        "=": {StudyState.RUNNING, PointState.LEASED, PointState.FAILED},
+        "<>": {PointState.LEASED},
+        "NOT IN": set(ENDED),
+    }
+    assert set(ENDED) == set(PointState) - set(OPEN)
     assert re.findall(r"outcome = '(\w+)'", SQL) == [Outcome.LOST]
 
 

@@ -10,15 +10,9 @@ from typing import Any
 from sqlalchemy import Engine
 
 from weightsearch.commands.home import disk_usage
-from weightsearch.report.evidence import mixture_answer
-from weightsearch.report.evidence.ranking import (
-    RankedPoint,
-    Ranking,
-    comparable,
-    not_comparable,
-    ranking,
-    yardstick,
-)
+from weightsearch.report.evidence import answer
+from weightsearch.report.evidence.answer import Ranking
+from weightsearch.report.evidence.ranking import RankedPoint, not_comparable, ranking
 from weightsearch.store.ledger import claim, queries, studies
 from weightsearch.store.ledger.queries import Done, Verification
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
@@ -147,14 +141,5 @@ def verify(engine: Engine, name: str | None) -> Verification:
 
 
 def best(engine: Engine, name: str | None) -> Ranking:
-    """The ranking, and by which protocol and on which split it was measured."""
-    study = studies.find(engine, name)
-    done = queries.done(engine, study)
-    return Ranking(
-        study=study.name,
-        yardstick=yardstick(study.spec),
-        rows=ranking(study.spec, done),
-        guards=study.spec.objective.guards,
-        promoted=study.promoted,
-        mixture=mixture_answer.answer(study.spec, comparable(done)),
-    )
+    """The ranking with its headline, and by which protocol and on which split it was measured."""
+    return answer.found(engine, studies.find(engine, name))

@@ -15,20 +15,30 @@ from weightsearch.study.spec_fields import Value
 
 if TYPE_CHECKING:
     from weightsearch.launch.session import Launched
-    from weightsearch.report.evidence.ranking import RankedPoint, Ranking
+    from weightsearch.report.evidence.answer import Ranking
+    from weightsearch.report.evidence.constant import Constant
+    from weightsearch.report.evidence.ranking import RankedPoint
     from weightsearch.store.ledger.stored_promotion import FinalistComparison, PromotionVerdict
 
+MARKS: dict[Verdict | None, str] = {
+    Verdict.EQUIVALENT: "=",
+    Verdict.WORSE_WITHIN: "=",
+    Verdict.BETTER_WITHIN: "=",
+    Verdict.UNDECIDED: "~",
+}
+MEANS = {"=": "equivalent to the first within {}", "~": "undecided against the first"}
 ROWS = 20
 """Rows of a ranking that are printed; --json has all."""
 
 
 def launched(found: Launched) -> None:
-    """The end of a launch: the ranking, the verdict, and where everything is."""
-    ranking(found.ranking)
+    """The end of a launch: the ranking, the verdict, where everything is, and the headline."""
+    _evidence(found.ranking)
     name = found.ranking.study
     console.print(f"\nEverything is under {found.home}. To look further:")
     for command in (f"best {name}", f"status {name}", f"verify {name}", "dashboard"):
         console.print(f"  {_ours()} {command}")
+    _headline(found.ranking)
 
 
 def _ours() -> str:
@@ -41,16 +51,41 @@ def _ours() -> str:
 
 
 def ranking(found: Ranking) -> None:
+    """The ranking, what was promoted, and the headline."""
+    _evidence(found)
+    _headline(found)
+
+
+def _headline(found: Ranking) -> None:
+    if found.headline:
+        console.print(f"\n{found.headline.sentence}", soft_wrap=False)
+
+
+def _evidence(found: Ranking) -> None:
     yardstick = found.yardstick
     by = f" by protocol {yardstick.protocol}, {yardstick.split} split" if yardstick.protocol else ""
-    _ranking_table(found.rows, f"study {found.study}: {yardstick.metric}{by}")
+    _ranking_table(found.rows, f"study {found.study}: {yardstick.metric}{by}", found.margin)
     for sentence in found.mixture.sentences() if found.mixture else ():
         console.print(f"mixture: {sentence}")
+    if found.constant:
+        console.print(_beside_the_constant(found, found.constant))
+    if found.reliability:
+        console.print(str(found.reliability))
     if found.promoted:
         promoted(found.promoted)
 
 
-def _ranking_table(rows: Sequence[RankedPoint], title: str) -> None:
+def _beside_the_constant(found: Ranking, constant: Constant) -> str:
+    """Its value, and how many networks are not shown to be better."""
+    said = f"{constant.says}: {found.yardstick.metric} {constant.value:.4f}"
+    level = [str(row.number) for row in found.rows if not row.beats_the_constant()]
+    if not level:
+        return f"{said}; every network ranked is better" if found.rows else said
+    named = ", ".join(level[:ROWS]) + (", ..." if len(level) > ROWS else "")
+    return f"{said}; not shown to be better: point{'s' * (len(level) > 1)} {named}"
+
+
+def _ranking_table(rows: Sequence[RankedPoint], title: str, margin: str = "") -> None:
     if not rows:
         console.print(f"{title}: no point is finished yet")
         return
@@ -60,7 +95,7 @@ def _ranking_table(rows: Sequence[RankedPoint], title: str) -> None:
     table = columns(title, ("#", "pt", *varied, terms, first, "95 % interval", *others))
     for row in rows[:ROWS]:
         table.add_row(
-            f"{row.rank}{'~' if row.against_best == Verdict.NOT_DISTINGUISHABLE else ''}",
+            f"{row.rank}{_mark(row)}",
             str(row.number),
             *(str(row.params[n]) for n in varied),
             _weights(row.weights),
@@ -71,9 +106,16 @@ def _ranking_table(rows: Sequence[RankedPoint], title: str) -> None:
     console.print(table)
     console.print()
     notes = [f"n = {rows[0].images} images, one seed"] if rows[0].images else []
-    notes += ["~ not distinguishable from the first"] if len(rows) > 1 else []
+    shown = {MARKS.get(row.against_best, "") for row in rows}
+    notes += [f"{mark} {MEANS[mark].format(margin)}" for mark in MEANS if mark in shown]
+    if not all(row.beats_the_constant() for row in rows):
+        notes.append("! not shown to be better than the constant prediction")
     notes += [f"{len(rows) - ROWS} more in --json"] if len(rows) > ROWS else []
     console.print("; ".join(notes))
+
+
+def _mark(row: RankedPoint) -> str:
+    return MARKS.get(row.against_best, "") + ("" if row.beats_the_constant() else "!")
 
 
 def _varied(params: Sequence[Mapping[str, Value]]) -> list[str]:
@@ -129,11 +171,10 @@ def _checkpoint(verdict: PromotionVerdict) -> str:
 def _compared(metric: str, found: FinalistComparison) -> str:
     test = found.deciding
     span = "{:+.4f} .. {:+.4f}".format(*test.interval) if test.interval else "none"
-    why = ""  # what makes the verdict weaker than the numbers, or what would settle it
+    why = test.settled_by()  # what would settle it, or makes the verdict weaker than the numbers
     if found.harmed:
-        why = f" ({', '.join(found.harmed)} worse)"
-    elif test.seeds_needed:
-        why = f" (about {test.seeds_needed} seeds would decide)"
+        why = f"{', '.join(found.harmed)} worse"
+    why = f" ({why})" if why else ""
     return (
         f"{found.point} against {found.against}: {metric} {test.difference:+.4f},"
         f" {100 * test.level:.3g} % interval {span}: {test.verdict}{why}"

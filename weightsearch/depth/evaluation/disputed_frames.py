@@ -138,7 +138,7 @@ def fit_to_picture(
 def _verdict(found: Sequence[Dispute]) -> dict[str, Any]:
     both = [d for d in found if d.prediction is not None and d.ground_truth is not None]
     if len({d.group for d in both}) < 2:
-        return {"fits_better": "not distinguishable", "compared": len(both), "difference": None}
+        return {"fits_better": "undecided", "compared": len(both), "difference": None}
     result = comparison.paired(
         [[d.prediction or 0.0 for d in both]],
         [[d.ground_truth or 0.0 for d in both]],
@@ -147,7 +147,7 @@ def _verdict(found: Sequence[Dispute]) -> dict[str, Any]:
     )
     said = {"better": "prediction", "worse": "ground truth"}
     return {
-        "fits_better": said.get(result.verdict, "not distinguishable"),
+        "fits_better": said.get(result.verdict, "undecided"),
         "compared": len(both),
         "difference": {"mean": result.difference, "low": result.low, "high": result.high},
     }

@@ -28,6 +28,7 @@ from weightsearch.depth.files.input_pictures import Rgb
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.errors import DataError
 from weightsearch.stats import comparison
+from weightsearch.stats.margin import DEFAULT, Margin
 from weightsearch.study import known_names
 
 METRIC = "rmse"
@@ -159,8 +160,9 @@ def write_csv(path: Path, answer: Mapping[str, Any]) -> None:
 
 
 def _row(name: str, kind: Corruption, k: int, scores: Scores, clean: Scores) -> dict[str, Any]:
+    margin = Margin.parse(DEFAULT).of(clean.metrics()[METRIC])
     found = comparison.paired(
-        [scores.per_image[METRIC]], [clean.per_image[METRIC]], clean.groups, level=comparison.LEVEL
+        [scores.per_image[METRIC]], [clean.per_image[METRIC]], clean.groups, margin=margin
     )
     return {
         "corruption": name,

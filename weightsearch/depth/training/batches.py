@@ -46,8 +46,8 @@ class Frames:
     """bool (n, 1, h', w'): where n of them, spread evenly, are to be learned from."""
 
     def steps(self, batch: int) -> int:
-        """Batches per epoch. All are full: what is left over waits for another epoch's order."""
-        return max(1, len(self.names) // batch)
+        """Batches per epoch."""
+        return steps(len(self.names), batch)
 
     def order(self, batch: int, seed: int, epoch: int) -> list[list[int]]:
         """The places of each batch's frames."""
@@ -67,6 +67,11 @@ class Frames:
                 ready, coming = coming.result(), ahead.submit(self.read, chunk)
                 yield ready
             yield coming.result()
+
+
+def steps(frames: int, batch: int) -> int:
+    """Batches per epoch. All are full: what is left over waits for another epoch's order."""
+    return max(1, frames // batch)
 
 
 def open_frames(

@@ -166,6 +166,18 @@ class Trainer:
             lane.gradient_norms.zero_()
             yield epoch
 
+    def steps_s(self, lane: Lane) -> Iterator[float]:
+        """Trains the lane for an epoch; of each step, the seconds that it and its batch took."""
+        self._graph.train()
+        began = time.perf_counter()
+        for batch in self.frames.batches(self.train.batch, lane.seed, lane.epoch, lane.step):
+            self._step(lane, batch)
+            lane.rows[lane.step].sum().item()  # waits for the device
+            lane.step += 1
+            now = time.perf_counter()
+            yield now - began
+            began = time.perf_counter()
+
     def predictor(self, lane: Lane, grace_s: Callable[[], float | None] = lambda: None) -> Predict:
         """The lane's network in evaluation mode and float32, as a checkpoint of it is evaluated.
 

@@ -24,6 +24,12 @@ AT_ONCE_S = 5.0  # for workers that are asked a second time to stop
 log = logging.getLogger(__name__)
 
 
+def threads_each(devices: Sequence[str]) -> int:
+    """How many threads each worker has, of those on these devices."""
+    on_cpu = sum(device == "cpu" for device in devices)
+    return max(1, cores() // (on_cpu or len(devices)))
+
+
 class WorkersKeepDying(WeightsearchError):
     """Workers end without a reason that they could state."""
 
@@ -115,10 +121,8 @@ class Fleet:
     failures: FirstFailure = field(default_factory=FirstFailure)
 
     def start(self, devices: Sequence[str]) -> None:
-        on_cpu = sum(device == "cpu" for device in devices)
-        threads = max(1, cores() // on_cpu) if on_cpu else max(1, cores() // len(devices))
         for device in devices:
-            self._start(device, threads)
+            self._start(device, threads_each(devices))
 
     def _start(self, device: str, threads: int, replaces: str = "") -> None:
         self.started += 1

@@ -64,8 +64,8 @@ class MixtureAnswer:
     """The answer of a mixture study so far."""
 
     metric: str
-    margin: float
-    """A share of the best prediction."""
+    margin: str
+    """As the study states it."""
     results: int
     configurations: int
     skill: float | None
@@ -95,7 +95,7 @@ class MixtureAnswer:
         spans = ", ".join(f"{term} {_span(span)}" for term, span in self.region.weights.items())
         return [
             *lines,
-            f"within {100 * self.margin:g} % of the best prediction ({best.text}: {self.metric}"
+            f"within {self.margin} of the best prediction ({best.text}: {self.metric}"
             f" {_value(best)}): {self.region.directions} of {self.region.of} directions; {spans}",
             f"the simplest of them: {simplest.text} ({self.metric} {_value(simplest)} predicted)",
         ]
@@ -110,9 +110,7 @@ def _span(span: Span) -> str:
     return f"{span.low:.3g}..{span.high:.3g}{left_out}"
 
 
-def answer(
-    spec: StudySpec, done: Sequence[Done], margin: float = mixture.MARGIN
-) -> MixtureAnswer | None:
+def answer(spec: StudySpec, done: Sequence[Done]) -> MixtureAnswer | None:
     """The answer from results that stand beside each other; None of another sampler's study."""
     if spec.sampler.kind != "mixture":
         return None
@@ -120,47 +118,38 @@ def answer(
     doubt = _doubt(surface)
     return MixtureAnswer(
         metric=spec.objective.metric,
-        margin=margin,
+        margin=str(spec.answer.delta()),
         results=len(done),
         configurations=len({d.point.key() for d in done}),
         skill=surface.skill if surface else None,
         lack_of_fit=surface.lack_of_fit if surface else None,
         doubt=doubt,
-        region=(
-            _region(spec, mixture.region(spec, surface, margin)) if surface and not doubt else None
-        ),
+        region=(_region(spec, mixture.region(spec, surface)) if surface and not doubt else None),
     )
 
 
-def finalists(
-    spec: StudySpec,
-    done: Sequence[Done],
-    ranked: Sequence[Point],
-    margin: float = mixture.MARGIN,
-) -> list[Point]:
-    """Configurations in the order in which they deserve a full run.
+def finalists(spec: StudySpec, done: Sequence[Done], ranked: Sequence[Point]) -> list[Point]:
+    """Configurations in the order in which they deserve a full run; `ranked` as they are, unless
+    this is a mixture study.
 
-    `ranked` as they are, unless a mixture study's surface is believed. Then, of those: the one of
-    the best prediction; the simplest within the margin of it; the best that leaves a term out, if
-    it may be within the margin (two standard deviations), for a face is a claim that deserves its
-    test; then the rest, by prediction.
+    Where its surface is believed: the one of the best prediction; the simplest within the margin of
+    it; the best that leaves a term out, if it may be within the margin (two standard deviations);
+    then the rest, by prediction. Otherwise the best measured, the best measured that leaves a term
+    out, and the rest. A face is a claim, that a term is not needed, and deserves its test.
     """
-    surface = None
-    if spec.sampler.kind == "mixture" and ranked:
-        surface = mixture.fitted(spec, _seen(spec, done))
-    if surface is None or not surface.is_believed():
+    if spec.sampler.kind != "mixture" or not ranked:
         return list(ranked)
+    faces = [i for i, point in enumerate(ranked) if 0 in point.weights.values()]
+    surface = mixture.fitted(spec, _seen(spec, done))
+    if surface is None or not surface.is_believed():
+        return [ranked[i] for i in dict.fromkeys([0, *faces[:1], *range(len(ranked))])]
     means, deviations = surface.predict(*vars(mixture.Inputs.of(spec, ranked)).values())
     order = sorted(range(len(ranked)), key=lambda i: means[i])
-    limit = means[order[0]] + margin * abs(means[order[0]])
+    limit = means[order[0]] + mixture.margin(spec, means[order[0]])
     inside = [i for i in order if means[i] <= limit]
     simplest = min(inside, key=lambda i: mixture.simplicity(ranked[i]))
-    faces = [
-        i
-        for i in order
-        if 0 in ranked[i].weights.values() and means[i] - 2 * deviations[i] <= limit
-    ]
-    return [ranked[i] for i in dict.fromkeys([order[0], simplest, *faces[:1], *order])]
+    maybe = [i for i in order if i in faces and means[i] - 2 * deviations[i] <= limit]
+    return [ranked[i] for i in dict.fromkeys([order[0], simplest, *maybe[:1], *order])]
 
 
 def _seen(spec: StudySpec, done: Sequence[Done]) -> list[Seen]:

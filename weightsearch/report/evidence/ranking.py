@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from weightsearch.report.evidence.mixture_answer import MixtureAnswer
+from weightsearch.report.evidence import constant as constants
+from weightsearch.report.evidence.constant import Constant
 from weightsearch.stats import comparison
-from weightsearch.stats.comparison_result import Verdict
+from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done
-from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.study import search_space
 from weightsearch.study.objective_contract import NOT_COMPARABLE
 from weightsearch.study.spec import StudySpec
@@ -56,8 +56,11 @@ class RankedPoint:
     """The deciding one first, then the guards and `ALWAYS`."""
     interval: tuple[float, float] | None
     """Of the deciding metric, over scenes; None without values per image."""
-    against_best: Verdict | None
-    """None of the first, and without values per image."""
+    comparison: Comparison | None
+    """With the first, paired; verdicts hold for all rows together (Holm). None of the first, and
+    without values per image."""
+    against_constant: Verdict | None
+    """Against the constant prediction; None where the results know of none."""
     images: int | None
     epoch: int | None
     """The best one."""
@@ -69,10 +72,18 @@ class RankedPoint:
         """Empty where the study has none."""
         return str(self.params.get("encoder", ""))
 
-    def is_equal(self) -> bool:
-        """Whether it is the best or cannot be told from it. Ties are told by a paired test where
-        there are values per image; without, nothing is."""
-        return self.rank == 1 or self.against_best not in (None, Verdict.WORSE)
+    @property
+    def against_best(self) -> Verdict | None:
+        return self.comparison.verdict if self.comparison else None
+
+    def is_level(self) -> bool:
+        """Whether it is the best, comes to the same, or cannot be told from it. Without values per
+        image nothing is told."""
+        return self.rank == 1 or (self.against_best is not None and self.against_best.is_level())
+
+    def beats_the_constant(self) -> bool:
+        """Whether it is shown to; True where nothing is known of one."""
+        return self.against_constant in (None, Verdict.BETTER, Verdict.BETTER_WITHIN)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -85,33 +96,13 @@ class RankedPoint:
             **self.metrics,
             "interval": list(self.interval) if self.interval else None,
             "against_best": self.against_best,
+            "comparison": self.comparison.to_json() if self.comparison else None,
+            "against_constant": self.against_constant,
             "images": self.images,
             "epoch": self.epoch,
             "seconds": self.seconds,
             "device": self.device,
         }
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """A study's answer: its points, the best first, and what was promoted."""
-
-    study: str
-    yardstick: Yardstick
-    rows: Sequence[RankedPoint]
-    guards: Sequence[str]
-    promoted: PromotionVerdict | None
-    mixture: MixtureAnswer | None = None
-    """Of a mixture study."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "study": self.study,
-            **self.yardstick.to_json(),
-            "ranking": [row.to_json() for row in self.rows],
-            "guards": list(self.guards),
-            "promoted": self.promoted.to_json() if self.promoted else None,
-        } | ({"mixture": self.mixture.to_json()} if self.mixture else {})
 
 
 def not_comparable(point: Done) -> str | None:
@@ -138,21 +129,53 @@ def ranked(spec: StudySpec, done: Sequence[Done]) -> list[Done]:
 
 
 def ranking(spec: StudySpec, done: Sequence[Done], first: int | None = None) -> list[RankedPoint]:
-    """A row per point, or only for the `first` ones."""
+    """A row per point, or only for the `first` ones.
+
+    That a row is "worse" than the first says that it is not the best: the first was chosen by the
+    same images, and Holm's correction over all rows is what makes that hold (Hsu, Ann. Stat. 12,
+    1984).
+    """
     order = ranked(spec, done)
+    tests = _against_first(spec, order) if first is None or first > 1 else {}
+    told = constants.constant(order)
     return [
-        _row(spec, place, point, order[0]) for place, point in enumerate(order[:first], start=1)
+        _row(spec, place, point, tests.get(place), _against_constant(spec, point, order[0], told))
+        for place, point in enumerate(order[:first], start=1)
     ]
 
 
-def _row(spec: StudySpec, place: int, point: Done, best: Done) -> RankedPoint:
+def _against_first(spec: StudySpec, order: Sequence[Done]) -> dict[int, Comparison]:
+    """By place: the paired comparison of each with the first, of those with values per image."""
+    metric, smaller = spec.objective.metric, spec.objective.direction == "minimize"
+    best = order[0].result if order else None
+    if best is None or metric not in best.samples:
+        return {}
+    margin = spec.answer.delta().of(best.metrics[metric])
+    tests = {
+        str(place): comparison.paired(
+            [values], [best.samples[metric]], best.groups, smaller, margin=margin
+        )
+        for place, point in enumerate(order[1:], start=2)
+        if (values := point.result.samples.get(metric))
+    }
+    held = comparison.holm(tests, dict.fromkeys(tests, smaller))
+    return {int(place): test for place, test in held.items()}
+
+
+def _against_constant(
+    spec: StudySpec, point: Done, best: Done, told: Constant | None
+) -> Comparison | None:
+    metric = spec.objective.metric
+    values = point.result.samples.get(metric)
+    margin = spec.answer.delta().of(best.result.metrics[metric])
+    return told.compared(spec, [values], margin) if told and values else None
+
+
+def _row(
+    spec: StudySpec, place: int, point: Done, first: Comparison | None, constant: Comparison | None
+) -> RankedPoint:
     metric, result = spec.objective.metric, point.result
     values = result.samples.get(metric)
-    against = None
-    if place > 1 and values:
-        smaller = spec.objective.direction == "minimize"
-        ours, theirs = [values], [best.result.samples[metric]]
-        against = comparison.paired(ours, theirs, result.groups, smaller).verdict
     shown = dict.fromkeys((metric, *spec.objective.guards, *ALWAYS))
     return RankedPoint(
         rank=place,
@@ -163,7 +186,8 @@ def _row(spec: StudySpec, place: int, point: Done, best: Done) -> RankedPoint:
         value=result.metrics[metric],
         metrics={name: result.metrics.get(name) for name in shown},
         interval=comparison.interval(values, result.groups) if values else None,
-        against_best=against,
+        comparison=first,
+        against_constant=constant.verdict if constant else None,
         images=result.images,
         epoch=result.epoch,
         seconds=result.seconds,

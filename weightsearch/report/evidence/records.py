@@ -143,6 +143,12 @@ def amount(metric: str, value: float) -> str:
     return f"{NAMES.get(metric, metric)} {value:.4g}" + (f" {unit}" if unit else "")
 
 
+def hours(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def encoder(point: Point) -> str:
     """The encoder's name; empty where the study has none."""
     return str(point.params.get("encoder", ""))

@@ -38,7 +38,7 @@ EMPTY = "No point has a result yet."
 
 
 def ranking(records: Records) -> go.Figure:
-    """The best points with 95 % intervals; open symbols cannot be told from the best."""
+    """The best points with 95 % intervals; open symbols are level with the best."""
     title = f"Best points by {text(records.label())}"
     rows = records.rows[:SHOWN]
     if not rows:
@@ -66,19 +66,20 @@ def ranking(records: Records) -> go.Figure:
                 marker={
                     "size": 9,
                     "color": colour[name],
-                    "symbol": [symbol[name] + ("-open" if row.is_equal() else "") for row in mine],
+                    "symbol": [symbol[name] + ("-open" if row.is_level() else "") for row in mine],
                     "line": {"width": 2, "color": colour[name]},
                 },
                 text=[text(f"point {row.number}: {assigned(row.weights)} {name}") for row in mine],
                 hovertemplate="%{text}<br>%{x:.4g}<extra></extra>",
             )
         )
-    equal = sum(row.is_equal() for row in records.rows)
+    equal = sum(row.is_level() for row in records.rows)
+    margin = records.spec.answer.delta()
     told = (
         f"The best {len(rows)} of {len(records.rows)} points with 95 % intervals over scenes;"
-        f" {records.measured()}, one seed. Open symbols: the best, and the {equal - 1} that these"
-        " images do not tell from it in a paired test (intervals may overlap and the pairs still"
-        " differ)."
+        f" {records.measured()}, one seed. Open symbols: the best, and the {equal - 1} that are"
+        f" level with it in a paired test: equivalent by a margin of {margin}, or undecided"
+        " (intervals may overlap and the pairs still differ)."
     )
     ranks = {"range": [len(rows) + 0.7, 0.3], "tickvals": [1, *range(5, len(rows) + 1, 5)]}
     height = 120 + 20 * len(rows)

@@ -9,12 +9,14 @@ from datetime import datetime, timedelta
 import plotly.graph_objects as go
 
 from weightsearch.report.figures.style import BLUE, GREEN, GREY, RED, figure, nothing, short, text
-from weightsearch.stats.night_values import Moved
+from weightsearch.stats.comparison_result import Verdict
 
 ROUND = timedelta(hours=12)  # what is shown before the first night, and after the last
 MARKS: dict[str, tuple[str, str]] = {
-    Moved.BETTER: (GREEN, "triangle-up"),
-    Moved.WORSE: (RED, "triangle-down"),
+    Verdict.BETTER: (GREEN, "triangle-up"),
+    Verdict.BETTER_WITHIN: (GREEN, "triangle-up"),
+    Verdict.WORSE: (RED, "triangle-down"),
+    Verdict.WORSE_WITHIN: (RED, "triangle-down"),
 }
 
 
@@ -29,7 +31,7 @@ class Night:
     """The band within which a value tells nothing."""
     high: float | None
     verdict: str
-    """`Moved`, or what else is to be said."""
+    """`Verdict`, or what else is to be said."""
     commit: str = ""
 
 
@@ -73,7 +75,7 @@ def history(nights: Sequence[Night], label: str, axis: str = "") -> go.Figure:
             hovertemplate="%{x}<br>%{y:.4g}<br>%{text}<extra></extra>",
         )
     )
-    worse = sum(n.verdict == Moved.WORSE for n in nights)
+    worse = sum(MARKS.get(n.verdict) == MARKS[Verdict.WORSE] for n in nights)
     number = "One night" if len(nights) == 1 else f"{len(nights)} nights"
     told = (
         f"{number}, {worse} of them worse (triangles down). The band is the one that"

@@ -21,7 +21,6 @@ from weightsearch.report.evidence import records as recorded
 from weightsearch.report.evidence.records import Records, encoder
 from weightsearch.report.figures.style import FIELD, figure, nothing, short, text
 from weightsearch.stats import comparison
-from weightsearch.stats.comparison_result import Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.study.point_text import described
 
@@ -40,8 +39,8 @@ def ternaries(records: Records) -> list[go.Figure]:
 
 
 def ternary(records: Records, name: str, metric: str) -> go.Figure:
-    """Measured points of one encoder, the field between them, and a ring around each point that the
-    data does not tell from that encoder's best (paired, per image, one seed)."""
+    """Measured points of one encoder, the field between them, and a ring around each point that is
+    level with that encoder's best: equivalent, or undecided (paired, per image, one seed)."""
     named = ": ".join(filter(None, [name, recorded.label(metric)]))
     title = text(named)
     terms = records.terms
@@ -70,7 +69,7 @@ def ternary(records: Records, name: str, metric: str) -> go.Figure:
     others = len(equal) - 1
     told = (
         f"Best: {values[order[0]]:.4g} at {described(best.point)}; {others or 'no'} other"
-        f" point{'s' if others != 1 else ''} cannot be told from it. {len(points)} points,"
+        f" point{'s are' if others != 1 else ' is'} level with it. {len(points)} points,"
         f" {records.measured()}, one seed."
         + ("" if field_z is not None else " Too few points for a field between them.")
     )
@@ -111,16 +110,19 @@ def carpet(steps: int = STEPS) -> Array:
 
 
 def _equals(records: Records, metric: str, best: Done, points: Sequence[Done]) -> list[Done]:
-    """Those that the images do not tell from the best."""
+    """Those that are not worse than the best, or worse within the margin."""
     ours = best.result.samples.get(metric)
     if not ours:
         return []
+    is_deciding = metric == records.metric
+    margin = records.spec.answer.delta().of(best.result.metrics[metric], is_deciding)
     found = []
     for done in points:
         theirs = done.result.samples.get(metric)
         if done is not best and theirs and len(theirs) == len(ours):
             groups, smaller = best.result.groups, records.smaller_is_better(metric)
-            if comparison.paired([theirs], [ours], groups, smaller).verdict != Verdict.WORSE:
+            test = comparison.paired([theirs], [ours], groups, smaller, margin=margin)
+            if test.verdict.is_level():
                 found.append(done)
     return found
 

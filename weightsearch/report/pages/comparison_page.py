@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from weightsearch.errors import StudyError, did_you_mean
 from weightsearch.report.evidence.ranking import not_comparable
-from weightsearch.report.evidence.records import Records, label
+from weightsearch.report.evidence.records import Records, hours, label
 from weightsearch.report.figures import accuracy
 from weightsearch.report.pages.html import Picture, Section, lines, page
-from weightsearch.report.pages.study_page import hours
 from weightsearch.stats import comparison
-from weightsearch.stats.comparison_result import Verdict
+from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.study.point_text import described
 from weightsearch.study.search_space import Point
+
+WORDS = {
+    Verdict.BETTER: "A is better than B",
+    Verdict.WORSE: "A is worse than B",
+    Verdict.EQUIVALENT: "A and B are equivalent within the margin of {margin}",
+    Verdict.BETTER_WITHIN: "A is better than B, within the margin of {margin}",
+    Verdict.WORSE_WITHIN: "A is worse than B, within the margin of {margin}",
+    Verdict.UNDECIDED: "whether A or B is better is undecided (margin {margin})",
+}
+UNSIGNED = (Verdict.EQUIVALENT, Verdict.UNDECIDED)
 
 
 @dataclass(frozen=True)
@@ -109,8 +118,14 @@ def compared(a: Side, b: Side) -> dict[str, Any]:
         samples = [[run.result.samples.get(metric, ()) for run in side.runs] for side in (a, b)]
         if all(all(one) for one in samples):
             groups = a.runs[0].result.groups
-            tests[metric] = comparison.paired(samples[0], samples[1], groups, smaller[metric])
-    verdict = Verdict.NOT_DISTINGUISHABLE
+            tests[metric] = comparison.paired(
+                samples[0],
+                samples[1],
+                groups,
+                smaller[metric],
+                margin=_margin(a, b, metric, smaller[metric]),
+            )
+    verdict = Verdict.UNDECIDED
     harmed: list[str] = []
     if first in tests:
         verdict, harmed = comparison.judge(tests, smaller, first)
@@ -118,12 +133,20 @@ def compared(a: Side, b: Side) -> dict[str, Any]:
         "metric": first,
         "verdict": verdict,
         "harmed": harmed,
+        "margin": str(a.records.spec.answer.delta()),
         "a": _about(a),
         "b": _about(b),
-        "tests": {name: asdict(test) for name, test in comparison.holm(tests, smaller).items()},
+        "tests": {n: test.to_json() for n, test in comparison.holm(tests, smaller).items()},
         "measured": a.records.measured(),
         "full_runs": a.full,
     }
+
+
+def _margin(a: Side, b: Side, metric: str, smaller: bool) -> float | None:
+    """In the metric's unit, of the better of the two; A's study states it."""
+    means = [_mean([run.result.metrics.get(metric) for run in side.runs]) for side in (a, b)]
+    best = (min if smaller else max)(mean for mean in means if mean is not None)
+    return a.records.spec.answer.delta().of(best, metric == a.records.metric)
 
 
 def _about(side: Side) -> dict[str, Any]:
@@ -153,13 +176,14 @@ def sentence(found: dict[str, Any]) -> str:
         span = "no interval, for want of two scenes"
         if test["low"] is not None:
             span = f"{100 * test['level']:g} % interval {test['low']:+.4g} to {test['high']:+.4g}"
-        by = {"better": "A is better than B", "worse": "A is worse than B"}
-        said = by.get(found["verdict"], "A and B cannot be told apart")
+        said = WORDS[found["verdict"]].format(margin=found["margin"])
         said += f": {label(metric)} differs by {test['difference']:+.4g} ({span})"
         if found["harmed"]:
             said += f", but A is worse by {' and '.join(label(name) for name in found['harmed'])}"
-        if test["seeds_needed"]:
-            said += f"; about {test['seeds_needed']} seeds would tell"
+        if found["verdict"] == Verdict.UNDECIDED and (
+            more := Comparison.from_json(test).settled_by()
+        ):
+            said += f"; {more}"
     many = "s" if len(a["seeds"]) > 1 else ""
     runs = f"full run{many}" if found["full_runs"] else f"run{many} of the search"
     spent = hours(a["seconds"] + b["seconds"])
@@ -217,7 +241,7 @@ def _table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 f"{found['b'][metric]:.4f}",
                 f"{test['difference']:+.5f}",
                 span,
-                f"A is {test['verdict']}" if "dist" not in test["verdict"] else test["verdict"],
+                test["verdict"] if test["verdict"] in UNSIGNED else f"A is {test['verdict']}",
                 f"{test['images']} in {test['groups']}",
             ]
         )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from weightsearch.report.evidence.ranking import not_comparable
-from weightsearch.report.evidence.records import Records, amount, encoder, label
+from weightsearch.report.evidence.answer import repeats_agree
+from weightsearch.report.evidence.constant import constant
+from weightsearch.report.evidence.headline import headline
+from weightsearch.report.evidence.ranking import RankedPoint, not_comparable, ranked
+from weightsearch.report.evidence.records import Records, amount, encoder, hours, label
 from weightsearch.report.figures.registry import FIGURES, ternary
 from weightsearch.report.figures.style import is_nothing
 from weightsearch.report.pages.html import Picture, Section, lines, page
@@ -51,7 +54,7 @@ def report(records: Records, pictures: Sequence[Picture] = (), about_pictures: s
         there = {name: h for name, h in headings.items() if not is_nothing(drawn[name])}
         return [Section(heading, figure=drawn[name]) for name, heading in there.items()]
 
-    found = _promotion(records)
+    found = [*_headline(records), *_promotion(records)]
     if records.rows:
         text = _ranking_text(records)
         found.append(Section("Ranking", text, drawn["ranking"], ranking_table(records)))
@@ -87,17 +90,25 @@ def _won(records: Records) -> str:
         return f"{said}; it is the only result."
     second = rows[1]
     gap = abs(second.value - best.value)
-    equal = sum(row.is_equal() for row in rows[1:])
     if all(row.against_best is None for row in rows[1:]):
         sure = "nothing was measured by which points could be told apart"
-    elif equal:
-        sure = f"{equal} of the other {len(rows) - 1} points cannot be told from it"
+    elif level := _level(rows[1:]):
+        sure = f"of the other {len(rows) - 1} points {level}"
     else:
         sure = "it is better than every other point on these images"
     return (
         f"{said}, {gap:.3g} ahead of {_who(records, second.weights, second.params)}; {sure}"
         f" ({records.measured()}, one seed, not promoted)."
     )
+
+
+def _level(others: Sequence[RankedPoint]) -> str:
+    """`2 are equivalent and 3 undecided`: those that are not shown to be worse."""
+    words = [row.against_best for row in others if row.is_level()]
+    undecided = sum(word == Verdict.UNDECIDED for word in words)
+    same = len(words) - undecided
+    parts = [f"{same} come to the same within the margin"] if same else []
+    return " and ".join([*parts, *([f"{undecided} are undecided"] if undecided else [])])
 
 
 def _promoted(records: Records, promoted: PromotionVerdict) -> str:
@@ -116,16 +127,18 @@ def _promoted(records: Records, promoted: PromotionVerdict) -> str:
             f"{said}; it beats every other finalist, the nearest by {abs(nearest.difference):.3g}"
             f" ({100 * nearest.level:.3g} % interval {near:.3g} to {far:.3g})."
         )
-    if promoted.verdict == Promoted.NO_DIFFERENCE:
+    if promoted.verdict != Promoted.ONLY_FINALIST:
         level = [t for t in tests if t.deciding.verdict != Verdict.BETTER]
         harmed = sorted({name for t in level for name in t.harmed})
         but = f" (better, but at the expense of {', '.join(map(label, harmed))})" if harmed else ""
         others = f"{len(level)} of the other {len(tests)} finalists"
         if len(level) == len(tests):
             others = "the other finalist" if len(tests) == 1 else "any of the other finalists"
+        same = promoted.verdict == Promoted.EQUIVALENT
+        shown = "comes to the same as" if same else "is not shown to be better than"
         return (
-            f"{said}; the best by {label(metric)} cannot be told from {others}{but}, and of these"
-            " it is the simplest."
+            f"{said}; the best by {label(metric)} {shown} {others}{but}, and of these it is the"
+            " simplest."
         )
     return f"{said}; it was the only finalist."
 
@@ -139,12 +152,6 @@ def _costs(records: Records) -> str:
         f"It took {len(records.attempts)} attempts{more} and {spent} of device time; {done} of"
         f" {total} planned points are done."
     )
-
-
-def hours(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _who(records: Records, weights: Mapping[str, float], params: Mapping[str, Value]) -> str:
@@ -166,8 +173,8 @@ def _maps(records: Records) -> list[Section]:
     return [
         Section(
             f"Map of the weights: {name}" if name else "Map of the weights",
-            "Each corner is one term alone; dark is low. Ringed points cannot be told from the"
-            " best one.",
+            "Each corner is one term alone; dark is low. Ringed points are level with the"
+            " best one: equivalent, or undecided.",
             figures=[ternary(records, name, metric) for metric in records.metrics],
         )
         for name in records.encoders
@@ -179,11 +186,24 @@ def _ranking_text(records: Records) -> str:
     left = len(records.rows) - MOST_ROWS
     more = f" The first {MOST_ROWS} of {len(records.rows)} are in the table." if left > 0 else ""
     reasons = sorted({why for d in records.done if (why := not_comparable(d)) is not None})
-    apart = "".join(f" Done, but not ranked beside others: {why}." for why in reasons)
+    apart = _beside_the_constant(records) + "".join(
+        f" Done, but not ranked beside others: {why}." for why in reasons
+    )
     return (
         f"{_capital(records.measured())}; one seed each, so a verdict here is about these images"
         f" and not about what another seed would give.{more}{apart}"
     )
+
+
+def _beside_the_constant(records: Records) -> str:
+    told = constant(ranked(records.spec, records.done))
+    if told is None:
+        return ""
+    said = f" {_capital(told.says)} has {amount(records.metric, told.value)}"
+    level = [str(row.number) for row in records.rows if not row.beats_the_constant()]
+    if not level:
+        return f"{said}; every network ranked is better."
+    return f"{said}; not shown to be better: point{'s' * (len(level) > 1)} {', '.join(level)}."
 
 
 def _capital(text: str) -> str:
@@ -194,7 +214,8 @@ def ranking_table(records: Records) -> tuple[list[str], list[list[str]]]:
     shown = [m for m in records.metrics if any(row.metrics[m] is not None for row in records.rows)]
     terms, params = records.spec.loss.terms, records.searched
     heads = ["#", "point", "id", *terms, *params, *map(label, shown)]
-    heads += ["95 % interval", "against # 1"]
+    beside = any(row.against_constant for row in records.rows)
+    heads += ["95 % interval", "against # 1", *(["against the constant"] if beside else [])]
     rows = [
         [
             str(row.rank),
@@ -205,10 +226,32 @@ def ranking_table(records: Records) -> tuple[list[str], list[list[str]]]:
             *("" if (value := row.metrics[m]) is None else f"{value:.4f}" for m in shown),
             "{:.4f} to {:.4f}".format(*row.interval) if row.interval else "",
             row.against_best or "",
+            *([row.against_constant or ""] if beside else []),
         ]
         for row in records.rows[:MOST_ROWS]
     ]
     return heads, rows
+
+
+def _headline(records: Records) -> list[Section]:
+    told = headline(
+        records.spec, records.done, records.full, records.promoted, records.device_seconds
+    )
+    if told is None:
+        return []
+    rows = [
+        [
+            rival.name,
+            rival.says,
+            f"{rival.value:.4f}",
+            _test(rival.comparison) if rival.comparison else "no values per image",
+        ]
+        for rival in told.rivals
+    ]
+    heads = ["against", "which is", label(records.metric), "difference, interval and verdict"]
+    agree = repeats_agree(records.spec, records.full)
+    text = told.sentence + (f" Full runs: {agree}." if agree else "")
+    return [Section("The headline", text, table=(heads, rows) if rows else None)]
 
 
 def _promotion(records: Records) -> list[Section]:
@@ -235,14 +278,16 @@ def _promotion(records: Records) -> list[Section]:
     text = (
         f"Verdict: {promoted.verdict}, decided at {promoted.decided_at}. The choice is made"
         " by a paired test on the validation frames, with fresh seeds; the test split decides"
-        f" nothing. Protocol of the test: {promoted.protocol or 'none'}."
+        f" nothing. Margin: {records.spec.answer.delta()}. Protocol of the test:"
+        f" {promoted.protocol or 'none'}."
     )
     return [Section("The promotion", text, table=(heads, rows))]
 
 
 def _test(test: Comparison) -> str:
     span = " ({:+.4f} to {:+.4f})".format(*test.interval) if test.interval else ""
-    return f"{test.difference:+.4f}{span}: {test.verdict}"
+    more = f" ({test.settled_by()})" if test.settled_by() else ""
+    return f"{test.difference:+.4f}{span}: {test.verdict}{more}"
 
 
 def _troubles_text(records: Records) -> str:

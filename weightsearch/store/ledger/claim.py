@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from weightsearch.store.tables.schema import attempts, points, studies
 from weightsearch.store.tables.statements import at_once
-from weightsearch.store.tables.states import FINISHED, OPEN
+from weightsearch.store.tables.states import ENDED, FINISHED
 
 ROW = ("id", "number", "rung", "seed", "attempt", "weights", "params", "shrink")
 """Of a claimed point, as claim.sql gives it."""
@@ -42,10 +42,10 @@ def open_points(study_id: Any) -> Select[Any]:
     To ask whether there is any, take the first: PostgreSQL would drop the order from an EXISTS.
     The states are literals: of parameters it could not know that they are the index's.
     """
-    states: Any = bindparam("open_states", OPEN, expanding=True, literal_execute=True)
+    states: Any = bindparam("ended_states", ENDED, expanding=True, literal_execute=True)
     return (
         select(points.c.id)
-        .where(points.c.study_id == study_id, points.c.state.in_(states))
+        .where(points.c.study_id == study_id, points.c.state.not_in(states))
         .order_by(points.c.rung.desc(), points.c.number.desc())
     )
 

@@ -62,15 +62,14 @@ chosen AS (
       )
       AND NOT EXISTS (SELECT 1 FROM held)
       AND (rung > 0 OR :allowed = 'all' OR (:allowed = 'started' AND attempt > 0))
+      AND state NOT IN ('done', 'failed') -- as the partial index has it
       AND (
-          state IN ('waiting', 'paused')
+          state <> 'leased'
           OR (
-              state = 'leased'
-              AND lease_until < (SELECT moment FROM due)
+              lease_until < (SELECT moment FROM due)
               AND spent + 1 < :at_most
           )
       )
-      AND state IN ('waiting', 'paused', 'leased') -- so that the partial index is seen to fit
     ORDER BY rung, number
     LIMIT 1
     FOR UPDATE SKIP LOCKED

@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Float, Select, Table, column, func, or_, select, table
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Float,
+    Select,
+    Table,
+    column,
+    func,
+    or_,
+    select,
+    table,
+    true,
+)
 
 from weightsearch.store.ledger.results import Result
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
@@ -19,6 +31,9 @@ from weightsearch.study.search_space import Direction, Point
 
 OPTUNAS = table("studies", column("study_id"), column("study_name"))
 """Of Optuna's own tables; its models would take half a second to import."""
+ITS_POINT = select(points).where(points.c.id == attempts.c.point_id).offset(0).lateral("its_point")
+"""Of an attempt. The offset has PostgreSQL look each one up: few attempts are unshown, but it takes
+them for many until its next statistics, and would read every point."""
 SHOWN_S = 60
 """Within this time the Optuna study shows that an attempt has ended; workers look every 4 s."""
 LISTED_S = 120
@@ -290,11 +305,11 @@ def unshown(study_id: int, *columns: Table | ColumnElement[Any]) -> Select[Any]:
     return (
         select(*columns)
         .select_from(attempts)
-        .join(points, points.c.id == attempts.c.point_id)
+        .join(ITS_POINT, true())
         .where(
             ~attempts.c.mirrored_end,
-            points.c.study_id == study_id,
-            points.c.weights.is_not(None),
+            ITS_POINT.c.study_id == study_id,
+            ITS_POINT.c.weights.is_not(None),
             or_(
                 attempts.c.trial_id.is_(None),
                 attempts.c.mirrored_epochs < func.jsonb_array_length(attempts.c.epochs),

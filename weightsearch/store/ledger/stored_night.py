@@ -85,7 +85,7 @@ class NightVerdict:
             return dict(self.stored)
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "stored"}
         return plain | {
-            "rows": [asdict(row) for row in self.rows],
+            "rows": [row.to_json() for row in self.rows],
             "baseline": self.baseline.to_json() if self.baseline else None,
             "measured": self.measured.to_json(),
         }

@@ -17,8 +17,12 @@ class Promoted(StrEnum):
 
     WINNER = "winner"
     """It is better than every other finalist."""
+    EQUIVALENT = "equivalent"
+    """The simplest of those from which the best differs by less than the margin."""
+    UNDECIDED = "undecided"
+    """The simplest of those that may be as good as the best, or better."""
     NO_DIFFERENCE = "no difference shown"
-    """The simplest of those that cannot be told from the best."""
+    """The last two before there was a margin; only stored ones have it."""
     ONLY_FINALIST = "the only finalist"
 
 
@@ -68,9 +72,9 @@ class FinalistComparison:
     """The guards that are worse."""
 
     def to_json(self) -> dict[str, Any]:
-        guards = {name: asdict(guard) for name, guard in self.guards.items()}
+        guards = {name: guard.to_json() for name, guard in self.guards.items()}
         names = {"point": self.point, "against": self.against}
-        return {**names, **asdict(self.deciding), "guards": guards, "harmed": list(self.harmed)}
+        return {**names, **self.deciding.to_json(), "guards": guards, "harmed": list(self.harmed)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> FinalistComparison:

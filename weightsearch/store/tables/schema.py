@@ -35,11 +35,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from weightsearch.errors import StorageError
-from weightsearch.store.tables.states import PointState, StudyState
+from weightsearch.store.tables.states import ENDED, PointState, StudyState
 
-VERSION = 3
+VERSION = 4
 OLDEST_SERVER = 14  # major version of PostgreSQL
 MIGRATION_LOCK = 0x77656967  # an advisory lock's key: "weig"
+
+# A point that is done leaves dead entries where the next claim begins to read its index, until a
+# vacuum. By default that comes at a fifth of the table: of 100,000 points a claim read 223 pages.
+VACUUM = {"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 1000}
 
 metadata = MetaData()
 
@@ -98,7 +102,10 @@ points = Table(
         "study_id",
         "rung",
         "number",
-        postgresql_where=text("state IN ('waiting', 'paused', 'leased')"),
+        # By what it leaves out: a table that PostgreSQL has no statistics of yet is taken to have
+        # almost all of its rows there, so that the claim walks along the index. As three of the
+        # states it was taken for one row, and every claim sorted the plan: 24 ms at 100,000 points.
+        postgresql_where=text(f"state NOT IN {tuple(s.value for s in ENDED)}"),
     ),
     Index(
         "ws_point_leased",
@@ -106,6 +113,7 @@ points = Table(
         "lease_until",
         postgresql_where=text("state = 'leased'"),
     ),
+    postgresql_with=VACUUM,
 )
 
 attempts = Table(
@@ -126,6 +134,7 @@ attempts = Table(
     Column("mirrored_epochs", Integer, nullable=False, server_default="0"),
     Column("mirrored_end", Boolean, nullable=False, server_default="false"),
     Index("ws_attempt_unshown", "point_id", postgresql_where=text("NOT mirrored_end")),
+    postgresql_with=VACUUM,
 )
 
 workers = Table(
@@ -190,6 +199,16 @@ MIGRATIONS = {
         " accepted_at TIMESTAMPTZ NOT NULL DEFAULT now(), why TEXT NOT NULL,"
         " previous_id BIGINT REFERENCES ws_baselines (id))",
         "CREATE INDEX ws_baseline_newest ON ws_baselines (sweep, id)",
+    ),
+    3: (
+        "DROP INDEX ws_point_open",
+        "CREATE INDEX ws_point_open ON ws_points (study_id, rung, number)"
+        " WHERE state NOT IN ('done', 'failed')",
+        *(
+            f"ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0,"
+            " autovacuum_vacuum_threshold = 1000)"
+            for table in ("ws_points", "ws_attempts")
+        ),
     ),
 }
 """By the version they start from: what makes the next one of it."""

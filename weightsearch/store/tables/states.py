@@ -29,6 +29,7 @@ class PointState(StrEnum):
 
 
 OPEN = (PointState.WAITING, PointState.PAUSED, PointState.LEASED)
+ENDED = (PointState.DONE, PointState.FAILED)
 
 
 class Outcome(StrEnum):

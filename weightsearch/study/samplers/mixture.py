@@ -31,8 +31,6 @@ DRAWS = 500
 APART = 0.54
 """Puts two combinations of choices 0.76 apart, as the middle of an edge is from its ends, so that
 they share what they have in common."""
-MARGIN = 0.01
-"""Share of the best value that would change nobody's mind."""
 
 
 def plan(spec: StudySpec) -> Plan:
@@ -63,7 +61,7 @@ def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
         return None
     tried = {s.point.key() for s in seen}
     if k + 1 == spec.sampler.trials:
-        simplest = region(spec, surface, MARGIN).simplest
+        simplest = region(spec, surface).simplest
         if simplest.key() not in tried:
             return simplest
     running = Inputs.of(spec, [s.point for s in seen if s.value is None])
@@ -122,6 +120,13 @@ def round_points(spec: StudySpec) -> list[Point]:
     return crossed(spec, mixture_design.round_directions(len(spec.loss.terms)))
 
 
+def margin(spec: StudySpec, best: float) -> float:
+    """The difference from the best value that would change nobody's mind."""
+    found = spec.answer.delta().of(float(best))
+    assert found is not None  # of the deciding metric there is always one
+    return found
+
+
 def simplicity(point: Point) -> tuple[int, int]:
     """Fewer terms first, then rounder numbers."""
     weights = point.weights.values()
@@ -164,12 +169,12 @@ class Region:
     simplest_predicted: tuple[float, float]
 
 
-def region(spec: StudySpec, surface: Surface, margin: float) -> Region:
-    """The region of a surface; `margin` is a share of the best prediction."""
+def region(spec: StudySpec, surface: Surface) -> Region:
+    """The region of a surface."""
     points = round_points(spec)
     means, deviations = surface.predict(*vars(Inputs.of(spec, points)).values())
     lowest = int(means.argmin())
-    limit = means[lowest] + margin * abs(means[lowest])
+    limit = means[lowest] + margin(spec, means[lowest])
     same = [i for i, point in enumerate(points) if point.params == points[lowest].params]
     members = [i for i in same if means[i] <= limit]
 

@@ -1,0 +1,199 @@
+"""The headline: the best against its rivals, in one sentence with a verdict and a margin."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from support.specs import make_spec
+from support.verdicts import finalist, promotion
+
+from weightsearch.report.evidence import constant as constants
+from weightsearch.report.evidence.answer import repeats_agree
+from weightsearch.report.evidence.headline import Headline, headline
+from weightsearch.report.evidence.ranking import ranking
+from weightsearch.stats.comparison_result import Comparison, Verdict
+from weightsearch.store.ledger.queries import Done
+from weightsearch.store.ledger.results import Evaluation, Result
+from weightsearch.store.ledger.stored_promotion import FinalistComparison
+from weightsearch.store.tables.states import Outcome
+from weightsearch.study import search_space
+from weightsearch.study.answer_spec import AnswerSpec
+from weightsearch.study.search_space import Point, exact
+from weightsearch.study.spec import StudySpec
+
+GROUPS = [f"scene {i // 2}" for i in range(24)]
+HARD = [random.Random(i).gauss(0, 0.2) for i in range(24)]
+SPEC = make_spec(loss={"weights": {"grid": "simplex", "steps": 3}}, params={"encoder": ["a", "b"]})
+CONSTANT = {"says": "a constant prediction of 2.5 m", "value": 1.5, "samples": [1.5] * 24}
+
+
+def run(
+    mae: float,
+    edge: float,
+    ssim: float,
+    rmse: float,
+    seed: int = 0,
+    encoder: str = "a",
+    **about: Any,
+) -> Done:
+    """A run whose images are hard or easy alike, and differ a little from run to run."""
+    weights = {"mae": exact(mae), "edge": exact(edge), "ssim": exact(ssim)}
+    point = Point(search_space.canonical(weights, True), {"encoder": encoder})
+    noise = random.Random(f"{point.key()} {seed}")
+    values = [rmse + hard + noise.gauss(0, 0.01) for hard in HARD]
+    metrics = {"rmse": sum(values) / len(values)}
+    found = Evaluation(metrics, {"rmse": values}, GROUPS, len(GROUPS), about)
+    return Done(0, 0, seed, point, Result(Outcome.DONE, found))
+
+
+def told(
+    done: Sequence[Done], full: Sequence[Done] = (), promoted: Any = None, spec: StudySpec = SPEC
+) -> Headline:
+    found = headline(spec, done, full, promoted, 150.0)
+    assert found is not None
+    return found
+
+
+def by_name(found: Headline) -> Mapping[str, Any]:
+    return {rival.name: rival for rival in found.rivals}
+
+
+def test_it_names_the_best_and_each_rival_with_a_verdict_and_the_margin() -> None:
+    done = [
+        run(0.5, 0, 0.5, 1.0, constant=CONSTANT),
+        run(0.5, 0, 0.5, 1.2, encoder="b"),
+        run(1, 1, 1, 1.3),
+        run(0.6, 0.2, 1.0, 1.35),
+        run(0, 0, 1, 1.4),
+        run(0, 1, 0, 1.45),
+    ]
+    found = told(done)
+    rivals = by_name(found)
+    assert list(rivals) == [
+        *("the runner-up", "equal weights", "the paper's direction", "the best single term"),
+        "the constant prediction",
+    ]
+    assert rivals["the runner-up"].says == "0.5 mae + 0.5 ssim with b"
+    assert rivals["the best single term"].says == "1 ssim with a"
+    assert rivals["the paper's direction"].point == done[3].point.id()
+    assert {rival.comparison.verdict for rival in rivals.values()} == {"better"}
+    assert found.sentence.startswith("0.5 mae + 0.5 ssim with a has RMSE 1.0")
+    assert "(1 run of the search): better than the runner-up (0.5 mae + 0.5 ssim with b, -0." in (
+        found.sentence
+    )
+    assert "and a constant prediction of 2.5 m (-0." in found.sentence
+    assert found.sentence.endswith("; margin 1 %, 2 min of device time.")
+    assert "\n" not in found.sentence
+
+
+def test_what_is_undecided_says_what_would_decide() -> None:
+    done = [run(0.5, 0, 0.5, 1.0), run(1, 0, 0, 1.005)]
+    found = told(done, spec=SPEC.model_copy(update={"answer": AnswerSpec(margin=0.001)}))
+    rival = by_name(found)["the runner-up"]
+    test = rival.comparison
+    assert test.verdict == "undecided"
+    span = f"{test.difference:+.4g}, 95 % interval {test.low:+.4g} to {test.high:+.4g}"
+    assert (
+        f"undecided against the runner-up ({rival.says}, {span}; about {test.groups_needed}"
+        " scenes would decide)"
+    ) in found.sentence
+
+
+def test_full_runs_are_compared_where_both_have_them() -> None:
+    done = [run(0.5, 0, 0.5, 1.0), run(1, 0, 0, 1.1), run(1, 1, 1, 1.3)]
+    seeds = (1, 2, 3)
+    full = [run(1, 0, 0, 0.8, seed) for seed in seeds] + [
+        run(0.5, 0, 0.5, 0.9, seed) for seed in seeds
+    ]
+    ids = [done[1].point.id(), done[0].point.id()]
+    verdict = promotion(point=ids[0], finalists=[finalist(i) for i in ids])
+    found = told(done, full, verdict)
+    assert (found.point, found.seeds, found.is_full) == (ids[0], 3, True)
+    assert found.value == pytest.approx(0.8, abs=0.1)
+    runner_up, equal = (by_name(found)[name] for name in ("the runner-up", "equal weights"))
+    assert (runner_up.point, runner_up.comparison.seeds) == (ids[1], 3)
+    assert runner_up.comparison.verdict == "better"
+    assert (equal.comparison.seeds, equal.comparison.verdict) == (1, "better")
+    assert "(3 full runs): " in found.sentence
+    again = repeats_agree(SPEC, full)
+    assert again is not None
+    assert again.of_one > 0.9
+    assert repeats_agree(SPEC, done) is None
+
+
+def test_of_two_finalists_it_says_what_the_promotion_says() -> None:
+    """Also where the simpler one was promoted, and where a guard was harmed."""
+    done = [run(0.5, 0, 0.5, 1.0), run(1, 0, 0, 1.1), run(1, 1, 1, 1.3)]
+    a, b = (one.point.id() for one in done[:2])
+    full = [run(0.5, 0, 0.5, 0.8, seed) for seed in (1, 2)]
+    full += [run(1, 0, 0, 0.9, seed) for seed in (1, 2)]
+    test = Comparison(-0.1, -0.2, 0.05, Verdict.UNDECIDED, 24, 12, 2, 0.975, margin=0.01)
+    made = FinalistComparison(a, b, test, harmed=("rel",))
+    verdict = promotion(point=b, finalists=[finalist(a), finalist(b)], comparisons=[made])
+    found = told(done, full, verdict)
+    rival = by_name(found)["the runner-up"]
+    assert (rival.point, rival.is_finalist, rival.comparison) == (a, True, test.reversed())
+    span = "+0.1, 97.5 % interval -0.05 to +0.2"
+    assert f"(0.5 mae + 0.5 ssim with a, {span}; rel worse)" in found.sentence
+    assert ", 1 seed of the search)" in found.sentence
+    straight = promotion(point=a, finalists=[finalist(a), finalist(b)], comparisons=[made])
+    assert by_name(told(done, full, straight))["the runner-up"].comparison == test
+    old = dataclasses.replace(made, deciding=dataclasses.replace(test, margin=None))
+    older = dataclasses.replace(straight, comparisons=[old])
+    assert not by_name(told(done, full, older))["the runner-up"].is_finalist
+
+
+@pytest.mark.parametrize(
+    ("value", "word", "warned"),
+    [
+        (0.9, "worse", "No better than a constant prediction: 0.5 mae"),
+        (1.0, "worse, within the margin", "No better than a constant prediction: 0.5 mae"),
+        (1.2, "better", "0.5 mae"),
+    ],
+)
+def test_a_best_that_is_no_better_than_the_constant_is_named_as_such(
+    value: float, word: str, warned: str
+) -> None:
+    told_of = CONSTANT | {"samples": [value + hard for hard in HARD], "value": value}
+    done = [run(0.5, 0, 0.5, 1.0, constant=told_of), run(0, 0, 1, 1.4)]
+    found = told(done)
+    assert found.sentence.startswith(warned)
+    assert by_name(found)["the constant prediction"].comparison.verdict == word
+    rows = ranking(SPEC, done)
+    assert [row.against_constant for row in rows] == [word, "worse"]
+    assert rows[0].beats_the_constant() == (word == "better")
+
+
+def test_without_a_constant_or_values_per_image_nothing_is_said_of_them() -> None:
+    done = [run(0.5, 0, 0.5, 1.0), run(1, 0, 0, 1.4)]
+    rows = ranking(SPEC, done)
+    assert [row.against_constant for row in rows] == [None, None]
+    assert all(row.beats_the_constant() for row in rows)
+    bare = [
+        dataclasses.replace(
+            one,
+            result=Result(Outcome.DONE, dataclasses.replace(one.result.validation, samples={})),
+        )
+        for one in done
+    ]
+    assert "without values per image nothing can be told apart" in told(bare).sentence
+    assert "there is nothing to compare it with" in told(done[:1]).sentence
+    assert headline(SPEC, [], [], None, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    "about", [{"constant": 3}, {"constant": {"value": "x"}}, {"constant": {"samples": [1.0]}}]
+)
+def test_what_an_objective_says_wrongly_of_a_constant_is_left_out(about: dict[str, Any]) -> None:
+    assert constants.constant([run(1, 0, 0, 1.0, **about)]) is None
+
+
+def test_a_constant_of_other_samples_is_shown_and_not_compared() -> None:
+    short = CONSTANT | {"samples": [1.5] * 3}
+    done = [run(1, 0, 0, 1.0, constant=short)]
+    assert by_name(told(done))["the constant prediction"].comparison is None
+    assert ranking(SPEC, done)[0].against_constant is None
