@@ -88,7 +88,7 @@ def test_a_launch_plans_runs_ranks_and_promotes(
 def test_a_sampler_and_its_size_can_be_chosen_on_the_command_line(
     cli: Cli, study: Path, storage: str
 ) -> None:
-    for kind in ("random", "qmc", "tpe"):
+    for kind in ("random", "qmc", "tpe", "gp", "cmaes", "mixture"):
         ran = cli(
             "launch", study, "--sampler", kind, "--trials", 4, "--seed", 3, "--device", "cpu",
             "--no-promote", "--json", WEIGHTSEARCH_STORAGE=storage,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
 
 import pytest
@@ -121,9 +122,26 @@ def test_a_direction_from_numbers_lies_on_the_simplex(uniforms: list[float]) -> 
 
 def test_draws_cover_the_simplex_evenly() -> None:
     """The mean of a uniform direction is 1/3 per term, its variance 1/18."""
-    spec = make_spec(sampler={"kind": "random", "trials": 1})
+    spec = make_spec(sampler={"kind": "random", "trials": 1, "zero": 0})
     draws = [float(search_space.draw(spec, k).weights["mae"]) for k in range(4000)]
     mean = sum(draws) / len(draws)
     variance = sum((d - mean) ** 2 for d in draws) / len(draws)
     assert mean == pytest.approx(1 / 3, abs=0.01)
     assert variance == pytest.approx(1 / 18, abs=0.003)
+
+
+def test_a_share_of_draws_lies_on_a_face_every_face_as_often() -> None:
+    spec = make_spec(sampler={"kind": "random", "trials": 1, "zero": 0.25})
+    draws = [search_space.draw(spec, k) for k in range(4000)]
+    faces = Counter(frozenset(t for t, w in p.weights.items() if w) for p in draws)
+    inside = faces.pop(frozenset(spec.loss.terms))
+    assert inside / 4000 == pytest.approx(0.75, abs=0.02)
+    assert len(faces) == 6  # three vertices and three edges
+    assert all(count / 4000 == pytest.approx(0.25 / 6, abs=0.012) for count in faces.values())
+
+
+def test_what_is_drawn_inside_is_what_was_drawn_without_faces() -> None:
+    some, none = (make_spec(sampler={"kind": "random", "trials": 1, "zero": z}) for z in (0.5, 0))
+    pairs = [(search_space.draw(some, k), search_space.draw(none, k)) for k in range(40)]
+    assert 0 < sum(a == b for a, b in pairs) < 40
+    assert all(a == b for a, b in pairs if all(a.weights.values()))

@@ -90,6 +90,18 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
         ({"promote": {"seeds": []}}, "promote.seeds"),
         ({"promote": {"seeds": [1, 1]}}, "`seeds` must be distinct"),
         ({"promote": {"seeds": [1], "top": 2}}, "at least two where finalists are to be compared"),
+        (
+            {"sampler": {"kind": "cmaes", "trials": 3, "draw": "levels"}},
+            "sampler 'cmaes' chooses the weights itself",
+        ),
+        ({"sampler": {"zero": 1}}, "sampler.zero"),
+        (
+            {
+                "loss": {"terms": ["mae"], "weights": {"grid": "simplex", "steps": 1}},
+                "sampler": {"kind": "mixture", "trials": 3},
+            },
+            "sampler 'mixture' needs 2 to 8 terms, but got 1",
+        ),
         ({"sampler": {"seed": -1}}, "sampler.seed"),
         ({"model": {"encoder": []}}, "model.encoder"),
         ({"params": {"mae": 1}}, "must not be named as a loss term"),
@@ -155,6 +167,7 @@ def revised(data: dict[str, Any] | None = None, *terms: str, **tables: Any) -> b
     kept = {k: v for k, v in spec.resolved().items() if k not in left_out}
     later = ("weightings", "warm_up")  # keys of [loss] that there were none of
     kept["loss"] = {k: v for k, v in kept["loss"].items() if k not in later}
+    del kept["sampler"]["zero"]  # older than that, too
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
     return spec.digest() != hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -245,6 +258,8 @@ def test_a_folder_does_not_hide_a_study(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_neither_the_goals_wording_nor_the_margin_is_part_of_the_identity() -> None:
     assert make_spec(goal="a").digest() == make_spec(goal="b").digest()
+    zeros = [make_spec(sampler={"zero": z}).digest() for z in (1 / 8, 1 / 4)]
+    assert make_spec().digest() == zeros[0] != zeros[1]
     assert make_spec(answer={"margin": 0.02}).digest() == make_spec().digest()
 
 

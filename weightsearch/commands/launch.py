@@ -45,7 +45,9 @@ app = typer.Typer()
 @app.command()
 def launch(
     study: StudyFile = "quickstart",
-    sampler: Annotated[str | None, typer.Option(help="grid, random, qmc or tpe.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="grid, random, qmc, tpe, gp, cmaes or mixture.")
+    ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many points.")] = None,
     seed: Annotated[int | None, typer.Option(help="The sampler's seed.")] = None,
     workers: Workers = None,

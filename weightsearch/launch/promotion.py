@@ -9,7 +9,8 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from weightsearch.errors import StudyError
-from weightsearch.report.evidence.ranking import ranked
+from weightsearch.report.evidence import mixture_answer
+from weightsearch.report.evidence.ranking import comparable, ranked
 from weightsearch.store.ledger import queries, studies, study_control
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import OPEN, Rung
@@ -31,11 +32,13 @@ def plan(engine: Engine, study: Study) -> list[Point]:
                 f"study '{study.name}' must be searched to its end before the best is promoted, but"
                 f" {left} of {counts['total']} points are left; run `weightsearch launch` again."
             )
-        best = ranked(study.spec, queries.done(engine, study))[: study.spec.promote.top]
+        done = queries.done(engine, study)
+        best = [one.point for one in ranked(study.spec, done)]
         if not best:
             raise StudyError(
                 f"study '{study.name}' must have a finished point to promote, but has none;"
                 f" run `weightsearch status {study.name}`."
             )
-        studies.add_promotion(engine, study, [done.point for done in best])
+        chosen = mixture_answer.finalists(study.spec, comparable(done), best)
+        studies.add_promotion(engine, study, chosen[: study.spec.promote.top])
     return queries.planned(engine, study, Rung.PROMOTION)

@@ -43,8 +43,11 @@ NAMES = {
         "kitti_eigen_garg_kb",
         "make3d_c1",
     ),
-    "sampler": ("grid", "random", "qmc", "tpe"),
+    "sampler": ("grid", "random", "qmc", "tpe", "gp", "cmaes", "mixture"),
 }
+
+CHOOSING = ("tpe", "gp", "cmaes", "mixture")
+"""Samplers that choose the weights themselves: the keys of `samplers.ADAPTIVE`."""
 
 FARTHEST_M = {
     "nyu_labeled": 10.0,

@@ -20,10 +20,12 @@ def plan(spec: StudySpec) -> Plan:
     Raises ConfigError where it has none.
     """
     drawn = SAMPLERS[spec.sampler.kind](spec)
-    points = (*search_space.learned(spec), *drawn.points)
+    learned = tuple(search_space.learned(spec))
+    points = (*learned, *drawn.points)
     if not points:
         raise ConfigError("a study must have at least one point, but its grid is empty.")
-    return replace(drawn, points=points)
+    seeds = drawn.seeds and (spec.train.seed,) * len(learned) + drawn.seeds
+    return replace(drawn, points=points, seeds=seeds)
 
 
 def canary(spec: StudySpec, asked: CanarySpec) -> Point:
@@ -71,11 +73,14 @@ def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
     """What an adaptive sampler wants tried at place k, given what is known.
 
     Never a configuration that is in `seen`: a repeat, or no proposal, is replaced by a random draw.
-    None where 1000 draws found nothing new.
+    None where 1000 draws found nothing new. The sampler learns of fixed weights alone, and counts
+    its own places: learned weightings stand before them, and have no direction.
     """
-    keys = {s.point.key() for s in seen}
-    suggested = ADAPTIVE[spec.sampler.kind](spec, k, seen)
+    fixed = [s for s in seen if s.point.weighting is None]
+    keys = {s.point.key() for s in fixed}
+    own = k - sum(1 for _ in search_space.learned(spec))
+    suggested = ADAPTIVE[spec.sampler.kind](spec, own, fixed)
     if suggested is not None and suggested.key() not in keys:
         return suggested
-    drawn = (search_space.draw(spec, k, again) for again in range(1000))
+    drawn = (search_space.draw(spec, own, again) for again in range(1000))
     return next((point for point in drawn if point.key() not in keys), None)

@@ -178,7 +178,7 @@ def grid_weights(loss: LossSpec) -> Iterator[Direction]:
             if any(vector):
                 yield dict(zip(loss.terms, vector, strict=True))
     elif isinstance(loss.weights, Simplex):
-        for parts in _compositions(loss.weights.steps, len(loss.terms)):
+        for parts in compositions(loss.weights.steps, len(loss.terms)):
             yield {
                 t: Fraction(p, loss.weights.steps) for t, p in zip(loss.terms, parts, strict=True)
             }
@@ -187,13 +187,13 @@ def grid_weights(loss: LossSpec) -> Iterator[Direction]:
             yield written(loss.terms, given)
 
 
-def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+def compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
     """All ways to write `total` as an ordered sum of `parts` non-negative integers."""
     if parts == 1:
         yield (total,)
         return
     for first in range(total, -1, -1):
-        for rest in _compositions(total - first, parts - 1):
+        for rest in compositions(total - first, parts - 1):
             yield (first, *rest)
 
 
@@ -207,19 +207,36 @@ def direction(terms: Sequence[str], uniforms: Sequence[float]) -> Direction:
     return {t: Fraction(gap, DRAW_STEPS) for t, gap in zip(terms, gaps, strict=True)}
 
 
+def face(terms: Sequence[str], zero: float, uniform: float) -> Sequence[str]:
+    """The terms that are left in: in a share `zero` of cases not all, every face as often.
+
+    Uniform draws have a weight of exactly 0 with probability 0, and whether a term is needed at all
+    is the first question.
+    """
+    if uniform >= zero:
+        return terms
+    chosen = 1 + int(uniform / zero * (2 ** len(terms) - 2))
+    return [term for place, term in enumerate(terms) if chosen >> place & 1]
+
+
 def at(spec: StudySpec, uniforms: Sequence[float]) -> Point:
-    """The point that numbers in [0, 1) mean: first the weights, then one number per choice."""
-    free = len(spec.loss.terms) - 1
-    picked = zip(choices(spec).items(), uniforms[free:], strict=True)
+    """The point that numbers in [0, 1) mean: first the weights, then one number per choice, then
+    whether it lies on a face, and on which."""
+    terms, options = spec.loss.terms, choices(spec)
+    last = len(terms) - 1 + len(options)
+    kept = face(terms, spec.sampler.zero, uniforms[last]) if len(terms) > 1 else terms
+    found = direction(kept, uniforms[: len(kept) - 1])
+    picked = zip(options.items(), uniforms[len(terms) - 1 : last], strict=True)
     return Point(
-        direction(spec.loss.terms, uniforms[:free]),
-        {name: options[int(u * len(options))] for (name, options), u in picked},
+        {term: found.get(term, Fraction(0)) for term in terms},
+        {name: values[int(u * len(values))] for (name, values), u in picked},
     )
 
 
 def dimensions(spec: StudySpec) -> int:
     """How many numbers `at` takes."""
-    return len(spec.loss.terms) - 1 + len(choices(spec))
+    terms = len(spec.loss.terms)
+    return terms - 1 + len(choices(spec)) + (terms > 1)
 
 
 def draw(spec: StudySpec, k: int, again: int = 0) -> Point:

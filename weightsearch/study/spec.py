@@ -215,6 +215,9 @@ class SamplerSpec(Part):
     seed: Seed = 0
     draw: Literal["simplex", "levels"] = "simplex"
     """Whether random draws are uniform on the simplex or on the grid's own points."""
+    zero: Annotated[float, Field(ge=0, lt=1)] = 1 / 8
+    """The share of random and qmc draws that leave terms out; and the share of each coordinate
+    that means exactly 0 or 1 to tpe, gp and cmaes (`samplers/stick_breaking.py`)."""
 
 
 class EvaluateSpec(Part):
@@ -373,10 +376,15 @@ class StudySpec(Part):
             raise ValueError(
                 f"sampler '{kind}' needs a number of trials; set sampler.trials or give --trials."
             )
-        if kind == "tpe" and (written or self.sampler.draw == "levels"):
+        if kind in known_names.CHOOSING and (written or self.sampler.draw == "levels"):
             raise ValueError(
-                "sampler 'tpe' chooses the weights itself, anywhere on the simplex; it takes"
+                f"sampler '{kind}' chooses the weights itself, anywhere on the simplex; it takes"
                 " neither written-out weights nor draw = 'levels'."
+            )
+        if kind == "mixture" and not 2 <= len(self.loss.terms) <= 8:
+            raise ValueError(
+                f"sampler 'mixture' needs 2 to 8 terms, but got {len(self.loss.terms)}; leave some"
+                " out, or choose another sampler."
             )
         return self
 
@@ -389,6 +397,8 @@ class StudySpec(Part):
         facts = {k: v for k, v in self.resolved().items() if k not in NO_IDENTITY}
         if not self.loss.weightings:  # as before there were any
             del facts["loss"]["weightings"], facts["loss"]["warm_up"]
+        if self.sampler.zero == SamplerSpec().zero:  # so that studies from before it are found
+            del facts["sampler"]["zero"]
         if self._loss_was_revised():
             facts["loss"]["revision"] = 2
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))

@@ -81,6 +81,8 @@ def _evidence(found: Ranking) -> None:
     yardstick = found.yardstick
     by = f" by protocol {yardstick.protocol}, {yardstick.split} split" if yardstick.protocol else ""
     _ranking_table(found.rows, f"study {found.study}: {yardstick.metric}{by}", found.margin)
+    for sentence in found.mixture.sentences() if found.mixture else ():
+        console.print(f"mixture: {sentence}")
     if found.constant:
         console.print(_beside_the_constant(found, found.constant))
     if found.promoted:

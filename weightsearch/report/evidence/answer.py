@@ -8,8 +8,10 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
+from weightsearch.report.evidence import mixture_answer
 from weightsearch.report.evidence.constant import Constant, constant
 from weightsearch.report.evidence.headline import Headline, headline
+from weightsearch.report.evidence.mixture_answer import MixtureAnswer
 from weightsearch.report.evidence.ranking import (
     RankedPoint,
     Yardstick,
@@ -45,6 +47,8 @@ class Ranking:
     headline: Headline | None
     """None while nothing is ranked."""
     promoted: PromotionVerdict | None
+    mixture: MixtureAnswer | None = None
+    """Of a mixture study."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -57,7 +61,7 @@ class Ranking:
             "reliability": self.reliability.to_json() if self.reliability else None,
             "headline": self.headline.to_json() if self.headline else None,
             "promoted": self.promoted.to_json() if self.promoted else None,
-        }
+        } | ({"mixture": self.mixture.to_json()} if self.mixture else {})
 
 
 def found(engine: Engine, study: Study) -> Ranking:
@@ -72,10 +76,17 @@ def found(engine: Engine, study: Study) -> Ranking:
         rows=ranking(spec, done),
         guards=spec.objective.guards,
         constant=constant(ranked(spec, done)),
-        reliability=repeats_agree(spec, done) or repeats_agree(spec, full),
+        reliability=_reliability(spec, done, full),
         headline=headline(spec, done, full, study.promoted, device_seconds(engine, study)),
         promoted=study.promoted,
+        mixture=mixture_answer.answer(spec, comparable(done)),
     )
+
+
+def _reliability(spec: StudySpec, done: Sequence[Done], full: Sequence[Done]) -> Reliability | None:
+    # A mixture study repeats its vertices, which are farther apart than what it ranks.
+    searched = None if spec.sampler.kind == "mixture" else repeats_agree(spec, done)
+    return searched or repeats_agree(spec, full)
 
 
 def repeats_agree(spec: StudySpec, done: Sequence[Done]) -> Reliability | None:

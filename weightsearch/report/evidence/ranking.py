@@ -117,9 +117,13 @@ def comparable(done: Sequence[Done]) -> list[Done]:
 
 
 def ranked(spec: StudySpec, done: Sequence[Done]) -> list[Done]:
-    """The best first; points that diverged or do not compare are no candidates."""
+    """The best first; points that diverged or do not compare are no candidates, nor are repeats of
+    a configuration with another seed, which says how much is noise."""
     metric = spec.objective.metric
-    candidates = comparable(done)
+    first: dict[str, Done] = {}
+    for one in comparable(done):
+        first.setdefault(one.point.key(), one)
+    candidates = list(first.values())
     worst_first = spec.objective.direction == "maximize"
     return sorted(candidates, key=lambda p: p.result.metrics[metric], reverse=worst_first)
 

@@ -110,7 +110,7 @@ def seen(engine: Engine, study: Study) -> list[Seen]:
     metric = study.spec.objective.metric
     with engine.connect() as connection:
         rows = connection.execute(
-            select(points.c.weights, points.c.params, points.c.result)
+            select(points.c.weights, points.c.params, points.c.result, points.c.seed)
             .where(
                 points.c.study_id == study.id,
                 points.c.rung == Rung.SEARCH,
@@ -122,6 +122,7 @@ def seen(engine: Engine, study: Study) -> list[Seen]:
         Seen(
             Point(search_space.decode(row.weights), row.params),
             Result.from_json(row.result).metrics.get(metric) if row.result else None,
+            row.seed,
         )
         for row in rows
     ]

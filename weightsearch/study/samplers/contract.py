@@ -33,6 +33,7 @@ class Seen:
 
     point: Point
     value: float | None
+    seed: int = 0
 
 
 def first_distinct(spec: StudySpec, points: Iterable[Point]) -> Plan:
