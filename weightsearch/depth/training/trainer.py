@@ -27,6 +27,7 @@ from weightsearch.depth.evaluation.scoring import Scores
 from weightsearch.depth.loss import weighted_sum
 from weightsearch.depth.loss.terms import counted, share
 from weightsearch.depth.network.checkpoint import named_tensors
+from weightsearch.depth.network.cpu_convolutions import quicken
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.precision import native_bf16
 from weightsearch.depth.network.prediction import Predict
@@ -92,6 +93,8 @@ class Trainer:
         # Only its structure is used: each call takes the tensors of a lane instead of its own.
         self._graph = self._build(spec.train.seed)
         self._graph.check_size(min(self.train.batch, len(frames.names)))
+        if device.type == "cpu":
+            quicken(self._graph)
         self.looks_at_batches = any(isinstance(m, _BatchNorm) for m in self._graph.modules())
         self.encoder_origin = self._graph.encoder.origin
         self._initial = spec.train.seed, _values(self._graph)
