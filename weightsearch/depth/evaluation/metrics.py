@@ -32,7 +32,7 @@ def per_image(
     size = 1 if pred_m.device.type == "cpu" else max(1, len(pred_m))
     parts = [
         _values(Errors.of(*part), metrics or METRICS)
-        for part in zip(*(maps.split(size) for maps in (pred_m, gt_m, valid)), strict=True)
+        for part in zip(*(torch.split(maps, size) for maps in (pred_m, gt_m, valid)), strict=True)
     ]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
