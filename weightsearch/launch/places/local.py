@@ -144,6 +144,8 @@ class Fleet:
             self.failures.tell(process.failure(), str(process.log))
             said = process.last_line()
             if code == 1 and said.startswith("error: "):
+                for other in self.processes:  # it may be their points that failed
+                    self.failures.tell(other.failure(), str(other.log))
                 raise WeightsearchError(said.removeprefix("error: "))
             if code != 0:
                 self.deaths += 1
