@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from support.promotions import leases, result
 from support.specs import make_spec
 
 from weightsearch.errors import StudyError
-from weightsearch.launch import promotion, promotion_verdict
+from weightsearch.launch import promotion, promotion_verdict, session
 from weightsearch.report.evidence.ranking import ranking
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
@@ -199,3 +200,15 @@ def test_what_does_not_compare_neither_leads_nor_is_promoted(opened: Database) -
     verdict = promotion_verdict.decide(opened.engine, study)
     assert verdict.point == third.id()
     assert verdict.incomplete == [second.id()]
+
+
+def test_a_machine_that_cannot_draw_ends_its_launch_in_peace(
+    opened: Database,
+    study: Study,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setitem(sys.modules, "weightsearch.report.optuna_dashboard", None)
+    session.mirror(opened, study)
+    assert "the dashboard's figures are behind: ModuleNotFoundError" in caplog.text
+    assert not queries.behind(opened.engine, study)

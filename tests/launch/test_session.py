@@ -19,7 +19,6 @@ from support import fork_server
 from support.processes import Cli
 from support.trivial_studies import trivial_study
 
-from weightsearch.errors import DeviceError
 from weightsearch.launch import session
 from weightsearch.runtime import devices, own_traceback
 from weightsearch.store.connection import database
@@ -290,26 +289,14 @@ def test_a_users_own_objective_beside_its_study_file_is_found(
     answer = json.loads(ran.stdout)
     assert answer["ranking"][0]["rmse"] == 0.0
     assert answer["ranking"][0]["interval"] is None  # one number, nothing to resample
+    logs = Path(answer["home"], "logs", "study-grid").glob("worker-*.log")
+    assert len(list(logs)) == min(devices.most_on_cpu(), 10)
 
 
 def test_no_gpu_where_one_was_asked_for(cli: Cli, study: Path) -> None:
     refused = cli("launch", study, "--device", "cuda", CUDA_VISIBLE_DEVICES="")
     assert refused.returncode == 1
     assert "--device cuda needs a GPU, but this machine shows none" in refused.stderr
-
-
-def test_devices_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert devices.pick("auto", None) == ["cuda:0", "cuda:1"]
-    assert devices.pick("auto", 3) == ["cuda:0", "cuda:1", "cuda:0"]
-    assert devices.pick("cuda:1", 2) == ["cuda:1", "cuda:1"]
-    assert devices.pick("cpu", None) == ["cpu"]
-    with pytest.raises(DeviceError, match="cuda:2 needs a GPU, but this machine shows 2"):
-        devices.pick("cuda:2", 1)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,-1,1")
-    assert devices.visible_gpus() == ["0"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert devices.pick("auto", 2) == ["cpu", "cpu"]
 
 
 @pytest.mark.parametrize(("look_s", "pause_s"), [(0.001, 0.5), (0.1, 1.9), (60.0, 5.0)])

@@ -30,7 +30,7 @@ def planned(spec: StudySpec) -> tuple[list[Point | None], list[Point | None]]:
     return list(points[: len(learned)]), list(points[len(learned) :])
 
 
-@pytest.mark.parametrize("kind", ["grid", "random", "qmc", "tpe"])
+@pytest.mark.parametrize("kind", ["grid", "random", "qmc", "tpe", "gp", "cmaes", "mixture"])
 def test_learned_weightings_come_first_with_every_choice_beside_what_is_drawn(kind: str) -> None:
     tables: dict[str, Any] = {
         "params": {"encoder": ["a", "b"]},

@@ -41,7 +41,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
 On = Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Worker processes; by default one per GPU, or one on the CPU."),
+    typer.Option(min=1, help="Worker processes; by default one per GPU, or per core of the CPU."),
 ]
 Name = Annotated[str | None, typer.Argument(help="The study; by default the newest.")]
 

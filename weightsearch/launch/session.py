@@ -353,7 +353,6 @@ def _environment(database: Database, request: Request) -> dict[str, str]:
 def mirror(database: Database, study: Study) -> None:
     """The last look, so that the Optuna study is whole when the launch ends; what is seen beside it
     is a convenience, and no reason to fail. Raises StudyError where it cannot be made whole."""
-    from weightsearch.report.optuna_dashboard import publish
     from weightsearch.store.optuna_mirror import Mirror  # imports optuna
 
     try:
@@ -367,6 +366,8 @@ def mirror(database: Database, study: Study) -> None:
             " the same launch."
         ) from error
     try:
+        from weightsearch.report.optuna_dashboard import publish  # draws with plotly
+
         publish(database, study.name)
     except Exception as error:
         log.warning("the dashboard's figures are behind: %s", type(error).__name__)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 from weightsearch.errors import ConfigError, DeviceError
+
+WORKER_BYTES = 2 << 30
+"""Of free memory for each worker on the CPU. Training densenet121 at 120x160 in batches of 8 takes
+1.6 GB (peak RSS, torch included)."""
+
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def pick(device: str, workers: int | None) -> list[str]:
     """One device per worker: `auto` takes the GPUs, else the CPU; several workers may share one.
 
-    Raises DeviceError where a GPU was asked for and there is none.
+    Without `workers` one for each GPU, or for each core as far as memory goes. Raises DeviceError
+    where a GPU was asked for and there is none.
     """
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
@@ -23,8 +31,26 @@ def pick(device: str, workers: int | None) -> list[str]:
             f"--device {device} needs a GPU, but this machine shows {len(gpus) or 'none'}"
             " (nvidia-smi, CUDA_VISIBLE_DEVICES); use --device cpu."
         )
-    devices = [device] if index else [f"cuda:{i}" for i in range(len(gpus))] or ["cpu"]
+    if gpus:
+        devices = [device] if index else [f"cuda:{i}" for i in range(len(gpus))]
+    else:
+        devices = ["cpu"] * (1 if workers else most_on_cpu())
     return [devices[i % len(devices)] for i in range(workers or len(devices))]
+
+
+def most_on_cpu() -> int:
+    """Workers for the CPU: one for each core, but no more than have `WORKER_BYTES` each."""
+    free = free_bytes()
+    return cores() if free is None else max(1, min(cores(), free // WORKER_BYTES))
+
+
+def threads(workers: int) -> int:
+    """Of each of so many workers on the CPU: one; of cores that have no worker, half.
+
+    torch's threads wait for each other in a busy loop, and collapse beside any other process: on
+    two busy cores two threads trained at 0.10 to 0.34 of the pace of one (docs/benchmarks.md).
+    """
+    return max(1, cores() // workers // 2)
 
 
 def visible_gpus() -> list[str]:
@@ -44,6 +70,33 @@ def visible_gpus() -> list[str]:
     return asked.stdout.split() if asked.returncode == 0 else []
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(cgroup: Path = CGROUP) -> int:
+    """Processor cores that this process may use: those of its affinity, or of its container's
+    quota where those are fewer."""
+    affine = hasattr(os, "sched_getaffinity")
+    count = len(os.sched_getaffinity(0)) if affine else os.cpu_count() or 1
+    quota = _words(cgroup / "cpu.max") or [  # cgroup 2, or 1
+        *_words(cgroup / "cpu/cpu.cfs_quota_us"),
+        *_words(cgroup / "cpu/cpu.cfs_period_us"),
+    ]
+    if len(quota) == 2 and all(map(str.isdigit, quota)):  # not `max`, nor -1
+        count = min(count, int(quota[0]) // int(quota[1]))
+    return max(1, count)
+
+
+def free_bytes(cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Memory that can be had without swapping, at most the container's; None where unknown."""
+    words = _words(meminfo)
+    if "MemAvailable:" not in words:
+        return None
+    free = int(words[words.index("MemAvailable:") + 1]) << 10
+    limit = _words(cgroup / "memory.max") or _words(cgroup / "memory/memory.limit_in_bytes")
+    return min(free, int(limit[0])) if limit and limit[0].isdigit() else free
+
+
+def _words(file: Path) -> list[str]:
+    """What the system says there; nothing where it has no such file."""
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []

@@ -46,7 +46,7 @@ def check(
     environment = child_python.environment(path)
     arguments = [device, str(packed or "")]
     if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
+        environment.setdefault("OMP_NUM_THREADS", str(threads))  # the user's goes first, as there
         arguments.append(ESTIMATE)
     estimated, ended = _asked(spec, arguments, environment)
     return _estimated(estimated, ended) if threads is not None else None

@@ -27,9 +27,18 @@ def per_image(
     above 0: protocols see to that. What stands under invalid pixels, NaN included, changes nothing.
     An image without valid pixels has `pixels` 0 and NaN for the rest: leave it out of any mean.
     """
-    errors = Errors.of(pred_m, gt_m, valid)
-    values = {name: metric(errors) for name, metric in (metrics or METRICS).items()}
-    return {**values, "pixels": errors.pixels}
+    # On a CPU image by image: of a batch, each of some forty steps would go through main memory (of
+    # eight images of 480x640 on one core 18 ms an image instead of 12).
+    size = 1 if pred_m.device.type == "cpu" else max(1, len(pred_m))
+    parts = [
+        _values(Errors.of(*part), metrics or METRICS)
+        for part in zip(*(torch.split(maps, size) for maps in (pred_m, gt_m, valid)), strict=True)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _values(errors: Errors, metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
+    return {**{name: metric(errors) for name, metric in metrics.items()}, "pixels": errors.pixels}
 
 
 def rmse_pooled(rmse: Sequence[float], pixels: Sequence[int]) -> float:

@@ -66,6 +66,16 @@ def regular(x: Tensor, size: Size, level: int) -> Tensor:
 
 def resize(x: Tensor, size: Size) -> Tensor:
     # An export for any size must not take the path that suits the size it was traced with.
-    if not torch.compiler.is_exporting() and x.shape[-2:] == size:
+    exporting = torch.compiler.is_exporting()
+    if not exporting and x.shape[-2:] == size:
         return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    larger = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    if larger.requires_grad and larger.device.type == "cpu" and not exporting:
+        larger.register_hook(_laid_out)  # type: ignore[no-untyped-call]
+    return larger
+
+
+def _laid_out(gradient: Tensor) -> Tensor:
+    """Of a map that was concatenated the gradient is a part of a larger one, for which torch has a
+    slow way back: of 128 channels from 30x40 to 60x80 (batch 8, one core) 14 ms instead of 3."""
+    return gradient.contiguous(memory_format=torch.channels_last)

@@ -29,21 +29,17 @@ from weightsearch.depth.loss import weighted_sum, weightings
 from weightsearch.depth.loss.terms import counted, share
 from weightsearch.depth.loss.weightings import Learned
 from weightsearch.depth.network.checkpoint import named_tensors
+from weightsearch.depth.network.cpu_convolutions import quicken
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.precision import native_bf16
 from weightsearch.depth.network.prediction import Predict
 from weightsearch.depth.network.targets import represent
 from weightsearch.depth.training.augmentation import augment
 from weightsearch.depth.training.batches import Batch, Frames, stream
-from weightsearch.depth.training.trial_state import Lane
+from weightsearch.depth.training.trial_state import OPTIMIZERS, Lane
 from weightsearch.errors import DataError, Interrupted, NonFiniteLoss
 from weightsearch.study.spec import ModelSpec, StudySpec
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
 CHECK_EVERY = 16  # steps between looks at the loss: each waits for the device, and costs a little
 WARM_UP, TIMED = 2, 9  # pictures before and while the latency is measured
 
@@ -96,6 +92,8 @@ class Trainer:
         # Only its structure is used: each call takes the tensors of a lane instead of its own.
         self._graph = self._build(spec.train.seed)
         self._graph.check_size(min(self.train.batch, len(frames.names)))
+        if device.type == "cpu":
+            quicken(self._graph)
         self.looks_at_batches = any(isinstance(m, _BatchNorm) for m in self._graph.modules())
         self.encoder_origin = self._graph.encoder.origin
         self._initial = spec.train.seed, _values(self._graph)

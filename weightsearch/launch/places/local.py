@@ -13,7 +13,7 @@ from pathlib import Path
 
 from weightsearch.errors import WeightsearchError
 from weightsearch.runtime import child_python, own_traceback
-from weightsearch.runtime.devices import cores
+from weightsearch.runtime.devices import cores, threads
 from weightsearch.runtime.worker_name import new_ending, worker_name
 
 REPLACED = 5
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def threads_each(devices: Sequence[str]) -> int:
     """How many threads each worker has, of those on these devices."""
     on_cpu = sum(device == "cpu" for device in devices)
-    return max(1, cores() // (on_cpu or len(devices)))
+    return threads(on_cpu) if on_cpu else max(1, cores() // len(devices))
 
 
 class WorkersKeepDying(WeightsearchError):
@@ -52,9 +52,7 @@ class Command:
         ending = new_ending()
         arguments = child_python.command("weightsearch", "worker", self.study, "--device", device)
         arguments += ["--data", str(self.data)] if self.data else []
-        environment = child_python.environment(self.path) | self.environment
-        environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
-        environment["WEIGHTSEARCH_LAUNCHER"] = str(os.getpid())
+        environment = self.told(threads) | {"WEIGHTSEARCH_LAUNCHER": str(os.getpid())}
         environment |= {"WEIGHTSEARCH_WORKER": ending, "WEIGHTSEARCH_REPLACES": replaces}
         self.logs.mkdir(parents=True, exist_ok=True)
         file = self.logs / f"worker-{os.getpid()}-{number}.log"
@@ -73,6 +71,12 @@ class Command:
         return Process(
             process, worker_name(ending, process.pid), device, threads, number, file, began
         )
+
+    def told(self, threads: int) -> dict[str, str]:
+        """The environment of a worker that is to have so many threads, unless the user says how
+        many; torch reads it when it is imported, and a worker that is asked later has them all."""
+        own = child_python.environment(self.path) | self.environment
+        return {"OMP_NUM_THREADS": str(threads)} | own | {"PYTHONUNBUFFERED": "1"}
 
 
 @dataclass
@@ -144,6 +148,8 @@ class Fleet:
             self.failures.tell(process.failure(), str(process.log))
             said = process.last_line()
             if code == 1 and said.startswith("error: "):
+                for other in self.processes:  # it may be their points that failed
+                    self.failures.tell(other.failure(), str(other.log))
                 raise WeightsearchError(said.removeprefix("error: "))
             if code != 0:
                 self.deaths += 1

