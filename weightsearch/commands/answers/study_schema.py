@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from weightsearch.study import known_names, nightly_spec, spec, weight_presets
+from weightsearch.study import (
+    answer_spec,
+    known_names,
+    learned_weightings,
+    loss_spec,
+    nightly_spec,
+    spec,
+    weight_presets,
+)
 from weightsearch.study.spec import StudySpec
 
 NAMED = {
@@ -20,6 +28,8 @@ NAMED = {
     ("PromoteSpec", "protocol"): "protocol",
 }
 """Keys whose texts are names that we know."""
+MODULES = (spec, loss_spec, learned_weightings, nightly_spec, answer_spec)
+"""What says, below each key, what it means."""
 
 
 def schema() -> dict[str, Any]:
@@ -29,7 +39,7 @@ def schema() -> dict[str, Any]:
     """
     found = StudySpec.model_json_schema()
     tables = {"StudySpec": found, **found["$defs"]}
-    told = {(t, k): d for module in (spec, nightly_spec) for t, k, d in _docstrings(module)}
+    told = {(t, k): d for module in MODULES for t, k, d in _docstrings(module)}
     for table, about in tables.items():
         for key, value in about.get("properties", {}).items():
             if text := told.get((table, key)):
@@ -43,6 +53,8 @@ def schema() -> dict[str, Any]:
     weights = found["$defs"]["LossSpec"]["properties"]
     form = {"anyOf": [presets, {"type": "object"}]}
     _also(weights, "weights", presets, {"type": "array", "items": form, "minItems": 1})
+    for end in ("start", "end"):
+        _also(found["$defs"]["WarmUp"]["properties"], end, presets)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "weightsearch study",
