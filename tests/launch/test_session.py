@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -265,7 +266,8 @@ def test_an_objective_that_always_fails_ends_the_launch_with_its_own_traceback(
     assert ended.returncode == 1
     assert ended.stdout == ""
     *before, last = ended.stderr.splitlines()
-    assert last.startswith("error: the first 3 points must not all fail, but did: KeyError")
+    # Three are enough; another worker may have been at a fourth.
+    assert re.match(r"error: the first \d points must not all fail, but did: KeyError", last)
     [trace] = own_traceback.logged(ended.stderr)
     assert f'File "{tmp_path / "mine.py"}", line 3, in run' in trace
     assert "weightsearch/" not in trace
