@@ -218,12 +218,12 @@ def test_a_killed_worker_is_replaced_and_an_interrupted_launch_gives_points_back
     (first,) = leased_by(opened, head)
     os.kill(pid(first), signal.SIGKILL)
     wait_until(lambda: any(name != first for name in leased_by(opened, head)))
+    wait_until(lambda: "with code -9; see" in (tmp_path / "said").read_text())
     workers = [p for p in tree(head) if any("weightsearch worker" in line for line in lines([p]))]
     assert len(workers) >= 2  # the task, and what it runs
     running.send_signal(signal.SIGINT)
     assert running.wait(PATIENCE_S) == 130
     said = (tmp_path / "said").read_text()
-    assert "with code -9; see" in said
     assert "interrupted: study toy-grid is saved; run the same command to resume it." in said
     assert psutil.wait_procs(workers, timeout=PATIENCE_S)[1] == []
     with opened.engine.connect() as connection:

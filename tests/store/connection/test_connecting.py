@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
@@ -350,6 +351,9 @@ def test_what_the_server_says_decides(server: OwnServer, state: str, away: bool)
         connection.execute(f"DO $$ BEGIN RAISE 'said' USING ERRCODE = '{state}'; END $$")
     assert caught.value.sqlstate == state
     assert outage.is_away(caught.value) is away
+    wrapped = StorageInternalError("during the commit")  # as Optuna's storage has it
+    wrapped.__cause__ = OperationalError("INSERT", {}, caught.value)
+    assert outage.is_away(wrapped) is away
 
 
 def test_a_connection_that_the_server_closed_is_replaced_unseen_and_no_statement_asks(

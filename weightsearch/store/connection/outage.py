@@ -78,12 +78,10 @@ def retry_while_away(call: Callable[[], T], give_up: Callable[[], bool] = lambda
 
 def is_away(error: BaseException | None) -> bool:
     """Whether this is an outage, after which the same call may succeed."""
-    if isinstance(error, StorageError):
-        return is_away(error.__cause__)
     if isinstance(error, DBAPIError):
         return is_away(error.orig)
-    if not isinstance(error, psycopg.Error):
-        return False
+    if not isinstance(error, psycopg.Error):  # StorageError, or Optuna's StorageInternalError
+        return error is not None and is_away(error.__cause__)
     if error.sqlstate:
         return error.sqlstate.startswith(AWAY) and error.sqlstate not in FOR_GOOD
     # One line for each of several hosts: any of them may come back.
