@@ -7,11 +7,6 @@ Ours: claim + finish (store/ledger/leases.py). Theirs: `enqueue_trial` for all p
 worker is a process, connected and warm before the clock starts; rates are over the first seconds,
 or until nothing is left. Statements are counted in the server's log, BEGIN and COMMIT included: per
 point of claim + finish, and per point of 25 reported epochs run by a real worker, mirror included.
-
-Beside that (alone with --only-done): one worker claims and finishes a plan of 100,000 points to its
-end, and the times of each decade of points done are set against the first; so are those of plain
-Optuna where as many trials are complete (RandomSampler, no queue: nothing dispatched exactly once).
-The CPU time of the worker's own backend is what other processes on the machine disturb least.
 """
 
 from __future__ import annotations
@@ -21,20 +16,16 @@ import contextlib
 import multiprocessing
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -42,7 +33,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support.faulty_servers import OwnServer, own_server  # noqa: E402
 
 from weightsearch.store.connection import database  # noqa: E402
-from weightsearch.store.embedded import postgres_process  # noqa: E402
 from weightsearch.store.ledger import (  # noqa: E402
     leases,
     studies,
@@ -85,7 +75,7 @@ def ours(url: str, points: int, ready: Barrier, seconds: float) -> Dispatched:
 def enqueued(url: str, points: int, ready: Barrier, seconds: float) -> Dispatched:
     import optuna
 
-    study = optuna.load_study(study_name=f"enqueued{points}", storage=_storage(url))
+    study = optuna.load_study(study_name=f"enqueued{points}", storage=optuna_storage(url))
     return _ask_and_tell(study, ready, seconds, points)
 
 
@@ -93,7 +83,9 @@ def grid(url: str, points: int, ready: Barrier, seconds: float) -> Dispatched:
     import optuna
 
     sampler = optuna.samplers.GridSampler({"a": [k / points for k in range(points)]})
-    study = optuna.load_study(study_name=f"grid{points}", storage=_storage(url), sampler=sampler)
+    study = optuna.load_study(
+        study_name=f"grid{points}", storage=optuna_storage(url), sampler=sampler
+    )
     return _ask_and_tell(study, ready, seconds, points)
 
 
@@ -111,7 +103,7 @@ def _ask_and_tell(study: Any, ready: Barrier, seconds: float, points: int) -> Di
     return Dispatched(done, now - began, claims)
 
 
-def _storage(url: str) -> Any:
+def optuna_storage(url: str) -> Any:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -129,7 +121,7 @@ def plan_ours(url: str, points: int) -> None:
 def plan_enqueued(url: str, points: int) -> None:
     import optuna
 
-    study = optuna.create_study(study_name=f"enqueued{points}", storage=_storage(url))
+    study = optuna.create_study(study_name=f"enqueued{points}", storage=optuna_storage(url))
     for k in range(points):
         study.enqueue_trial({"a": k / points})
 
@@ -137,7 +129,7 @@ def plan_enqueued(url: str, points: int) -> None:
 def plan_grid(url: str, points: int) -> None:
     import optuna
 
-    optuna.create_study(study_name=f"grid{points}", storage=_storage(url))
+    optuna.create_study(study_name=f"grid{points}", storage=optuna_storage(url))
 
 
 def study_spec(points: int, epochs: int = 1) -> StudySpec:
@@ -168,7 +160,7 @@ def run(work: Worker, url: str, points: int, ready: Barrier, seconds: float, que
 def measure(server: OwnServer, side: str, points: int, workers: int, seconds: float) -> Dispatched:
     """All workers together, on a fresh database: how many points, over the longest time."""
     make, work = SIDES[side]
-    url = _fresh(server)
+    url = fresh(server)
     make(url, points)
     context = multiprocessing.get_context("spawn")
     ready, queue = context.Barrier(workers), context.Queue()
@@ -197,7 +189,7 @@ STATEMENT = re.compile(r"LOG:  (?:statement|execute [^:]*):")
 
 def statements(server: OwnServer, work: Callable[[str], int]) -> float:
     """How many statements the server logs for each of the points that `work` says it did."""
-    url = _fresh(server)
+    url = fresh(server)
     begins = server.log.stat().st_size
     done = work(url)
     with server.log.open("rb") as log:
@@ -260,7 +252,7 @@ def optunas_points(server: OwnServer, points: int = 20) -> Callable[[str], int]:
     def work(url: str) -> int:
         import optuna
 
-        study = optuna.create_study(storage=_storage(url))
+        study = optuna.create_study(storage=optuna_storage(url))
         logged(server, True)
         for _ in range(points):
             trial = study.ask()
@@ -276,126 +268,11 @@ def optunas_points(server: OwnServer, points: int = 20) -> Callable[[str], int]:
     return work
 
 
-WARM = 20
-"""Pairs before the clock starts: statements are prepared at the sixth use, plans kept later."""
-RIVALS = 200
-"""Of Optuna's trials for each row; a hundred thousand would take an hour."""
-
-
-@dataclass(frozen=True)
-class Times:
-    """Of one kind of call, in ms."""
-
-    mean: float
-    p50: float
-    p99: float
-
-    @classmethod
-    def of(cls, seconds: list[float]) -> Times:
-        ms = sorted(1000 * s for s in seconds)
-        return cls(statistics.mean(ms), percentile(ms, 0.5), percentile(ms, 0.99))
-
-    def cells(self, first: Times) -> list[str]:
-        each = [(self.mean, first.mean), (self.p50, first.p50), (self.p99, first.p99)]
-        return [
-            " / ".join(f"{mine:.2f}" for mine, _ in each),
-            " / ".join(f"{mine / theirs:.2f}" for mine, theirs in each),
-        ]
-
-
-def ours_grown(server: OwnServer, done: list[int]) -> Iterator[tuple[Times, Times, float]]:
-    """Claims and finishes of one worker, from each number of points done to the next: their times,
-    and the backend's CPU time in ms for a pair."""
-    url = _fresh(server)
-    plan_ours(url, max(done) + WARM + 1)
-    opened = database.open_database(url, Path())
-    study = studies.find(opened.engine, f"ours{max(done) + WARM + 1}")
-
-    def pair() -> tuple[float, float]:
-        began = time.perf_counter()
-        lease = leases.claim(opened.engine, study.id, "w", "cpu", 60)
-        claimed = time.perf_counter()
-        assert lease is not None
-        leases.finish(opened.engine, lease, RESULT)
-        return claimed - began, time.perf_counter() - claimed
-
-    for _ in range(WARM):
-        pair()
-    with opened.engine.connect() as connection:  # the only one that it has
-        backend = psutil.Process(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
-    for begin, end in pairwise([0, *done]):
-        before = sum(backend.cpu_times()[:2])
-        claims, finishes = zip(*(pair() for _ in range(begin, end)), strict=True)
-        cpu_ms = 1000 * (sum(backend.cpu_times()[:2]) - before) / (end - begin)
-        yield Times.of(list(claims)), Times.of(list(finishes)), cpu_ms
-    opened.engine.dispose()
-
-
-FILL = (  # copies of the first trial, as Optuna leaves them
-    "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete)"
-    " SELECT n, study_id, state, datetime_start, datetime_complete"
-    " FROM trials, generate_series(%(first)s::int, %(last)s::int) AS n WHERE number = 0",
-    "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)"
-    " SELECT t.trial_id, param_name, param_value, distribution_json FROM trial_params AS p"
-    " JOIN trials AS f USING (trial_id), trials AS t"
-    " WHERE f.number = 0 AND t.number BETWEEN %(first)s AND %(last)s",
-    "INSERT INTO trial_values (trial_id, objective, value, value_type)"
-    " SELECT t.trial_id, objective, value, value_type FROM trial_values AS v"
-    " JOIN trials AS f USING (trial_id), trials AS t"
-    " WHERE f.number = 0 AND t.number BETWEEN %(first)s AND %(last)s",
-    "ANALYZE",
-)
-
-
-def optuna_grown(server: OwnServer, done: list[int]) -> Iterator[Times]:
-    """`ask` + `suggest_float` + `tell` where so many trials are complete, and have been read."""
-    import optuna
-
-    url = _fresh(server)
-    optuna.create_study(study_name="rival", storage=_storage(url))
-    number = 0
-    for complete in done:
-        sampler = optuna.samplers.RandomSampler(seed=0)
-        study = optuna.load_study(study_name="rival", storage=_storage(url), sampler=sampler)
-        times: list[float] = []
-        for k in range(WARM + RIVALS):
-            if k == 1 and complete - RIVALS > number:
-                with server.admin("ws") as admin:
-                    for statement in FILL:
-                        admin.execute(statement, {"first": number + 1, "last": complete - RIVALS})
-            began = time.perf_counter()
-            trial = study.ask()
-            study.tell(trial, trial.suggest_float("a", 0, 1))
-            times.append(time.perf_counter() - began)
-            number = trial.number
-        yield Times.of(times[WARM:])
-
-
-def _fresh(server: OwnServer) -> str:
+def fresh(server: OwnServer) -> str:
     with server.admin() as admin:
         admin.execute("DROP DATABASE IF EXISTS ws WITH (FORCE)")
         admin.execute("CREATE DATABASE ws")
     return server.url("ws")
-
-
-def print_grown(server: OwnServer, done: list[int]) -> None:
-    """Mean, median and 99th percentile, and each as a multiple of the first row's."""
-    with server.admin() as admin:  # as the embedded server has it
-        naptime = postgres_process.SETTINGS["autovacuum_naptime"]
-        admin.execute(f"ALTER SYSTEM SET autovacuum_naptime = '{naptime}'")
-        admin.execute("SELECT pg_reload_conf()")
-    headings = ("done", "claim ms", "finish ms", "server CPU ms", "Optuna ask + tell ms")
-    print("\n| " + " | ratio | ".join(headings).replace("done | ratio", "done") + " | ratio |")
-    print("|---" * 9 + "|")
-    first: tuple[Times, Times, float, Times] | None = None
-    theirs = list(optuna_grown(server, done))
-    for (begin, end), (claim, finish, cpu_ms), rival in zip(
-        pairwise([0, *done]), ours_grown(server, done), theirs, strict=True
-    ):
-        first = first or (claim, finish, cpu_ms, rival)
-        cells = [*claim.cells(first[0]), *finish.cells(first[1])]
-        cells += [f"{cpu_ms:.2f}", f"{cpu_ms / first[2]:.2f}", *rival.cells(first[3])]
-        print(f"| {begin + 1} to {end} | " + " | ".join(cells) + " |", flush=True)
 
 
 def main() -> None:
@@ -404,11 +281,7 @@ def main() -> None:
     options.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16])
     options.add_argument("--seconds", type=float, default=6.0)
     options.add_argument("--sides", nargs="+", default=list(SIDES))
-    options.add_argument("--done", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    options.add_argument("--only-done", action="store_true", help="Nothing but --done.")
     asked = options.parse_args()
-    if asked.only_done:
-        asked.workers = []
     headings = ["workers", "queued", "ours/s", "p50 ms", "p99 ms"]
     for side in asked.sides[1:]:
         headings += [f"{side}/s", "ratio"]
@@ -428,9 +301,6 @@ def main() -> None:
                 for side in asked.sides[1:]:
                     cells += [f"{rates[side]:.1f}", f"{rates['ours'] / rates[side]:.0f}"]
                 print(f"| {workers} | {points} | " + " | ".join(cells) + " |", flush=True)
-        print_grown(server, sorted(asked.done))
-        if asked.only_done:
-            return
         print("\nstatements a point, BEGIN and COMMIT included:")
         print(f"  claim + finish {statements(server, claim_and_finish(server)):.2f}")
         whole = statements(server, whole_points(server, Path(home)))

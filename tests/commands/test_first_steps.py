@@ -18,7 +18,7 @@ from support.own_data import FRAMES, frames, levels, listing
 from support.processes import Cli
 
 from weightsearch.commands.answers import study_check
-from weightsearch.launch.session import Request
+from weightsearch.launch.preparation import Request
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import studies
 from weightsearch.study import loading, planning

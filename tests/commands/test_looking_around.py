@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from support.paths import ROOT
 from support.processes import Cli
 from support.specs import make_spec
 
+from weightsearch.commands import options
 from weightsearch.commands.answers import machine, point_logs, study_schema
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, studies
 from weightsearch.study import planning
+from weightsearch.study.samplers import SAMPLERS
 
 
 def test_studies_lists_files_and_what_is_in_the_database(
@@ -65,6 +68,11 @@ def test_doctor_says_what_is_wrong_and_what_to_do(cli: Cli, storage: str, tmp_pa
     assert "check --storage, or leave it out" in lines[0]
     assert "WEIGHTSEARCH_WEIGHTS must name a folder" in lines[1]
     assert "sesame" not in asked.stdout
+
+
+def test_the_help_names_every_sampler() -> None:
+    (option,) = options.Sampler.__metadata__  # type: ignore[attr-defined]
+    assert set(re.findall(r"\w+", option.help)) - {"or"} == set(SAMPLERS)
 
 
 def test_doctor_knows_the_modules_of_each_extra() -> None:

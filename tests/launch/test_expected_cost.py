@@ -18,7 +18,7 @@ from support.specs import make_spec
 from support.trivial_studies import trivial_study
 
 from weightsearch.errors import ObjectiveError
-from weightsearch.launch import session
+from weightsearch.launch import preparation
 from weightsearch.launch.expected_cost import expected, hours
 from weightsearch.store.connection.database import Database
 from weightsearch.store.tables.schema import studies
@@ -171,8 +171,8 @@ def test_only_this_machine_is_measured_and_only_for_somebody_who_decides(
     monkeypatch.setattr(preflight, "check", lambda *given: calls.append(given))
     monkeypatch.setattr("weightsearch.launch.places.local.cores", lambda: 4)
     agree = (lambda cost: None) if wanted else None
-    request = session.Request(name="toy", home=Path(), on=on, agree=agree, path=("here",))
-    assert session._checked(SPEC, request, ["cuda:0", "cuda:1"], None) is None
+    request = preparation.Request(name="toy", home=Path(), on=on, agree=agree, path=("here",))
+    assert preparation._checked(SPEC, request, ["cuda:0", "cuda:1"], None) is None
     [given] = calls
     assert given[1:] == (placed, None, ("here",), threads)
     assert ("not estimated: workers run elsewhere, on slurm" in caplog.text) == (on == "slurm")

@@ -10,7 +10,7 @@ import pytest
 
 from support import nightly_sweeps as nightly_factory
 from weightsearch.launch import places, session
-from weightsearch.launch.session import Request
+from weightsearch.launch.preparation import Request
 from weightsearch.nightly import sweep
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger.stored_night import NightVerdict

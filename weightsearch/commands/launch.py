@@ -18,11 +18,14 @@ from weightsearch.commands.options import (
     Json,
     Name,
     On,
+    Sampler,
     Storage,
     StudyFile,
+    Trials,
     Workers,
     check_name,
     interrupt_on_sigterm,
+    launch_request,
     open_storage,
     print_answer,
 )
@@ -32,10 +35,8 @@ from weightsearch.study import loading
 
 if TYPE_CHECKING:
     from weightsearch.launch.expected_cost import Expected
-    from weightsearch.launch.session import Request
+    from weightsearch.launch.preparation import Request
     from weightsearch.store.connection.database import Database
-
-from weightsearch.commands.options import launch_request
 
 ASK_ABOVE_S = 12 * 3600.0
 
@@ -45,10 +46,8 @@ app = typer.Typer()
 @app.command()
 def launch(
     study: StudyFile = "quickstart",
-    sampler: Annotated[
-        str | None, typer.Option(help="grid, random, qmc, tpe, gp, cmaes or mixture.")
-    ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many points.")] = None,
+    sampler: Sampler = None,
+    trials: Trials = None,
     seed: Annotated[int | None, typer.Option(help="The sampler's seed.")] = None,
     workers: Workers = None,
     device: Device = "auto",
@@ -78,7 +77,7 @@ def launch(
     Example: weightsearch launch quickstart --sampler grid
     """
     from weightsearch.commands.printing import launch_result
-    from weightsearch.launch import session
+    from weightsearch.launch import preparation, session
     from weightsearch.study import budget as budgets
 
     check_name("name", name)
@@ -100,7 +99,7 @@ def launch(
     try:
         database = open_storage(storage)
         if dry_run:
-            found = session.prospect(database, spec, request)
+            found = preparation.prospect(database, spec, request)
             print_answer(found, as_json, partial(launch_result.foreseen, request.name))
             return
         outcome = session.launch(database, spec, request)

@@ -18,7 +18,7 @@ from weightsearch.runtime.home import home_folder
 from weightsearch.study.spec_fields import Value
 
 if TYPE_CHECKING:
-    from weightsearch.launch.session import Request
+    from weightsearch.launch.preparation import Request
     from weightsearch.store.connection.database import Database
 
 Answer = TypeVar("Answer")
@@ -38,6 +38,8 @@ Data = Annotated[Path | None, typer.Option(help="Path of the data set on this ma
 Reader = Annotated[str | None, typer.Option(help="The data's reader; detected by default.")]
 Option = Annotated[list[str] | None, typer.Option(help="Reader option KEY=VALUE.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
+Sampler = Annotated[str | None, typer.Option(help="grid, random, qmc, tpe, gp, cmaes or mixture.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="How many points.")]
 On = Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")]
 Workers = Annotated[
     int | None,
@@ -91,7 +93,7 @@ def launch_request(
     Raises ConfigError for a launcher that there is not.
     """
     from weightsearch.launch.places import LAUNCHERS
-    from weightsearch.launch.session import Request
+    from weightsearch.launch.preparation import Request
 
     if on not in LAUNCHERS:
         raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -20,8 +21,10 @@ from weightsearch.commands.options import (
     On,
     Option,
     Reader,
+    Sampler,
     Storage,
     StudyFile,
+    Trials,
     Workers,
     check_name,
     launch_request,
@@ -91,14 +94,9 @@ def init(
         place = None if answer == SYNTHETIC else Path(answer).expanduser()
         return new_study.look(reader or (SYNTHETIC if place is None else None), place, options)
 
-    def names(answer: str) -> list[str]:
-        found = [name for name in answer.replace(",", " ").split() if name]
-        new_study.check_encoders(found)
-        return found
-
-    def terms_of(answer: str) -> list[str]:
-        found = [name for name in answer.replace(",", " ").split() if name]
-        new_study.check_terms(found)
+    def names(check: Callable[[Sequence[str]], None], answer: str) -> list[str]:
+        found = answer.replace(",", " ").split()
+        check(found)
         return found
 
     def limit(answer: str) -> str | None:
@@ -108,10 +106,18 @@ def init(
     found = _answer("Your data: a folder, a CSV, or 'synthetic'", data, None, look)
     given = ",".join(encoder) if encoder else None
     encoders = _answer(
-        "Encoders to try (timm names)", given, ", ".join(new_study.ENCODERS[on]), names
+        "Encoders to try (timm names)",
+        given,
+        ", ".join(new_study.ENCODERS[on]),
+        partial(names, new_study.check_encoders),
     )
     given = ",".join(term) if term else None
-    terms = _answer("Terms of the loss", given, ", ".join(new_study.TERMS), terms_of)
+    terms = _answer(
+        "Terms of the loss",
+        given,
+        ", ".join(new_study.TERMS),
+        partial(names, new_study.check_terms),
+    )
     seconds = _answer("Time for the search (2h, 30min, none)", budget, new_study.BUDGET, limit)
     wanted = new_study.Wanted(
         encoders=encoders,
@@ -178,8 +184,8 @@ def _answer(
 @app.command()
 def check(
     study: StudyFile = "quickstart",
-    sampler: Annotated[str | None, typer.Option(help="grid, random, qmc or tpe.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="How many points.")] = None,
+    sampler: Sampler = None,
+    trials: Trials = None,
     workers: Workers = None,
     device: Device = "auto",
     data: Data = None,

@@ -58,7 +58,7 @@ def expected(
     if limit.device_seconds is not None:
         search_s = min(search_s, limit.device_seconds / workers)
     full = spec.promote
-    runs = min(full.top, points) * len(full.seeds) if full else 0
+    runs = full.runs(points) if full else 0
     full_epochs = full.epochs if full else 0
     rounds = -(-runs // _at_once(devices[: max(1, runs)]))
     return Expected(

@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from weightsearch.errors import ConfigError, StudyError, WeightsearchError
-from weightsearch.launch import session
-from weightsearch.launch.session import Request
+from weightsearch.launch import preparation, session
+from weightsearch.launch.preparation import Request
 from weightsearch.nightly import verdict as nightly
 from weightsearch.stats.night_values import NightValues
 from weightsearch.store.connection.database import Database
@@ -90,7 +90,7 @@ def _prepare(
     planned: Plan | None = None,
 ) -> tuple[Study, str, Request]:
     named = replace(request, name=nightly.study_name(begun, part))
-    return session.prepare(database, spec, named, planned), part, named
+    return preparation.prepare(database, spec, named, planned), part, named
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,10 @@ class PromoteSpec(Part):
             raise ValueError("`seeds` must be at least two where finalists are to be compared.")
         return self
 
+    def runs(self, points: int) -> int:
+        """How many full runs follow on a search of so many points."""
+        return min(self.top, points) * len(self.seeds)
+
 
 class RetrySpec(Part):
     """What is done about points that end without a result; no part of a study's identity."""

@@ -104,12 +104,12 @@ def test_a_study_that_does_not_say_trains_on_the_readers_range(
 
 
 def test_a_launch_tells_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from weightsearch.launch import session
+    from weightsearch.launch import preparation
 
     spec = depth_spec(data={"max_depth_m": 2.0})
     request = SimpleNamespace(quiet=True, data=None, home=tmp_path)
     with caplog.at_level(logging.WARNING):
-        session._pack(spec, request)  # type: ignore[arg-type]
+        preparation.pack(spec, request)  # type: ignore[arg-type]
     assert "of the ground truth lies outside 0.1 to 2 m and is not trained on" in caplog.text
 
 

@@ -12,6 +12,7 @@ from support.specs import make_spec
 
 from weightsearch.errors import StudyError
 from weightsearch.launch import session
+from weightsearch.launch.preparation import Request
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import queries, studies
 from weightsearch.store.tables import schema
@@ -31,7 +32,7 @@ def test_neither_worker_nor_promotion_goes_on_with_a_study_of_another_loss(
     (line,) = refused.stderr.splitlines()
     assert line.startswith("error: study 'study' must be computed as it was planned, but this")
     with pytest.raises(StudyError, match="digest before, now"):
-        session.promote_study(opened, study, session.Request("study", tmp_path))
+        session.promote_study(opened, study, Request("study", tmp_path))
     assert queries.verify(opened.engine, study).starts == 0
 
 

@@ -6,8 +6,6 @@ import os
 import platform
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from weightsearch.commands.answers.findings import OK, WARNING, WRONG, Row, asked
 from weightsearch.runtime import devices
+from weightsearch.runtime.reachable import unreachable
 from weightsearch.runtime.safe_text import size
 
 PACKAGES = ("weightsearch", "torch", "timm", "optuna", "sqlalchemy")
@@ -27,7 +26,6 @@ EXTRAS = {
 """The modules of each extra in pyproject.toml."""
 LITTLE_BYTES = 10e9
 """With less, somebody should look whether the data will fit; `check` knows how large they are."""
-REACH_S = 3.0
 
 
 def look(home: Path, storage: str | None) -> list[Row]:
@@ -126,7 +124,7 @@ def _weights() -> Iterator[Row]:
         count = sum(1 for _ in Path(folder).rglob("*.safetensors"))
         yield Row("weights", OK if count else WARNING, f"{count} files in {folder}")
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    why = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else _unreachable(hub)
+    why = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else unreachable(hub)
     if why is None:
         yield Row("weights", OK, f"{hub} can be reached")
     elif not folder:
@@ -136,17 +134,6 @@ def _weights() -> Iterator[Row]:
             f"{hub} cannot be asked for pretrained weights ({why}): put files into a folder and"
             " name it in WEIGHTSEARCH_WEIGHTS, or train with model.pretrained = false.",
         )
-
-
-def _unreachable(url: str) -> str | None:
-    try:
-        request = urllib.request.Request(url, method="HEAD")
-        urllib.request.urlopen(request, timeout=REACH_S).close()
-    except urllib.error.HTTPError:
-        return None  # it answers
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
-    return None
 
 
 def _extras() -> Iterator[Row]:

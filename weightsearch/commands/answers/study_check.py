@@ -18,7 +18,7 @@ from weightsearch.data.frames.source import Frame, Source
 from weightsearch.data.packs import building
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DeviceError
-from weightsearch.launch.session import Request
+from weightsearch.launch.preparation import Request
 from weightsearch.runtime import devices
 from weightsearch.runtime.safe_text import size
 from weightsearch.store.connection.database import Database
@@ -73,7 +73,7 @@ def _points(spec: StudySpec) -> Iterator[Row]:
         *([f"{same} equivalent ones left out"] if same else []),
     ]
     if full := spec.promote:
-        runs = min(full.top, len(planned.points)) * len(full.seeds)
+        runs = full.runs(len(planned.points))
         told.append(f"then {runs} full runs of up to {full.epochs} epochs")
     if spec.budget:
         told.append(f"the search ends after {', '.join(spec.budget)}")
@@ -144,8 +144,7 @@ def _disk(source: Source, spec: StudySpec, request: Request) -> Iterator[Row]:
     if packed is None:
         needed += sum(counts[side] * _bytes(source.read(i)) for side, i in first.items())
     for height, width in search_space.sizes(spec):
-        copy = packed and packed.with_name(f"{packed.stem}-{height}x{width}.h5")
-        if copy is None or not copy.exists():
+        if packed is None or not building.copy_file(packed, (height, width), request.home).exists():
             halved = (height + 1) // 2 * ((width + 1) // 2)
             each = RGB_BYTES * height * width + DEPTH_BYTES * halved
             needed += counts.get("train", 0) * each

@@ -16,7 +16,8 @@ from weightsearch.study.search_space import WEIGHTING, weighting_of
 from weightsearch.study.spec_fields import Value
 
 if TYPE_CHECKING:
-    from weightsearch.launch.session import Launched, Prospect
+    from weightsearch.launch.preparation import Prospect
+    from weightsearch.launch.session import Launched
     from weightsearch.report.evidence.answer import Ranking
     from weightsearch.report.evidence.constant import Constant
     from weightsearch.report.evidence.ranking import RankedPoint

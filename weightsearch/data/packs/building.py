@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 
 from weightsearch.data.frames.resize import resize_depth, resize_rgb
-from weightsearch.data.frames.source import Frame, FrameRef
+from weightsearch.data.frames.source import Frame, FrameRef, Source
 from weightsearch.data.packs import layout
 from weightsearch.data.packs.layout import About, Pack
 from weightsearch.data.readers.registry import open_source
@@ -46,7 +46,7 @@ def ensure(
     ConfigError and DataError.
     """
     with closing(open_source(reader, path, options)) as source:
-        target = home / "packs" / f"{reader}-{source.fingerprint[:12]}.h5"
+        target = _file(home, reader, source)
         about = About(reader, dict(source.options), source.ground_truth, source.max_depth_m)
         if not _is_there(target, ""):
             for line in source.notes:
@@ -61,7 +61,7 @@ def ensure(
 def packed(reader: str, path: Path | None, options: Mapping[str, Value], home: Path) -> Path | None:
     """The pack of a data set, where it is built already. Raises ConfigError and DataError."""
     with closing(open_source(reader, path, options)) as source:
-        target = home / "packs" / f"{reader}-{source.fingerprint[:12]}.h5"
+        target = _file(home, reader, source)
     return target if _is_there(target, "") else None
 
 
@@ -71,7 +71,7 @@ def remove_damaged(
     """Reads the pack of a data set and its training copies through, and removes those that cannot
     be read: `ensure` and `training_copy` make them again. Raises ConfigError and DataError."""
     with closing(open_source(reader, path, options)) as source:
-        target = home / "packs" / f"{reader}-{source.fingerprint[:12]}.h5"
+        target = _file(home, reader, source)
     return [file for file in sorted(target.parent.glob(f"{target.stem}*.h5")) if _removed(file)]
 
 
@@ -96,6 +96,16 @@ def _removed(file: Path) -> bool:
     return False
 
 
+def _file(home: Path, reader: str, source: Source) -> Path:
+    return home / "packs" / f"{reader}-{source.fingerprint[:12]}.h5"
+
+
+def copy_file(pack: Path, size: tuple[int, int], home: Path) -> Path:
+    """Where the training copy of a pack at this (height, width) lies, once it is built."""
+    height, width = size
+    return home / "packs" / f"{pack.stem}-{height}x{width}.h5"
+
+
 def training_copy(
     pack: Path, size: tuple[int, int], home: Path, progress: Progress | None = None
 ) -> Path:
@@ -106,7 +116,7 @@ def training_copy(
     """
     height, width = size
     half = (height + 1) // 2, (width + 1) // 2
-    target = home / "packs" / f"{pack.stem}-{height}x{width}.h5"
+    target = copy_file(pack, size, home)
 
     def shrunk(frame: Frame) -> Frame:
         return Frame(resize_rgb(frame.rgb, size), *resize_depth(frame.depth_m, frame.valid, half))

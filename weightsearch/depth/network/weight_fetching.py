@@ -15,6 +15,7 @@ from weightsearch.depth.network import weight_sources
 from weightsearch.depth.network.weight_sources import FILE, ORIGIN, Source, TimmEncoder, missing
 from weightsearch.errors import WeightsError
 from weightsearch.runtime.atomic_file import write_atomically
+from weightsearch.runtime.reachable import WITHIN_S
 
 
 def fetch(encoder: TimmEncoder, folder: Path, say: Callable[[str], None]) -> Source:
@@ -47,7 +48,7 @@ def hub_sha256(encoder: TimmEncoder) -> str | None:
     """What the hub says of the file that it would give; None where it does not say."""
     try:
         url = hf_hub_url(encoder.config.hf_hub_id, FILE)
-        etag = get_hf_file_metadata(url, timeout=weight_sources.REACH_S).etag
+        etag = get_hf_file_metadata(url, timeout=WITHIN_S).etag
     except Exception:  # of the hub's client, of its HTTP client, and OSError: nothing common
         return None
     return etag if etag and len(etag) == 64 else None

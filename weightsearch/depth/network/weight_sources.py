@@ -7,8 +7,6 @@ import difflib
 import hashlib
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,8 +22,8 @@ from torch import Tensor
 
 from weightsearch.depth.network import pip_weights
 from weightsearch.errors import ConfigError, WeightsError
+from weightsearch.runtime.reachable import unreachable
 
-REACH_S = 5.0
 FILE = "model.safetensors"
 """On the hub."""
 ORIGIN = ".origin.json"
@@ -122,7 +120,7 @@ def find(encoder: TimmEncoder) -> Source:
     url = hub.ENDPOINT if config.hf_hub_id else config.url
     if not url:
         raise missing(encoder, "timm names no place to download them from")
-    if problem := _unreachable(url):
+    if problem := unreachable(url):
         raise missing(encoder, f"{url} cannot be reached ({problem})")
     return Source("hub", Origin(encoder.tagged, config.license, config.hf_hub_id, None, None), None)
 
@@ -197,21 +195,6 @@ def sha256(path: Path) -> str:
     """Of a file, in hexadecimal."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _unreachable(url: str) -> str | None:
-    """Why `url` cannot be reached, or None.
-
-    Asked once, with a short limit: the hub's own client retries for most of a minute.
-    """
-    try:
-        request = urllib.request.Request(url, method="HEAD")
-        urllib.request.urlopen(request, timeout=REACH_S).close()
-    except urllib.error.HTTPError:
-        return None  # it answers
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
-    return None
 
 
 def _check(path: Path, encoder: TimmEncoder) -> None:

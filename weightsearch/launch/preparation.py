@@ -1,0 +1,179 @@
+"""A launch until its study is planned: checks, packs, estimates; nothing is planned before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from weightsearch.launch.display.progress import display
+from weightsearch.launch.expected_cost import Expected, expected
+from weightsearch.launch.places import PLACED
+from weightsearch.launch.places.local import threads_each
+from weightsearch.store.connection.database import Database
+from weightsearch.store.connection.outage import retry_while_away
+from weightsearch.store.ledger import queries, studies, study_control
+from weightsearch.store.ledger.studies import Study
+from weightsearch.store.tables.states import StudyState
+from weightsearch.study import planning, preflight, search_space
+from weightsearch.study.budget import Budget
+from weightsearch.study.objective_contract import Estimate
+from weightsearch.study.samplers.contract import Plan
+from weightsearch.study.spec import StudySpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a launch was asked for, beside the study itself."""
+
+    name: str
+    home: Path
+    data: Path | None = None
+    device: str = "auto"
+    workers: int | None = None
+    on: str = "local"
+    budget: Budget | None = None
+    promote: bool = True
+    quiet: bool = False
+    path: Sequence[str] = ()
+    """Folders in which the study's own objective may lie."""
+    agree: Callable[[Expected], None] | None = None
+    """Told what a new study is expected to take before it is planned; what it raises ends the
+    launch, and nothing was planned. Without it, nothing is measured."""
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """A launch that was checked, and not begun."""
+
+    is_known: bool
+    """It is planned already, and a launch resumes it."""
+    points: Plan
+    digests: tuple[str, str] | None
+    """Of the packed data; None without data."""
+    expected: Expected | None
+    """What a new study will take; None where nobody asked, or nobody knows."""
+    packed_bytes: int
+    """Of the packed data, with their training copies."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "resumes": self.is_known,
+            "points": len(self.points.points),
+            "packed_bytes": self.packed_bytes,
+            "expected": asdict(self.expected) if self.expected else None,
+        }
+
+
+def prospect(
+    database: Database, spec: StudySpec, request: Request, planned: Plan | None = None
+) -> Prospect:
+    """Checks everything and packs the data; plans nothing. Raises WeightsearchError.
+
+    The points are those of `planned`, or of the sampler.
+    """
+    placed = PLACED[request.on](request.device, request.workers)
+    known = retry_while_away(lambda: studies.is_planned(database.engine, request.name, spec))
+    if not known and _unpacked(spec, request):
+        preflight.check_model(spec, _checked_on(request, placed), request.path)
+    packed, digests = pack(spec, request) if spec.data is not None else (None, None)
+    estimate = None if known else _checked(spec, request, placed, packed)
+    points = planned or planning.plan(spec)
+    cost = None
+    if estimate is not None:
+        asked = spec if request.promote else spec.model_copy(update={"promote": None})
+        cost = expected(estimate, asked, len(points.points), placed, request.budget)
+    files = packed.parent.glob(f"{packed.stem}*.h5") if packed else ()
+    return Prospect(known, points, digests, cost, sum(file.stat().st_size for file in files))
+
+
+def prepare(
+    database: Database, spec: StudySpec, request: Request, planned: Plan | None = None
+) -> Study:
+    """The study, planned (as its sampler says, without `planned`); its data packed.
+
+    Nothing is planned before everything was checked. Raises WeightsearchError.
+    """
+    found = prospect(database, spec, request, planned)
+    known, points, digests = found.is_known, found.points, found.digests
+    if found.expected is not None and request.agree is not None:
+        request.agree(found.expected)
+
+    def begin() -> tuple[Study, int]:
+        study = studies.create(database.engine, request.name, spec, points)
+        if digests is not None:
+            studies.record_data(database.engine, study, *digests)
+        study_control.set_budget(database.engine, study, request.budget)
+        if study.state != StudyState.RUNNING:
+            log.info("study %s was %s, and runs again", study.name, study.state)
+            study_control.set_state(database.engine, study, StudyState.RUNNING)
+        return study, queries.counts(database.engine, study)["total"]
+
+    study, total = retry_while_away(begin)
+    log.info(
+        "study %s: %d points%s; %s",
+        study.name,
+        total,
+        f", {study.equivalent_left_out} equivalent ones left out"
+        if study.equivalent_left_out
+        else "",
+        "resumed" if known else "planned",
+    )
+    return study
+
+
+def _unpacked(spec: StudySpec, request: Request) -> bool:
+    """Whether the data are still to be packed."""
+    from weightsearch.data.packs import building
+
+    data = spec.data
+    if data is None:
+        return False
+    return building.packed(data.source, request.data, data.options, request.home) is None
+
+
+def _checked_on(request: Request, placed: Sequence[str]) -> str:
+    """What another machine has cannot be found out here."""
+    return placed[0] if request.on == "local" else "cpu"
+
+
+def _checked(
+    spec: StudySpec, request: Request, placed: Sequence[str], packed: Path | None
+) -> Estimate | None:
+    """What an epoch takes, where somebody wants to know it. Raises ObjectiveError."""
+    asked = request.agree is not None
+    device = _checked_on(request, placed)
+    if request.on != "local":
+        if asked:
+            log.info("how long it takes is not estimated: workers run elsewhere, on %s", request.on)
+        return preflight.check(spec, device, packed, request.path, None)
+    if asked and spec.data is not None:  # of a large network, a step on a CPU takes half a minute
+        log.info("timing a few training steps")
+    threads = threads_each(placed) if asked else None
+    return preflight.check(spec, device, packed, request.path, threads)
+
+
+def pack(spec: StudySpec, request: Request) -> tuple[Path, tuple[str, str]]:
+    """The pack, made with its training copies where that was not done before, and its digest: as
+    it is, and as an earlier release had it."""
+    from weightsearch.data.packs import building, depth_range
+
+    assert spec.data is not None
+    with display("packing", request.quiet) as shown:
+
+        def step(done: int, total: int) -> None:
+            shown.count(done, total, "frames")
+
+        whole = building.ensure(
+            spec.data.source, request.data, spec.data.options, request.home, step
+        )
+        for size in search_space.sizes(spec):
+            building.training_copy(whole, size, request.home, step)
+    with building.Pack(whole) as opened:
+        for line in depth_range.told(opened, opened.indices("train"), spec.data):
+            log.warning("%s: %s", spec.data.source, line)
+        return whole, (opened.digest, opened.rounded_digest)

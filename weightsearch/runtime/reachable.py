@@ -1,0 +1,23 @@
+"""Whether a server on the web answers."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+
+WITHIN_S = 5.0
+
+
+def unreachable(url: str) -> str | None:
+    """Why `url` cannot be reached, or None.
+
+    Asked once, with a short limit: the hub's own client retries for most of a minute.
+    """
+    try:
+        request = urllib.request.Request(url, method="HEAD")
+        urllib.request.urlopen(request, timeout=WITHIN_S).close()
+    except urllib.error.HTTPError:
+        return None  # it answers
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+    return None
