@@ -38,6 +38,24 @@ def test_a_containers_quota_counts(files: dict[str, str], cores: int, tmp_path: 
         ({"memory.max": "1048576"}, 1 << 20),
         ({"memory/memory.limit_in_bytes": "1048576"}, 1 << 20),
         ({"memory/memory.limit_in_bytes": "9223372036854771712"}, 3 << 20),
+        ({"memory.max": "1048576", "memory.current": "1000000"}, 48576),
+        ({"memory.max": "1048576", "memory.current": "1048577"}, 0),
+        (
+            {
+                "memory.max": "1048576",
+                "memory.current": "1000000",
+                "memory.stat": "anon 400000\ninactive_file 600000\n",
+            },
+            648576,
+        ),
+        (
+            {
+                "memory/memory.limit_in_bytes": "1048576",
+                "memory/memory.usage_in_bytes": "1000000",
+                "memory/memory.stat": "inactive_file 1\ntotal_inactive_file 600000\n",
+            },
+            648576,
+        ),
     ],
 )
 def test_a_containers_limit_of_memory_counts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from weightsearch.errors import ConfigError, DeviceError
@@ -85,13 +86,26 @@ def cores(cgroup: Path = CGROUP) -> int:
 
 
 def free_bytes(cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Memory that can be had without swapping, at most the container's; None where unknown."""
+    """Memory that can be had without swapping, at most what is left of the container's; None where
+    unknown."""
     words = _words(meminfo)
     if "MemAvailable:" not in words:
         return None
     free = int(words[words.index("MemAvailable:") + 1]) << 10
-    limit = _words(cgroup / "memory.max") or _words(cgroup / "memory/memory.limit_in_bytes")
-    return min(free, int(limit[0])) if limit and limit[0].isdigit() else free
+    return min([free, *(max(0, left) for left in _left(cgroup))])
+
+
+def _left(cgroup: Path) -> Iterator[int]:
+    """Of a container's memory, by cgroup 2 or 1; files that it has cached are given back."""
+    for limit, used, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        most, now = _words(cgroup / limit), _words(cgroup / used)
+        if most and most[0].isdigit():
+            stat = _words((cgroup / limit).with_name("memory.stat"))
+            given_back = int(stat[stat.index(cached) + 1]) if cached in stat else 0
+            yield int(most[0]) - (int(now[0]) if now else 0) + given_back
 
 
 def _words(file: Path) -> list[str]:

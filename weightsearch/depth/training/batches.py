@@ -18,7 +18,10 @@ from weightsearch.data.packs.layout import DamagedPackError
 from weightsearch.errors import DataError
 from weightsearch.study.spec import DataSpec
 
-MEMORY_BYTES = 4 << 30  # NYU's 795 labelled frames at 480x640 take 1 GiB; more is read from disk
+MEMORY_BYTES = {"cpu": 256 << 20, "cuda": 4 << 30}
+"""Of frames that a worker holds, by device; more is read from disk. NYU's 795 labelled frames take
+61 MB at 120x160, 1 GB at 480x640. On a CPU each core has a worker, and the disk's cache is theirs
+together: read from there, images come 6000 a second (benchmarks/RESULTS.md)."""
 SAMPLED = 64
 
 
@@ -79,15 +82,18 @@ def open_frames(
     indices: Sequence[int],
     data: DataSpec,
     device: torch.device,
-    memory_bytes: int = MEMORY_BYTES,
+    memory_bytes: int | None = None,
     remake: Callable[[], Path] | None = None,
 ) -> Frames:
-    """The frames `indices` of a training copy; held on the device up to `memory_bytes`.
+    """The frames `indices` of a training copy; held on the device up to `memory_bytes`, as
+    `MEMORY_BYTES` says where it is left out.
 
     Depths outside `data`'s range are not learned from. A copy that turns out damaged, at whichever
     batch, is made again by `remake`, once. Raises DataError where no depth is left, and
     DamagedPackError where the copy cannot be made again.
     """
+    if memory_bytes is None:
+        memory_bytes = MEMORY_BYTES[device.type]
     try:
         return _opened(copy, indices, data, device, memory_bytes, remake)
     except DamagedPackError:

@@ -104,7 +104,7 @@ def timed(
     copy = building.training_copy(packed, data.size, packed.parents[1])
     few = train[:: max(1, len(train) // (BATCHES * batch))][: BATCHES * batch]
     # In memory, or from disk, as the whole would be.
-    memory_bytes = batches.MEMORY_BYTES * len(few) // len(train)
+    memory_bytes = batches.MEMORY_BYTES[device.type] * len(few) // len(train)
     frames = batches.open_frames(copy, few, data, device, memory_bytes)
     trainer = Trainer(spec, spec.model, frames, device)
     lane, step_s = _stepped(trainer)
