@@ -237,7 +237,7 @@ def test_kubernetes_runs_what_compose_runs(name: str) -> None:
     )
     here = {"WEIGHTSEARCH_WEIGHTS": "/state/weights"}
     if name == "worker":
-        here["OMP_NUM_THREADS"] = "2"
+        here["OMP_NUM_THREADS"] = "1"
     told = {entry["name"]: entry["value"] for entry in container(pod)["env"]}
     assert told == service_environment(service) | {k: v for k, v in here.items() if k in told}
     (secrets,) = (v["secret"] for v in pod["volumes"] if v["name"] == "secrets")

@@ -62,7 +62,8 @@ def test_without_a_terminal_a_long_study_is_refused_and_nothing_planned(
     assert refused.stderr.splitlines() == [
         LINE,
         "error: a study of more than 12 h must be confirmed, but this one is expected to take about"
-        " 20 h and stdin is not a terminal; add --yes, or bound it with --budget or --trials.",
+        " 20 h and stdin is not a terminal; add --yes, or bound it with --budget or --trials (the"
+        " full runs with --no-promote).",
     ]
     assert planned(opened) == 0
 
@@ -81,7 +82,7 @@ def test_yes_is_asked_for_once(cli: Cli, own: Path, storage: str, opened: Databa
 def test_a_budget_below_the_limit_needs_no_yes(cli: Cli, own: Path, storage: str) -> None:
     ran = cli(*LAUNCH, "--budget", "2h", WEIGHTSEARCH_STORAGE=storage)
     assert ran.returncode == 0, ran.stderr
-    assert "10 points of 2 epochs: about 2.0 h on 1 worker" in ran.stderr
+    assert "1 of 10 points of 2 epochs: about 2.0 h on 1 worker" in ran.stderr
 
 
 @pytest.mark.parametrize(("answer", "code", "there"), [("n", 3, 0), ("y", 0, 1)])
@@ -196,7 +197,7 @@ def test_what_is_no_estimate_is_refused(said: object) -> None:
         (["cuda:0", "cuda:1", "cuda:0"], None, 5 * 200 + 2 * 300),
         (["cpu"], Budget(points=3), 3 * 200 + 4 * 300),
         (["cpu"], Budget(points=1), 200 + 2 * 300),  # one finalist
-        (["cpu"], Budget(seconds=50), 50 + 4 * 300),
+        (["cpu"], Budget(seconds=50), 50 + 2 * 300),  # time for one point, so one finalist
         (["cpu"], Budget(seconds=5000), 10 * 200 + 4 * 300),
         (["cpu", "cpu"], Budget(device_seconds=300), 150 + 2 * 300),
     ],
@@ -206,6 +207,14 @@ def test_rounds_of_points_are_counted_and_a_budget_bounds_the_search(
 ) -> None:
     monkeypatch.setattr("weightsearch.launch.expected_cost.cores", lambda: 4)
     assert expected(ONE, SPEC, 10, placed, budget).seconds == seconds
+
+
+def test_a_search_that_time_ends_has_fewer_points_and_bytes() -> None:
+    placed, one = ["cpu", "cpu"], Estimate(epoch_s=1000.0, point_bytes=1e6)
+    found = expected(one, SPEC, 100, placed, Budget(seconds=3600))
+    assert (found.points, found.planned) == (4, 100)  # two rounds of 2 epochs begin within it
+    assert found.bytes == 4e6
+    assert found.told().startswith("4 of 100 points of 2 epochs")
 
 
 def test_it_is_told_in_one_line() -> None:

@@ -21,7 +21,7 @@ from support.processes import Cli
 from support.trivial_studies import trivial_study
 
 from weightsearch.launch import session
-from weightsearch.runtime import devices, own_traceback
+from weightsearch.runtime import own_traceback
 from weightsearch.store.connection import database
 from weightsearch.store.connection.database import Database
 from weightsearch.store.embedded import client, server_folders
@@ -285,14 +285,15 @@ def test_a_users_own_objective_beside_its_study_file_is_found(
     text = study.read_text().replace("weightsearch.study.trivial_objective:run", "network:run")
     (folder / "study.toml").write_text(text.replace("epoch_s = 0.0", ""))
     ran = cli(
-        "launch", folder / "study.toml", "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage
+        *("launch", folder / "study.toml", "--device", "cpu", "--workers", 2, "--json"),
+        WEIGHTSEARCH_STORAGE=storage,
     )
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout)
     assert answer["ranking"][0]["rmse"] == 0.0
     assert answer["ranking"][0]["interval"] is None  # one number, nothing to resample
     logs = Path(answer["home"], "logs", "study-grid").glob("worker-*.log")
-    assert len(list(logs)) == min(devices.most_on_cpu(), 10)
+    assert len(list(logs)) == 2
 
 
 def test_no_gpu_where_one_was_asked_for(cli: Cli, study: Path) -> None:
@@ -302,7 +303,7 @@ def test_no_gpu_where_one_was_asked_for(cli: Cli, study: Path) -> None:
 
 
 @pytest.mark.parametrize(("look_s", "pause_s"), [(0.001, 0.5), (0.1, 1.9), (60.0, 5.0)])
-def test_a_launch_looks_at_a_large_table_for_a_twentieth_of_the_time(
+def test_a_launch_rests_longer_between_looks_that_take_long_but_not_for_ever(
     look_s: float, pause_s: float
 ) -> None:
     assert session._pause_s(look_s) == pytest.approx(pause_s)

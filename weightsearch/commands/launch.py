@@ -57,7 +57,7 @@ def launch(
     budget: Annotated[
         list[str] | None,
         typer.Option(
-            help="2h, '100 points' or '8 device-h'; repeatable. By default the file's, or none."
+            help="2h, '100 points' or '8 device-h', repeatable; or none. By default the file's."
         ),
     ] = None,
     on: On = "local",
@@ -125,7 +125,7 @@ def _agree(name: str, cost: Expected, yes: bool) -> None:
         raise ConfigError(
             f"a study of more than {hours(ASK_ABOVE_S)} must be confirmed, but this one is expected"
             f" to take about {hours(cost.seconds)} and stdin is not a terminal; add --yes, or bound"
-            " it with --budget or --trials."
+            " it with --budget or --trials (the full runs with --no-promote)."
         )
     if not typer.confirm("Launch it?", err=True):
         print("nothing was planned", file=sys.stderr)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-SYNTHETIC, UNLIMITED = "synthetic", "none"
+SYNTHETIC = "synthetic"
 
 app = typer.Typer()
 
@@ -100,8 +100,7 @@ def init(
         return found
 
     def limit(answer: str) -> str | None:
-        budgets.parse([] if answer == UNLIMITED else [answer])
-        return None if answer == UNLIMITED else answer
+        return answer if budgets.parse([answer]) else None
 
     found = _answer("Your data: a folder, a CSV, or 'synthetic'", data, None, look)
     given = ",".join(encoder) if encoder else None
@@ -118,11 +117,11 @@ def init(
         ", ".join(new_study.TERMS),
         partial(names, new_study.check_terms),
     )
-    seconds = _answer("Time for the search (2h, 30min, none)", budget, new_study.BUDGET, limit)
+    limited = _answer("Time for the search (2h, 30min, none)", budget, new_study.BUDGET, limit)
     wanted = new_study.Wanted(
         encoders=encoders,
         terms=terms,
-        budget=seconds,
+        budget=limited,
         size=search_space.picture_size(size) if size else new_study.size_for(found.size, on),
         on=on,
         pretrained=pretrained is not False,
@@ -240,11 +239,11 @@ def doctor(storage: Storage = None, as_json: Json = False) -> None:
 
     Example: weightsearch doctor
     """
-    from weightsearch.commands.answers import machine
+    from weightsearch.commands.answers import findings, machine
     from weightsearch.commands.printing import first_steps
 
     rows = machine.look(home_folder(), storage)
-    ok = all(row.state != "wrong" for row in rows)
+    ok = findings.all_well(rows)
     answer = {"ok": ok, "rows": [asdict(row) for row in rows]}
     print_answer(answer, as_json, lambda _: first_steps.rows(rows))
     sys.exit(DONE if ok else NO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,9 @@ HOUR_S = 3600.0
 class Expected:
     """Of a search and its promotion; nothing is known of early stopping, so it is the most."""
 
+    planned: int
     points: int
+    """Of those, which the budget leaves time for."""
     epochs: int
     full_runs: int
     full_epochs: int
@@ -37,8 +40,9 @@ class Expected:
         share = f" that share {_devices(self.at_once)}" * (self.at_once < self.workers)
         kept = f", {size(self.bytes)} of checkpoints" * bool(self.bytes)
         how = f" (measured: {self.how})" * bool(self.how)
+        points = f"{self.points} of {self.planned}" if self.points < self.planned else self.points
         return (
-            f"{self.points} points of {self.epochs} epochs{runs}: about {hours(self.seconds)} on"
+            f"{points} points of {self.epochs} epochs{runs}: about {hours(self.seconds)} on"
             f" {workers}{share}{kept}{how}"
         )
 
@@ -48,7 +52,7 @@ def expected(
 ) -> Expected:
     """Workers on one GPU, or more of them than cores, are counted as one after the other. A budget
     bounds the search, never the promotion."""
-    limit = budget or Budget()
+    limit, planned = budget or Budget(), points
     points = min(points, limit.points or points)
     workers = min(len(devices), points)
     at_once = _at_once(devices[:workers])
@@ -57,18 +61,22 @@ def expected(
         search_s = min(search_s, limit.seconds)
     if limit.device_seconds is not None:
         search_s = min(search_s, limit.device_seconds / workers)
+    if one.epoch_s:  # a point that is begun in time is finished
+        rounds = math.ceil(search_s / (spec.train.epochs * one.epoch_s))
+        points = min(points, at_once * rounds)
     full = spec.promote
     runs = full.runs(points) if full else 0
     full_epochs = full.epochs if full else 0
-    rounds = -(-runs // _at_once(devices[: max(1, runs)]))
+    full_rounds = -(-runs // _at_once(devices[: max(1, runs)]))
     return Expected(
+        planned=planned,
         points=points,
         epochs=spec.train.epochs,
         full_runs=runs,
         full_epochs=full_epochs,
         workers=workers,
         at_once=at_once,
-        seconds=search_s + rounds * full_epochs * one.epoch_s,
+        seconds=search_s + full_rounds * full_epochs * one.epoch_s,
         bytes=points * one.point_bytes + runs * one.full_bytes,
         how=one.how,
     )

@@ -154,7 +154,7 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
 
 def _pause_s(look_s: float) -> float:
     """Until the next look, after one that took so long: looks read the whole table, and shall keep
-    the server busy for a twentieth of its time at most."""
+    the server busy for a twentieth of its time, but a worker that died is replaced by them too."""
     return min(LOOK_AT_LEAST_EVERY_S, max(LOOK_EVERY_S, 19 * look_s))
 
 
@@ -179,7 +179,7 @@ def _settle(database: Database, study: Study, rung: int) -> None:
         )
     log.warning(
         "the budget is used up: %d of %d points were tried, and the rest is left out; the same"
-        " command with another budget, or without one, resumes",
+        " command with another --budget, or with --budget none, resumes",
         counts["total"] - left,
         counts["total"],
     )

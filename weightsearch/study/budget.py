@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from weightsearch.errors import ConfigError
 
+NONE = "none"
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -29,16 +30,19 @@ class Budget:
 
 
 def parse(parts: Sequence[str]) -> Budget | None:
-    """`2h`, `100 points`, `8 device-h`, and any of them together; None where there is none.
+    """`2h`, `100 points`, `8 device-h`, and any of them together; None where there is none, or
+    where it is `none`, which lifts that of a study file.
 
     Raises ConfigError.
     """
+    if list(parts) == [NONE]:
+        return None
     found: dict[str, float] = {}
     for part in parts:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(points?|(?:device-)?(?:s|min|h|d))\s*", part)
         if match is None or float(match[1]) <= 0:
             raise ConfigError(
-                f"a budget must be like 2h, '100 points' or '8 device-h', but got {part!r}."
+                f"a budget must be like 2h, '100 points', '8 device-h' or none, but got {part!r}."
             )
         number, unit = float(match[1]), match[2]
         if unit.startswith("point"):

@@ -1,5 +1,5 @@
 """What claims, ends and looks read: as many pages of a table with thousands of points done as of
-one with hundreds. Time is measured in benchmarks/dispatch.py."""
+one with hundreds. Time is measured in benchmarks/growth.py."""
 
 from __future__ import annotations
 

@@ -237,6 +237,7 @@ def test_a_launch_with_a_budget_reports_partial_coverage_and_promotes(
         (["90min", "100 points"], Budget(points=100, seconds=5400)),
         (["8 device-h"], Budget(device_seconds=28800)),
         ([], None),
+        (["none"], None),
     ],
 )
 def test_budgets_are_read(parts: list[str], found: Budget | None) -> None:

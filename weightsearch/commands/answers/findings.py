@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from weightsearch.errors import WeightsearchError
@@ -16,6 +16,11 @@ class Row:
     state: str
     """`ok`, `warning`, or `wrong`: nothing can be launched so."""
     said: str
+
+
+def all_well(rows: Iterable[Row]) -> bool:
+    """Whether nothing is in the way."""
+    return all(row.state != WRONG for row in rows)
 
 
 def asked(part: str, ask: Callable[[], Iterator[Row]]) -> Iterator[Row]:

@@ -123,16 +123,17 @@ def _weights() -> Iterator[Row]:
             return
         count = sum(1 for _ in Path(folder).rglob("*.safetensors"))
         yield Row("weights", OK if count else WARNING, f"{count} files in {folder}")
-    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    why = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else unreachable(hub)
+    from huggingface_hub import constants as hub  # as it reads HF_ENDPOINT and HF_HUB_OFFLINE
+
+    why = "HF_HUB_OFFLINE is set" if hub.HF_HUB_OFFLINE else unreachable(hub.ENDPOINT)
     if why is None:
-        yield Row("weights", OK, f"{hub} can be reached")
+        yield Row("weights", OK, f"{hub.ENDPOINT} can be reached")
     elif not folder:
         yield Row(
             "weights",
             WARNING,
-            f"{hub} cannot be asked for pretrained weights ({why}): put files into a folder and"
-            " name it in WEIGHTSEARCH_WEIGHTS, or train with model.pretrained = false.",
+            f"{hub.ENDPOINT} cannot be asked for pretrained weights ({why}): put files into a folder"
+            " and name it in WEIGHTSEARCH_WEIGHTS, or train with model.pretrained = false.",
         )
 
 

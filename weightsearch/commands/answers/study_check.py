@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from weightsearch.commands.answers.findings import OK, WARNING, WRONG, Row, asked
+from weightsearch.commands.answers.findings import OK, WARNING, WRONG, Row, all_well, asked
 from weightsearch.data.frames import split
 from weightsearch.data.frames.source import Frame, Source
 from weightsearch.data.packs import building
@@ -38,7 +38,7 @@ class Checked:
 
     @property
     def ok(self) -> bool:
-        return all(row.state != WRONG for row in self.rows)
+        return all_well(self.rows)
 
     def to_json(self) -> dict[str, Any]:
         return {"study": self.study, "ok": self.ok, "rows": [asdict(row) for row in self.rows]}

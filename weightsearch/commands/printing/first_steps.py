@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from weightsearch.commands.answers.findings import WRONG
 from weightsearch.runtime.console import columns, console
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def rows(found: Sequence[Row]) -> None:
 
 def checked(found: Checked) -> None:
     rows(found.rows)
-    wrong = sum(row.state == "wrong" for row in found.rows)
+    wrong = sum(row.state == WRONG for row in found.rows)
     console.print(
         f"study {found.study} cannot be launched here: {wrong} to be put right"
         if wrong
