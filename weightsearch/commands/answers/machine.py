@@ -132,8 +132,8 @@ def _weights() -> Iterator[Row]:
         yield Row(
             "weights",
             WARNING,
-            f"{hub.ENDPOINT} cannot be asked for pretrained weights ({why}): put files into a folder"
-            " and name it in WEIGHTSEARCH_WEIGHTS, or train with model.pretrained = false.",
+            f"{hub.ENDPOINT} cannot be asked for pretrained weights ({why}): put files into a"
+            " folder and name it in WEIGHTSEARCH_WEIGHTS, or train with model.pretrained = false.",
         )
 
 
