@@ -59,7 +59,7 @@ def told(
 
 
 def by_name(found: Headline) -> Mapping[str, Any]:
-    return {rival.name: rival for rival in found.rivals}
+    return {name: rival for rival in found.rivals for name in rival.names}
 
 
 def test_it_names_the_best_and_each_rival_with_a_verdict_and_the_margin() -> None:
@@ -90,10 +90,29 @@ def test_it_names_the_best_and_each_rival_with_a_verdict_and_the_margin() -> Non
     assert "\n" not in found.sentence
 
 
+def test_one_configuration_with_several_names_is_one_rival() -> None:
+    """Holm's correction over two would say "undecided", where the ranking says "worse"."""
+    best = run(0.5, 0, 0.5, 1.0)
+    apart = [0.02 * (1 + (1.33 if i // 2 % 2 else -1.33)) for i in range(24)]
+    values = [a + b for a, b in zip(best.result.samples["rmse"], apart, strict=True)]
+    found = Evaluation({"rmse": sum(values) / 24}, {"rmse": values}, GROUPS, 24, {})
+    other = dataclasses.replace(run(1, 0, 0, 1.0), result=Result(Outcome.DONE, found))
+    headed = told([best, other])
+    (rival,) = headed.rivals
+    assert rival.comparison is not None
+    assert rival.comparison.p == pytest.approx(0.03, abs=0.002)
+    assert rival.comparison.verdict == "better"
+    assert ranking(SPEC, [best, other])[1].against_best == "worse"
+    assert rival.to_json()["names"] == ["the runner-up", "the best single term"]
+    assert ": better than the runner-up and best single term (1 mae with a, -0.02," in (
+        headed.sentence
+    )
+
+
 def test_what_is_undecided_says_what_would_decide() -> None:
     done = [run(0.5, 0, 0.5, 1.0), run(1, 0, 0, 1.005)]
     found = told(done, spec=SPEC.model_copy(update={"answer": AnswerSpec(margin=0.001)}))
-    rival = by_name(found)["the runner-up"]
+    (rival,) = found.rivals
     test = rival.comparison
     assert test.verdict == "undecided"
     span = f"{test.difference:+.4g}, 95 % interval {test.low:+.4g} to {test.high:+.4g}"

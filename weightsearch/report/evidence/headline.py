@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from statistics import fmean
@@ -37,7 +37,8 @@ SINGLE, CONSTANT = "the best single term", "the constant prediction"
 class Rival:
     """What the best is compared with."""
 
-    name: str
+    names: Sequence[str]
+    """What it is: one configuration may be the runner-up and equal weights at once."""
     says: str
     """Its weights and choices, or the depth of the constant."""
     point: str | None
@@ -52,9 +53,16 @@ class Rival:
     harmed: Sequence[str] = ()
     """Guards that make "better" undecided, as the promotion says."""
 
+    @property
+    def name(self) -> str:
+        """`the runner-up and best single term`."""
+        first, *more = self.names
+        return _listed([first, *(name.removeprefix("the ") for name in more)])
+
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
+            "names": list(self.names),
             "says": self.says,
             "point": self.point,
             "value": self.value,
@@ -96,7 +104,7 @@ class Headline:
     def _warning(self) -> str:
         """Where the best has not beaten the constant: what else is said matters little then."""
         word = next(
-            (r.comparison.verdict for r in self.rivals if r.name == CONSTANT and r.comparison), None
+            (r.comparison.verdict for r in self.rivals if CONSTANT in r.names and r.comparison), None
         )
         if word in (None, Verdict.BETTER, Verdict.BETTER_WITHIN):
             return ""
@@ -154,8 +162,8 @@ def headline(
     mine, is_full = runs.of(best.point), bool(runs.full.get(best.point.key()))
     others = [point for point in order if point.point != best.point]
     rivals = [
-        _of_promotion(promoted, runs.rival(name, best, other))
-        for name, other in _rivals(spec, best, others, promoted)
+        _of_promotion(promoted, runs.rival(names, best, other))
+        for names, other in _named(_rivals(spec, best, others, promoted))
     ]
     told = constant(order)
     if told is not None:
@@ -195,6 +203,14 @@ def _rivals(
         if sum(weight > 0 for weight in other.point.weights.values()) == 1:
             yield SINGLE, other
             break
+
+
+def _named(rivals: Iterable[tuple[str, Done]]) -> list[tuple[list[str], Done]]:
+    """Each configuration once, with all its names: Holm's correction counts what was asked."""
+    found: dict[str, tuple[list[str], Done]] = {}
+    for name, other in rivals:
+        found.setdefault(other.point.key(), ([], other))[0].append(name)
+    return list(found.values())
 
 
 def _of_promotion(promoted: PromotionVerdict | None, rival: Rival) -> Rival:
@@ -239,7 +255,7 @@ class Runs:
         """The full ones where there are any."""
         return self.full.get(point.key()) or self.search[point.key()]
 
-    def rival(self, name: str, best: Done, other: Done) -> Rival:
+    def rival(self, names: Sequence[str], best: Done, other: Done) -> Rival:
         """Over the seeds that both have, full runs first."""
         metric, says = self.spec.objective.metric, described(self.spec, other.point)
         for kind in (self.full, self.search):
@@ -248,7 +264,7 @@ class Runs:
             if seeds:
                 break
         else:
-            return Rival(name, says, other.point.id(), other.result.metrics[metric], None)
+            return Rival(names, says, other.point.id(), other.result.metrics[metric], None)
         value = fmean(theirs[seed].result.metrics[metric] for seed in seeds)
         a, b = ([runs[s].result.samples.get(metric, ()) for s in seeds] for runs in (ours, theirs))
         test = None
@@ -257,7 +273,7 @@ class Runs:
             margin = self._margin(fmean(ours[seed].result.metrics[metric] for seed in seeds))
             groups = ours[seeds[0]].result.groups
             test = comparison.paired(a, b, groups, smaller, margin=margin)
-        return Rival(name, says, other.point.id(), value, test)
+        return Rival(names, says, other.point.id(), value, test)
 
     def against(self, told: Constant, best: Done) -> Rival:
         runs = list(self.of(best.point).values())
@@ -265,7 +281,7 @@ class Runs:
         samples = [run.result.samples.get(metric, ()) for run in runs]
         margin = self._margin(fmean(run.result.metrics[metric] for run in runs))
         test = told.compared(self.spec, samples, margin)
-        return Rival(CONSTANT, told.says, None, told.value, test)
+        return Rival([CONSTANT], told.says, None, told.value, test)
 
     def _margin(self, best: float) -> float | None:
         return self.spec.answer.delta().of(best)
@@ -290,7 +306,7 @@ def _told(rival: Rival, seeds: int) -> str:
     """`the runner-up (0.5 mae + 0.5 ssim, -0.0028, 95 % interval -0.0401 to +0.0344)`."""
     test = rival.comparison
     assert test is not None
-    parts = [] if rival.name in (EQUAL, CONSTANT) else [rival.says]
+    parts = [] if {EQUAL, CONSTANT} & set(rival.names) else [rival.says]
     parts.append(f"{test.difference:+.4g}")
     if test.interval:
         parts[-1] += ", {:g} % interval {:+.4g} to {:+.4g}".format(100 * test.level, *test.interval)
@@ -299,7 +315,7 @@ def _told(rival: Rival, seeds: int) -> str:
             f"{test.seeds} seed of the search" if test.seeds == 1 else f"{test.seeds} seeds"
         )
     more = f"{', '.join(rival.harmed)} worse" if rival.harmed else test.settled_by()
-    name = rival.says if rival.name == CONSTANT else rival.name
+    name = rival.says if CONSTANT in rival.names else rival.name
     return f"{name} ({', '.join(parts)}{f'; {more}' if more else ''})"
 
 
