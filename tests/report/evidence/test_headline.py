@@ -144,6 +144,18 @@ def test_full_runs_are_compared_where_both_have_them() -> None:
     assert repeats_agree(SPEC, done) is None
 
 
+def test_one_full_run_is_told_from_one_of_the_search() -> None:
+    done = [run(0.5, 0, 0.5, 1.0, constant=CONSTANT), run(1, 0, 0, 1.4)]
+    best = done[0].point.id()
+    verdict = promotion(point=best, finalists=[finalist(best)])
+    found = told(done, [run(0.5, 0, 0.5, 0.9, 1)], verdict)
+    assert "(1 full run): " in found.sentence
+    runner_up, constant = found.rivals
+    assert (runner_up.is_full, constant.to_json()["full_runs"]) == (False, True)
+    assert found.sentence.count("1 seed of the search") == 1
+    assert "1 seed of the search) and a constant prediction" in found.sentence
+
+
 def test_of_two_finalists_it_says_what_the_promotion_says() -> None:
     """Also where the simpler one was promoted, and where a guard was harmed."""
     done = [run(0.5, 0, 0.5, 1.0), run(1, 0, 0, 1.1), run(1, 1, 1, 1.3)]

@@ -48,6 +48,8 @@ class Rival:
     comparison: Comparison | None
     """Of the best with it, over the same seeds: with another finalist that of the promotion, with
     the others at a level that holds for them together (Holm). None without values per image."""
+    is_full: bool = False
+    """Whether full runs are compared, not those of the search."""
     is_finalist: bool = False
     """Whether the comparison is the promotion's."""
     harmed: Sequence[str] = ()
@@ -67,6 +69,7 @@ class Rival:
             "point": self.point,
             "value": self.value,
             "comparison": self.comparison.to_json() if self.comparison else None,
+            "full_runs": self.is_full,
             "is_finalist": self.is_finalist,
             "harmed": list(self.harmed),
         }
@@ -115,7 +118,7 @@ class Headline:
         parts = []
         for verdict, phrase in PHRASES.items():
             told = [
-                _told(r, self.seeds)
+                self._told(r)
                 for r in self.rivals
                 if r.comparison and r.comparison.verdict == verdict
             ]
@@ -126,6 +129,27 @@ class Headline:
         if self.rivals:
             return "without values per image nothing can be told apart"
         return "there is nothing to compare it with"
+
+    def _told(self, rival: Rival) -> str:
+        """`the runner-up (0.5 mae + 0.5 ssim, -0.0028, 95 % interval -0.0401 to +0.0344)`."""
+        test = rival.comparison
+        assert test is not None
+        parts = [] if {EQUAL, CONSTANT} & set(rival.names) else [rival.says]
+        parts.append(f"{test.difference:+.4g}")
+        if test.interval:
+            span = "{:+.4g} to {:+.4g}".format(*test.interval)
+            parts[-1] += f", {100 * test.level:g} % interval {span}"
+        parts += self._fewer(rival, test.seeds)
+        more = f"{', '.join(rival.harmed)} worse" if rival.harmed else test.settled_by()
+        name = rival.says if CONSTANT in rival.names else rival.name
+        return f"{name} ({', '.join(parts)}{f'; {more}' if more else ''})"
+
+    def _fewer(self, rival: Rival, seeds: int) -> list[str]:
+        """Which runs are compared, where they are not those that the value is the mean of."""
+        many = f"{seeds} seed{'s' * (seeds > 1)}"
+        if self.is_full and not rival.is_full:
+            return [f"{many} of the search"]
+        return [many] if seeds < self.seeds else []
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -159,7 +183,7 @@ def headline(
     first = ids.index(promoted.point) if promoted and promoted.point in ids else 0
     best = order[first]
     runs = Runs(spec, order, comparable(full))
-    mine, is_full = runs.of(best.point), bool(runs.full.get(best.point.key()))
+    mine, is_full = runs.of(best.point), best.point.key() in runs.full
     others = [point for point in order if point.point != best.point]
     rivals = [
         _of_promotion(promoted, runs.rival(names, best, other))
@@ -220,11 +244,15 @@ def _of_promotion(promoted: PromotionVerdict | None, rival: Rival) -> Rival:
         if promoted and rival.point and made.deciding.margin is not None:
             if (made.point, made.against) == (promoted.point, rival.point):
                 test = made.deciding
-                return replace(rival, comparison=test, is_finalist=True, harmed=made.harmed)
+                return _finalist(rival, test, made.harmed)
             if (made.against, made.point) == (promoted.point, rival.point):
                 test = made.deciding.reversed()
-                return replace(rival, comparison=test, is_finalist=True, harmed=made.harmed)
+                return _finalist(rival, test, made.harmed)
     return rival
+
+
+def _finalist(rival: Rival, test: Comparison, harmed: Sequence[str]) -> Rival:
+    return replace(rival, comparison=test, is_full=True, is_finalist=True, harmed=harmed)
 
 
 def _held(spec: StudySpec, rivals: Sequence[Rival]) -> list[Rival]:
@@ -273,15 +301,15 @@ class Runs:
             margin = self._margin(fmean(ours[seed].result.metrics[metric] for seed in seeds))
             groups = ours[seeds[0]].result.groups
             test = comparison.paired(a, b, groups, smaller, margin=margin)
-        return Rival(names, says, other.point.id(), value, test)
+        return Rival(names, says, other.point.id(), value, test, kind is self.full)
 
     def against(self, told: Constant, best: Done) -> Rival:
-        runs = list(self.of(best.point).values())
+        runs, is_full = list(self.of(best.point).values()), best.point.key() in self.full
         metric = self.spec.objective.metric
         samples = [run.result.samples.get(metric, ()) for run in runs]
         margin = self._margin(fmean(run.result.metrics[metric] for run in runs))
         test = told.compared(self.spec, samples, margin)
-        return Rival([CONSTANT], told.says, None, told.value, test)
+        return Rival([CONSTANT], told.says, None, told.value, test, is_full)
 
     def _margin(self, best: float) -> float | None:
         return self.spec.answer.delta().of(best)
@@ -300,23 +328,6 @@ def described(spec: StudySpec, point: Point) -> str:
     searched = {n: v for n, v in point.params.items() if len(options.get(n, ())) > 1}
     terms = loss(search_space.decimals(point.weights), point.params)
     return f"{terms} with {choices(searched)}" if searched else terms
-
-
-def _told(rival: Rival, seeds: int) -> str:
-    """`the runner-up (0.5 mae + 0.5 ssim, -0.0028, 95 % interval -0.0401 to +0.0344)`."""
-    test = rival.comparison
-    assert test is not None
-    parts = [] if {EQUAL, CONSTANT} & set(rival.names) else [rival.says]
-    parts.append(f"{test.difference:+.4g}")
-    if test.interval:
-        parts[-1] += ", {:g} % interval {:+.4g} to {:+.4g}".format(100 * test.level, *test.interval)
-    if test.seeds < seeds:
-        parts.append(
-            f"{test.seeds} seed of the search" if test.seeds == 1 else f"{test.seeds} seeds"
-        )
-    more = f"{', '.join(rival.harmed)} worse" if rival.harmed else test.settled_by()
-    name = rival.says if CONSTANT in rival.names else rival.name
-    return f"{name} ({', '.join(parts)}{f'; {more}' if more else ''})"
 
 
 def _listed(parts: Sequence[str]) -> str:
