@@ -233,10 +233,9 @@ def test_the_answer_counts_the_finalists_that_the_best_is_not_shown_to_beat(word
 def test_the_page_has_the_headline_and_the_constant_to_beat() -> None:
     records = make_records(12)
 
-    def beside(rmse: float) -> str:
-        about = {
-            "constant": {"says": "a constant prediction", "value": rmse, "samples": [rmse] * 24}
-        }
+    def beside(rmse: float, images: int = 24) -> str:
+        samples = [rmse] * images
+        about = {"constant": {"says": "a constant prediction", "value": rmse, "samples": samples}}
         done = [
             dataclasses.replace(
                 d,
@@ -256,6 +255,9 @@ def test_the_page_has_the_headline_and_the_constant_to_beat() -> None:
     assert "No better than a constant prediction: " in beats_all
     assert "A constant prediction has RMSE 0.1 m; not shown to be better: points " in beats_all
     assert "against the constant" in beats_all
+    unknown = beside(9.0, images=0)
+    assert "has RMSE 9 m; not compared with the networks ranked." in unknown
+    assert "against the constant" not in unknown
 
 
 def test_the_answer_says_that_finalists_come_to_the_same() -> None:

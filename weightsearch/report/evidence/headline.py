@@ -107,7 +107,8 @@ class Headline:
     def _warning(self) -> str:
         """Where the best has not beaten the constant: what else is said matters little then."""
         word = next(
-            (r.comparison.verdict for r in self.rivals if CONSTANT in r.names and r.comparison), None
+            (r.comparison.verdict for r in self.rivals if CONSTANT in r.names and r.comparison),
+            None,
         )
         if word in (None, Verdict.BETTER, Verdict.BETTER_WITHIN):
             return ""

@@ -8,7 +8,12 @@ from collections.abc import Mapping, Sequence
 from weightsearch.report.evidence.answer import repeats_agree
 from weightsearch.report.evidence.constant import constant
 from weightsearch.report.evidence.headline import headline
-from weightsearch.report.evidence.ranking import RankedPoint, not_comparable, ranked
+from weightsearch.report.evidence.ranking import (
+    RankedPoint,
+    beside_the_constant,
+    not_comparable,
+    ranked,
+)
 from weightsearch.report.evidence.records import Records, amount, encoder, hours, label
 from weightsearch.report.figures.registry import FIGURES, ternary
 from weightsearch.report.figures.style import is_nothing
@@ -201,11 +206,8 @@ def _beside_the_constant(records: Records) -> str:
     told = constant(ranked(records.spec, records.done))
     if told is None:
         return ""
-    said = f" {_capital(told.says)} has {amount(records.metric, told.value)}"
-    level = [str(row.number) for row in records.rows if not row.beats_the_constant()]
-    if not level:
-        return f"{said}; every network ranked is better."
-    return f"{said}; not shown to be better: point{'s' * (len(level) > 1)} {', '.join(level)}."
+    value = amount(records.metric, told.value)
+    return f" {_capital(told.says)} has {value}; {beside_the_constant(records.rows)}."
 
 
 def _capital(text: str) -> str:
