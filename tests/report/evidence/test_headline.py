@@ -217,14 +217,22 @@ def test_without_a_constant_or_values_per_image_nothing_is_said_of_them() -> Non
 
 
 @pytest.mark.parametrize(
-    "about", [{"constant": 3}, {"constant": {"value": "x"}}, {"constant": {"samples": [1.0]}}]
+    "about",
+    [
+        *({"constant": 3}, {"constant": {"value": "x"}}, {"constant": {"samples": [1.0]}}),
+        *({"constant": {"value": float("nan")}}, {"constant": {"value": 10**400}}),
+    ],
 )
 def test_what_an_objective_says_wrongly_of_a_constant_is_left_out(about: dict[str, Any]) -> None:
     assert constants.constant([run(1, 0, 0, 1.0, **about)]) is None
 
 
-def test_a_constant_of_other_samples_is_shown_and_not_compared() -> None:
-    short = CONSTANT | {"samples": [1.5] * 3}
-    done = [run(1, 0, 0, 1.0, constant=short)]
+@pytest.mark.parametrize("samples", [[1.5] * 3, None, 7, ["x"] * 24, [float("nan")] * 24, "1" * 24])
+def test_a_constant_of_other_samples_is_shown_and_not_compared(samples: object) -> None:
+    done = [run(1, 0, 0, 1.0, constant=CONSTANT | {"samples": samples})]
     assert by_name(told(done))["the constant prediction"].comparison is None
     assert ranking(SPEC, done)[0].against_constant is None
+    found = constants.constant(done)
+    assert found is not None
+    said = {"says": CONSTANT["says"], "value": 1.5, "interval": None, "images": None}
+    assert found.to_json() == said
