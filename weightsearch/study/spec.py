@@ -313,6 +313,12 @@ class StudySpec(Part):
                 f"sampler '{kind}' chooses the weights itself, anywhere on the simplex; it takes"
                 " neither written-out weights nor draw = 'levels'."
             )
+        given = kind == "grid" or written or self.sampler.draw == "levels"
+        if given and self.sampler.zero != SamplerSpec().zero:
+            raise ValueError(
+                "sampler.zero is of draws from the whole simplex, but these points have the weights of"
+                " [loss]; leave it out."
+            )
         if kind == "mixture" and not 2 <= len(self.loss.terms) <= 8:
             raise ValueError(
                 f"sampler 'mixture' needs 2 to 8 terms, but got {len(self.loss.terms)}; leave some"
