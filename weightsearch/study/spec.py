@@ -331,7 +331,13 @@ class StudySpec(Part):
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """Twelve hex digits that change whenever anything does that a result depends on."""
+        """Twelve hex digits that change whenever a setting does that a result depends on.
+
+        They name the settings, not what a release makes of them, and defaults of settings that
+        older studies did not have are left out, so that these are found. That of `zero` is one,
+        though `random` and `qmc` did not draw faces before there was it: a plan that is stored is
+        carried on as it is, a new one of the same digest has other points.
+        """
         facts = {k: v for k, v in self.resolved().items() if k not in NO_IDENTITY}
         if not self.loss.weightings:  # as before there were any
             del facts["loss"]["weightings"], facts["loss"]["warm_up"]
