@@ -119,6 +119,20 @@ def test_places_go_where_the_lowest_point_is_on_its_face() -> None:
     assert len(found.members) < found.of == 235
 
 
+def test_the_last_place_is_the_last_of_the_plan_beside_learned_weightings() -> None:
+    """They stand before the sampler's own places, which it counts."""
+    plain = spec_of()
+    loss = plain.loss.model_copy(update={"weightings": ("cov", "dwa")})
+    spec = plain.model_copy(update={"loss": loss})
+    assert len(planning.plan(spec).points) == 26
+    seen = seen_of(plain, 23)
+    surface = mixture.fitted(spec, seen)
+    assert surface is not None
+    assert planning.ask(spec, 25, seen) == mixture.region(spec, surface).simplest
+    assert planning.ask(spec, 25, seen) == planning.ask(plain, 23, seen)
+    assert planning.ask(spec, 23, seen) == planning.ask(plain, 21, seen)
+
+
 def test_where_up_is_better_places_go_up() -> None:
     trivial = "weightsearch.study.trivial_objective:run"
     spec = spec_of(objective={"run": trivial, "direction": "maximize"})
