@@ -316,8 +316,8 @@ class StudySpec(Part):
         given = kind == "grid" or written or self.sampler.draw == "levels"
         if given and self.sampler.zero != SamplerSpec().zero:
             raise ValueError(
-                "sampler.zero is of draws from the whole simplex, but these points have the weights of"
-                " [loss]; leave it out."
+                "sampler.zero is of draws from the whole simplex, but these points have the weights"
+                " of [loss]; leave it out."
             )
         if kind == "mixture" and not 2 <= len(self.loss.terms) <= 8:
             raise ValueError(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from statistics import fmean
 from typing import Any
 
 from weightsearch.report.evidence.constant import Constant, constant
 from weightsearch.report.evidence.ranking import comparable, ranked
-from weightsearch.report.evidence.records import amount, directions, fixed, hours
+from weightsearch.report.evidence.records import amount, fixed, hours
 from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.study import search_space
 from weightsearch.study.point_text import choices, loss
-from weightsearch.study.search_space import Point, exact
+from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.weight_presets import PRESETS
 
@@ -217,12 +216,14 @@ def _rivals(
         second = next((o for o in others if after and o.point.id() == after[0]), others[0])
         yield RUNNER_UP, second
     alike = [o for o in fixed(others) if o.point.choices() == best.point.choices()]
+    placed = [(search_space.canonical(o.point.weights, True), o) for o in alike]
     terms = spec.loss.terms
-    wanted = {EQUAL: _direction(dict.fromkeys(terms, 1.0), terms)}
+    wanted: dict[str, Mapping[str, float]] = {EQUAL: dict.fromkeys(terms, 1.0)}
     if set(PRESETS["paper"]) <= set(terms):
-        wanted[PAPER] = _direction(PRESETS["paper"], terms)
-    for name, direction in wanted.items():
-        if found := next((o for o in alike if directions(o.point) == direction), None):
+        wanted[PAPER] = PRESETS["paper"]
+    for name, weights in wanted.items():
+        direction = search_space.canonical(search_space.written(terms, weights), True)
+        if found := next((o for at, o in placed if at == direction), None):
             yield name, found
     for other in alike:
         if sum(weight > 0 for weight in other.point.weights.values()) == 1:
@@ -266,11 +267,6 @@ def _held(spec: StudySpec, rivals: Sequence[Rival]) -> list[Rival]:
     smaller = spec.objective.direction == "minimize"
     held = comparison.holm(tests, dict.fromkeys(tests, smaller))
     return [replace(rival, comparison=held.get(rival.name, rival.comparison)) for rival in rivals]
-
-
-def _direction(weights: Mapping[str, float], terms: Sequence[str]) -> tuple[Fraction, ...]:
-    shares = [exact(float(weights.get(term, 0.0))) for term in terms]
-    return tuple(share / sum(shares) for share in shares)
 
 
 class Runs:
