@@ -6,7 +6,8 @@ Each study runs through the ledger of an embedded server, from plan to promotion
 truth in place of training: a bowl of 1.0 at its lowest, which lies on a face, and noise of 1 % from
 seed to seed. The three finalists get three fresh seeds each. In the control the lowest point lies
 inside the simplex. Regret is how much worse than 1.0 the promoted direction is. Believed
-is the share of studies whose surface is; with the truth none there is nothing to find.
+is the share of studies whose surface is, of mixture alone; with the truth none there is nothing to
+find.
 """
 
 from __future__ import annotations
@@ -46,12 +47,13 @@ def measure(opened: Database, sampler: str, terms: int, truth: str, number: int)
         name = f"{sampler} {terms} {truth} {seed}"
         study = simulated.searched(opened, name, spec, level)
         answer = mixture_answer.answer(spec, queries.done(opened.engine, study))
-        believed.append(answer is not None and answer.region is not None)
+        if answer is not None:
+            believed.append(answer.region is not None)
         point = simulated.promoted(opened, study, level)
         zeros.append(0 in point.weights.values())
         regrets.append(100 * (level({t: float(w) for t, w in point.weights.items()}) - 1))
     spent = (time.perf_counter() - began) / number
-    shares = (f"{100 * mean(zeros):.0f} %", f"{100 * mean(believed):.0f} %")
+    shares = (f"{100 * mean(found):.0f} %" if found else "-" for found in (zeros, believed))
     worst = f"{mean(regrets):.2f} / {max(regrets):.2f}"
     row(sampler, terms, TRIALS[terms], truth, number, *shares, worst, f"{spent:.1f}")
 

@@ -110,8 +110,14 @@ def test_what_is_undecided_names_the_seeds_or_the_scenes_that_would_settle_it() 
     assert by_scenes.groups_needed is not None
     assert by_scenes.settled_by() == f"about {by_scenes.groups_needed} scenes would decide"
     assert compare.paired(shifted(0.5), ZERO, margin=0.01).settled_by() == ""
-    by_neither = compare.paired((apart - apart.mean()).tolist(), ZERO, margin=1e-6)
-    assert by_neither.settled_by() == "neither more seeds nor more scenes alone would decide"
+    few = scenes[::3].tolist()
+    by_images = compare.paired([few], [[0.0] * 20], margin=0.01)  # without groups
+    assert by_images.settled_by() == f"about {by_images.groups_needed} images would decide"
+    apart -= apart.mean()
+    by_neither = compare.paired(apart.tolist(), ZERO, margin=1e-6)
+    assert by_neither.settled_by() == "neither more seeds nor more images alone would decide"
+    in_scenes = compare.paired(apart.tolist(), ZERO, names, margin=1e-6)
+    assert in_scenes.settled_by() == "neither more seeds nor more scenes alone would decide"
     shown = dataclasses.replace(by_neither, low=0.1, high=0.2)  # undecided by Holm, or for a guard
     assert shown.settled_by() == ""
 
@@ -161,7 +167,7 @@ def test_a_margin_is_a_share_of_the_best_or_an_amount(
     margin = Margin.parse(written)
     assert margin.of(2.0) == pytest.approx(of_two)
     assert margin.of(2.0, is_deciding=False) == of_a_guard
-    assert Margin.parse(str(margin)) == margin or margin.unit == ""
+    assert Margin.parse(str(margin)) == margin
 
 
 @pytest.mark.parametrize(

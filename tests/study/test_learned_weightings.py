@@ -71,6 +71,18 @@ def test_an_adaptive_sampler_learns_nothing_from_what_has_no_direction() -> None
     assert planning.ask(spec, 12, [*learned, *seen]) == planning.ask(spec, 12, seen)
 
 
+@pytest.mark.parametrize("kind", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("results", [0, 12])
+def test_an_adaptive_sampler_counts_its_own_places(kind: str, results: int) -> None:
+    sampler = {"kind": kind, "trials": 20}
+    plain, rivals = (make_spec(loss=loss, sampler=sampler) for loss in (GRID, GRID | RIVALS))
+    before = len(list(search_space.learned(rivals)))
+    seen = [Seen(search_space.draw(plain, k), float(k)) for k in range(results)]
+    places = range(results, results + 3)
+    own = [planning.ask(plain, k, seen) for k in places]
+    assert [planning.ask(rivals, k + before, seen) for k in places] == own
+
+
 def test_what_a_weighting_does_is_part_of_a_studys_digest_and_nothing_else_is() -> None:
     plain = make_spec(loss=GRID)
     digests = {

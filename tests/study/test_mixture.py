@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from fractions import Fraction
 
 import numpy as np
@@ -91,13 +92,22 @@ def test_a_plan_has_every_vertex_with_every_choice_and_then_empty_places(terms: 
     assert planning.plan(spec_of(terms, 7)).points == planning.plan(spec_of(terms, 50)).points[:7]
 
 
+def _reread(row: Seen) -> Seen:
+    """As it comes from the ledger: the same in other objects."""
+    weights = search_space.decode(search_space.encode(row.point.weights))
+    return Seen(Point(weights, dict(row.point.params)), row.value, row.seed)
+
+
 def test_a_place_is_a_pure_function_of_the_rows() -> None:
     spec = spec_of()
     seen = seen_of(spec, 16)
     running = [*seen, Seen(search_space.draw(spec, 99), None)]
-    assert planning.ask(spec, 16, seen) == planning.ask(spec, 16, list(seen))
-    assert planning.ask(spec, 17, running) == planning.ask(spec, 17, running)
-    assert planning.ask(spec, 16, seen) not in [s.point for s in seen]
+    places = ((16, seen), (17, running))
+    first = [planning.ask(spec, k, rows) for k, rows in places]
+    random.seed(1)  # nor on what else a process has drawn, asked or built
+    again = [planning.ask(spec_of(), k, [_reread(s) for s in rows]) for k, rows in places[::-1]]
+    assert again[::-1] == first
+    assert first[0] not in [s.point for s in seen]
 
 
 def test_places_go_where_the_lowest_point_is_on_its_face() -> None:
@@ -117,6 +127,20 @@ def test_places_go_where_the_lowest_point_is_on_its_face() -> None:
     assert found.best in found.members
     assert all(value(p) < 1.02 for p in found.members)
     assert len(found.members) < found.of == 235
+
+
+def test_the_last_place_is_the_last_of_the_plan_beside_learned_weightings() -> None:
+    """They stand before the sampler's own places, which it counts."""
+    plain = spec_of()
+    loss = plain.loss.model_copy(update={"weightings": ("cov", "dwa")})
+    spec = plain.model_copy(update={"loss": loss})
+    assert len(planning.plan(spec).points) == 26
+    seen = seen_of(plain, 23)
+    surface = mixture.fitted(spec, seen)
+    assert surface is not None
+    assert planning.ask(spec, 25, seen) == mixture.region(spec, surface).simplest
+    assert planning.ask(spec, 25, seen) == planning.ask(plain, 23, seen)
+    assert planning.ask(spec, 23, seen) == planning.ask(plain, 21, seen)
 
 
 def test_where_up_is_better_places_go_up() -> None:

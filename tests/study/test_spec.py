@@ -95,6 +95,8 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
             "sampler 'cmaes' chooses the weights itself",
         ),
         ({"sampler": {"zero": 1}}, "sampler.zero"),
+        ({"sampler": {"zero": 0.5}}, "sampler.zero is of draws from the whole simplex, but these"),
+        ({"sampler": {"kind": "random", "zero": 0}}, "have the weights of [loss]; leave it out."),
         (
             {
                 "loss": {"terms": ["mae"], "weights": {"grid": "simplex", "steps": 1}},
@@ -258,8 +260,9 @@ def test_a_folder_does_not_hide_a_study(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_neither_the_goals_wording_nor_the_margin_is_part_of_the_identity() -> None:
     assert make_spec(goal="a").digest() == make_spec(goal="b").digest()
-    zeros = [make_spec(sampler={"zero": z}).digest() for z in (1 / 8, 1 / 4)]
-    assert make_spec().digest() == zeros[0] != zeros[1]
+    drawn = {"kind": "random", "trials": 4}
+    zeros = [make_spec(sampler=drawn | {"zero": z}).digest() for z in (1 / 8, 1 / 4)]
+    assert make_spec(sampler=drawn).digest() == zeros[0] != zeros[1]
     assert make_spec(answer={"margin": 0.02}).digest() == make_spec().digest()
 
 

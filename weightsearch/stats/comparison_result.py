@@ -43,7 +43,6 @@ class Verdict(StrEnum):
         return self not in (Verdict.BETTER, Verdict.WORSE)
 
 
-NEITHER = "neither more seeds nor more scenes alone would decide"
 REVERSED = {
     Verdict.BETTER: Verdict.WORSE,
     Verdict.WORSE: Verdict.BETTER,
@@ -62,6 +61,7 @@ class Comparison:
     verdict: Verdict
     images: int
     groups: int
+    """Scenes; as many as images where each counts as its own."""
     seeds: int
     level: float
     p: float | None = None
@@ -95,15 +95,15 @@ class Comparison:
 
     def settled_by(self) -> str:
         """`about 7 seeds or 40 scenes would decide`; empty where nothing is left to decide, or
-        where the interval alone would have decided."""
+        where the interval alone would have decided. Without scenes it speaks of images."""
         if self.verdict != Verdict.UNDECIDED or not self._is_open():
             return ""
-        ways = [
-            f"{needed} {what}"
-            for needed, what in ((self.seeds_needed, "seeds"), (self.groups_needed, "scenes"))
-            if needed is not None
-        ]
-        return f"about {' or '.join(ways)} would decide" if ways else NEITHER
+        samples = "images" if self.groups == self.images else "scenes"
+        needed = {"seeds": self.seeds_needed, samples: self.groups_needed}
+        ways = [f"{number} {what}" for what, number in needed.items() if number is not None]
+        if not ways:
+            return f"neither more seeds nor more {samples} alone would decide"
+        return f"about {' or '.join(ways)} would decide"
 
     def _is_open(self) -> bool:
         return self.low is not None and self.high is not None and self.low <= 0 <= self.high

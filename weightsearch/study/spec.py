@@ -313,6 +313,12 @@ class StudySpec(Part):
                 f"sampler '{kind}' chooses the weights itself, anywhere on the simplex; it takes"
                 " neither written-out weights nor draw = 'levels'."
             )
+        given = kind == "grid" or written or self.sampler.draw == "levels"
+        if given and self.sampler.zero != SamplerSpec().zero:
+            raise ValueError(
+                "sampler.zero is of draws from the whole simplex, but these points have the weights"
+                " of [loss]; leave it out."
+            )
         if kind == "mixture" and not 2 <= len(self.loss.terms) <= 8:
             raise ValueError(
                 f"sampler 'mixture' needs 2 to 8 terms, but got {len(self.loss.terms)}; leave some"
@@ -325,7 +331,13 @@ class StudySpec(Part):
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """Twelve hex digits that change whenever anything does that a result depends on."""
+        """Twelve hex digits that change whenever a setting does that a result depends on.
+
+        They name the settings, not what a release makes of them, and defaults of settings that
+        older studies did not have are left out, so that these are found. That of `zero` is one,
+        though `random` and `qmc` did not draw faces before there was it: a plan that is stored is
+        carried on as it is, a new one of the same digest has other points.
+        """
         facts = {k: v for k, v in self.resolved().items() if k not in NO_IDENTITY}
         if not self.loss.weightings:  # as before there were any
             del facts["loss"]["weightings"], facts["loss"]["warm_up"]

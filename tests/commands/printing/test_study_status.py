@@ -34,7 +34,7 @@ def answer(protocol: str | None = "full") -> Ranking:
     row = RankedPoint(
         rank=1, point="abc", number=7, params={"encoder": LONG},
         weights={"mae": 0.25, "edge": 0.75}, value=0.5, metrics={"rmse": 0.5, "rel": 0.1},
-        interval=(0.4, 0.6), comparison=None, against_constant=None, images=12, epoch=1,
+        interval=(0.4, 0.6), comparison=None, against_constant=Verdict.BETTER, images=12, epoch=1,
         seconds=1.0, device="cpu",
     )  # fmt: skip
     undecided = Comparison(0.1, -0.1, 0.3, Verdict.UNDECIDED, 12, 4, 1, 0.95)
@@ -76,6 +76,27 @@ def test_a_ranking_marks_what_is_level_with_the_first_and_what_learned_nothing(
     rows = [replace(row, against_constant=Verdict.BETTER) for row in answer().rows]
     launch_result.ranking(replace(answer(), rows=rows))
     assert "rmse 0.7000; every network ranked is better\n" in capsys.readouterr().out
+
+
+def test_a_ranking_says_which_networks_were_never_compared_with_the_constant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of metrics without values per image nothing is."""
+
+    def said(*words: Verdict | None) -> str:
+        rows = zip(answer().rows, words, strict=True)
+        told = [replace(row, number=k, against_constant=w) for k, (row, w) in enumerate(rows)]
+        launch_result.ranking(replace(answer(), rows=told))
+        lines = capsys.readouterr().out.splitlines()
+        return next(line for line in lines if "2.5 m" in line).partition("rmse 0.7000; ")[2]
+
+    assert said(None, None, None) == "not compared with the networks ranked"
+    assert said(Verdict.BETTER, None, None) == (
+        "every network compared is better; not compared: points 1, 2"
+    )
+    assert said(Verdict.WORSE, None, Verdict.BETTER) == (
+        "not shown to be better: point 0; not compared: point 1"
+    )
 
 
 def test_a_ranking_names_its_protocol_and_split(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def told(
 
 
 def by_name(found: Headline) -> Mapping[str, Any]:
-    return {rival.name: rival for rival in found.rivals}
+    return {name: rival for rival in found.rivals for name in rival.names}
 
 
 def test_it_names_the_best_and_each_rival_with_a_verdict_and_the_margin() -> None:
@@ -90,10 +90,29 @@ def test_it_names_the_best_and_each_rival_with_a_verdict_and_the_margin() -> Non
     assert "\n" not in found.sentence
 
 
+def test_one_configuration_with_several_names_is_one_rival() -> None:
+    """Holm's correction over two would say "undecided", where the ranking says "worse"."""
+    best = run(0.5, 0, 0.5, 1.0)
+    apart = [0.02 * (1 + (1.33 if i // 2 % 2 else -1.33)) for i in range(24)]
+    values = [a + b for a, b in zip(best.result.samples["rmse"], apart, strict=True)]
+    found = Evaluation({"rmse": sum(values) / 24}, {"rmse": values}, GROUPS, 24, {})
+    other = dataclasses.replace(run(1, 0, 0, 1.0), result=Result(Outcome.DONE, found))
+    headed = told([best, other])
+    (rival,) = headed.rivals
+    assert rival.comparison is not None
+    assert rival.comparison.p == pytest.approx(0.03, abs=0.002)
+    assert rival.comparison.verdict == "better"
+    assert ranking(SPEC, [best, other])[1].against_best == "worse"
+    assert rival.to_json()["names"] == ["the runner-up", "the best single term"]
+    assert ": better than the runner-up and best single term (1 mae with a, -0.02," in (
+        headed.sentence
+    )
+
+
 def test_what_is_undecided_says_what_would_decide() -> None:
     done = [run(0.5, 0, 0.5, 1.0), run(1, 0, 0, 1.005)]
     found = told(done, spec=SPEC.model_copy(update={"answer": AnswerSpec(margin=0.001)}))
-    rival = by_name(found)["the runner-up"]
+    (rival,) = found.rivals
     test = rival.comparison
     assert test.verdict == "undecided"
     span = f"{test.difference:+.4g}, 95 % interval {test.low:+.4g} to {test.high:+.4g}"
@@ -123,6 +142,18 @@ def test_full_runs_are_compared_where_both_have_them() -> None:
     assert again is not None
     assert again.of_one > 0.9
     assert repeats_agree(SPEC, done) is None
+
+
+def test_one_full_run_is_told_from_one_of_the_search() -> None:
+    done = [run(0.5, 0, 0.5, 1.0, constant=CONSTANT), run(1, 0, 0, 1.4)]
+    best = done[0].point.id()
+    verdict = promotion(point=best, finalists=[finalist(best)])
+    found = told(done, [run(0.5, 0, 0.5, 0.9, 1)], verdict)
+    assert "(1 full run): " in found.sentence
+    runner_up, constant = found.rivals
+    assert (runner_up.is_full, constant.to_json()["full_runs"]) == (False, True)
+    assert found.sentence.count("1 seed of the search") == 1
+    assert "1 seed of the search) and a constant prediction" in found.sentence
 
 
 def test_of_two_finalists_it_says_what_the_promotion_says() -> None:
@@ -186,14 +217,22 @@ def test_without_a_constant_or_values_per_image_nothing_is_said_of_them() -> Non
 
 
 @pytest.mark.parametrize(
-    "about", [{"constant": 3}, {"constant": {"value": "x"}}, {"constant": {"samples": [1.0]}}]
+    "about",
+    [
+        *({"constant": 3}, {"constant": {"value": "x"}}, {"constant": {"samples": [1.0]}}),
+        *({"constant": {"value": float("nan")}}, {"constant": {"value": 10**400}}),
+    ],
 )
 def test_what_an_objective_says_wrongly_of_a_constant_is_left_out(about: dict[str, Any]) -> None:
     assert constants.constant([run(1, 0, 0, 1.0, **about)]) is None
 
 
-def test_a_constant_of_other_samples_is_shown_and_not_compared() -> None:
-    short = CONSTANT | {"samples": [1.5] * 3}
-    done = [run(1, 0, 0, 1.0, constant=short)]
+@pytest.mark.parametrize("samples", [[1.5] * 3, None, 7, ["x"] * 24, [float("nan")] * 24, "1" * 24])
+def test_a_constant_of_other_samples_is_shown_and_not_compared(samples: object) -> None:
+    done = [run(1, 0, 0, 1.0, constant=CONSTANT | {"samples": samples})]
     assert by_name(told(done))["the constant prediction"].comparison is None
     assert ranking(SPEC, done)[0].against_constant is None
+    found = constants.constant(done)
+    assert found is not None
+    said = {"says": CONSTANT["says"], "value": 1.5, "interval": None, "images": None}
+    assert found.to_json() == said

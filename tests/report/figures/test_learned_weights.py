@@ -61,6 +61,17 @@ def test_the_weights_over_the_epochs_are_those_of_each_weightings_best_point() -
     assert is_nothing(weightings(dataclasses.replace(records, attempts=silent)))
 
 
+def test_a_weighting_that_drew_no_line_is_not_named() -> None:
+    records = with_learned()
+    some = [
+        dataclasses.replace(a, epochs=[{"rmse": 1.0}]) if a.point.weighting == "cov" else a
+        for a in records.attempts
+    ]
+    figure = weightings(dataclasses.replace(records, attempts=some))
+    assert {line.name.partition(",")[0] for line in figure.data} == {"random"}
+    assert "(point 103: random, densenet121)" in figure.layout.meta
+
+
 def test_the_ranking_names_a_learned_weighting_in_the_place_of_its_weights() -> None:
     records = with_learned()
     heads, rows = ranking_table(records)

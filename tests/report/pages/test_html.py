@@ -27,6 +27,7 @@ from weightsearch.report.pages.html import Picture, Section
 from weightsearch.stats.comparison_result import Verdict
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger.stored_promotion import Promoted
+from weightsearch.study.answer_spec import AnswerSpec
 from weightsearch.study.point_text import weighted_sum
 
 __all__ = ["browser", "promoted"]
@@ -230,13 +231,43 @@ def test_the_answer_counts_the_finalists_that_the_best_is_not_shown_to_beat(word
     assert "is not shown to be better than the other finalist, and" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([Verdict.UNDECIDED], "the other point is undecided"),
+        ([Verdict.WORSE_WITHIN], "the other point comes to the same within the margin"),
+        ([Verdict.WORSE], ""),
+        (
+            [Verdict.EQUIVALENT, Verdict.EQUIVALENT, Verdict.UNDECIDED, *[Verdict.WORSE] * 6],
+            "of the other 9 points 2 come to the same within the margin and 1 is undecided",
+        ),
+        (
+            [Verdict.EQUIVALENT, Verdict.UNDECIDED, Verdict.UNDECIDED],
+            "of the other 3 points 1 comes to the same within the margin and 2 are undecided",
+        ),
+    ],
+)
+def test_the_answer_counts_the_points_that_are_level(words: list[Verdict], said: str) -> None:
+    row = make_records(3).rows[1]
+    assert row.comparison is not None
+    rows = [dataclasses.replace(row, comparison=dataclasses.replace(row.comparison, verdict=word))
+            for word in words]  # fmt: skip
+    assert study_page._level(rows) == said
+
+
+def test_the_answer_of_two_points_speaks_of_the_other_one() -> None:
+    records = make_records(2)
+    wide = records.spec.model_copy(update={"answer": AnswerSpec(margin="80 %")})
+    said = study_page.answer(dataclasses.replace(records, spec=wide))
+    assert "; the other point comes to the same within the margin (validation split" in said
+
+
 def test_the_page_has_the_headline_and_the_constant_to_beat() -> None:
     records = make_records(12)
 
-    def beside(rmse: float) -> str:
-        about = {
-            "constant": {"says": "a constant prediction", "value": rmse, "samples": [rmse] * 24}
-        }
+    def beside(rmse: float, images: int = 24) -> str:
+        samples = [rmse] * images
+        about = {"constant": {"says": "a constant prediction", "value": rmse, "samples": samples}}
         done = [
             dataclasses.replace(
                 d,
@@ -256,6 +287,9 @@ def test_the_page_has_the_headline_and_the_constant_to_beat() -> None:
     assert "No better than a constant prediction: " in beats_all
     assert "A constant prediction has RMSE 0.1 m; not shown to be better: points " in beats_all
     assert "against the constant" in beats_all
+    unknown = beside(9.0, images=0)
+    assert "has RMSE 9 m; not compared with the networks ranked." in unknown
+    assert "against the constant" not in unknown
 
 
 def test_the_answer_says_that_finalists_come_to_the_same() -> None:

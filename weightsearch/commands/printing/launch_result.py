@@ -93,13 +93,11 @@ def _evidence(found: Ranking) -> None:
 
 
 def _beside_the_constant(found: Ranking, constant: Constant) -> str:
-    """Its value, and how many networks are not shown to be better."""
+    """Its value, and which networks are not shown to be better."""
+    from weightsearch.report.evidence.ranking import beside_the_constant
+
     said = f"{constant.says}: {found.yardstick.metric} {constant.value:.4f}"
-    level = [str(row.number) for row in found.rows if not row.beats_the_constant()]
-    if not level:
-        return f"{said}; every network ranked is better" if found.rows else said
-    named = ", ".join(level[:ROWS]) + (", ..." if len(level) > ROWS else "")
-    return f"{said}; not shown to be better: point{'s' * (len(level) > 1)} {named}"
+    return "; ".join([said, *filter(None, [beside_the_constant(found.rows)])])
 
 
 def _ranking_table(rows: Sequence[RankedPoint], title: str, margin: str = "") -> None:

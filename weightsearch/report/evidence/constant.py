@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,11 +52,26 @@ class Constant:
 
 def constant(done: Sequence[Done]) -> Constant | None:
     """What the results say of it; None where none does: the objective does not know of one, or an
-    earlier release trained them."""
+    earlier release trained them.
+
+    An own objective may say anything: one whose value is no number is left out, and one whose
+    samples are not one number for each of the result's is shown and not compared.
+    """
     for point in done:
         told = point.result.validation.about.get(CONSTANT)
-        if isinstance(told, Mapping) and isinstance(told.get("value"), int | float):
-            samples = [float(value) for value in told.get("samples", ())]
+        if isinstance(told, Mapping) and _is_number(told.get("value")):
             says = str(told.get("says", "a constant prediction"))
-            return Constant(says, float(told["value"]), samples, point.result.groups)
+            groups = point.result.groups
+            return Constant(says, float(told["value"]), _samples(told, groups), groups)
     return None
+
+
+def _samples(told: Mapping[str, Any], groups: Sequence[str]) -> list[float]:
+    given = told.get("samples")
+    if not isinstance(given, list | tuple) or not all(map(_is_number, given)):
+        return []
+    return [] if groups and len(given) != len(groups) else [float(value) for value in given]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from statistics import fmean
 from typing import Any
 
 from weightsearch.report.evidence.constant import Constant, constant
 from weightsearch.report.evidence.ranking import comparable, ranked
-from weightsearch.report.evidence.records import amount, directions, fixed, hours
+from weightsearch.report.evidence.records import amount, fixed, hours
 from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.study import search_space
 from weightsearch.study.point_text import choices, loss
-from weightsearch.study.search_space import Point, exact
+from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.weight_presets import PRESETS
 
@@ -37,7 +36,8 @@ SINGLE, CONSTANT = "the best single term", "the constant prediction"
 class Rival:
     """What the best is compared with."""
 
-    name: str
+    names: Sequence[str]
+    """What it is: one configuration may be the runner-up and equal weights at once."""
     says: str
     """Its weights and choices, or the depth of the constant."""
     point: str | None
@@ -47,18 +47,28 @@ class Rival:
     comparison: Comparison | None
     """Of the best with it, over the same seeds: with another finalist that of the promotion, with
     the others at a level that holds for them together (Holm). None without values per image."""
+    is_full: bool = False
+    """Whether full runs are compared, not those of the search."""
     is_finalist: bool = False
     """Whether the comparison is the promotion's."""
     harmed: Sequence[str] = ()
     """Guards that make "better" undecided, as the promotion says."""
 
+    @property
+    def name(self) -> str:
+        """`the runner-up and best single term`."""
+        first, *more = self.names
+        return _listed([first, *(name.removeprefix("the ") for name in more)])
+
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
+            "names": list(self.names),
             "says": self.says,
             "point": self.point,
             "value": self.value,
             "comparison": self.comparison.to_json() if self.comparison else None,
+            "full_runs": self.is_full,
             "is_finalist": self.is_finalist,
             "harmed": list(self.harmed),
         }
@@ -96,7 +106,8 @@ class Headline:
     def _warning(self) -> str:
         """Where the best has not beaten the constant: what else is said matters little then."""
         word = next(
-            (r.comparison.verdict for r in self.rivals if r.name == CONSTANT and r.comparison), None
+            (r.comparison.verdict for r in self.rivals if CONSTANT in r.names and r.comparison),
+            None,
         )
         if word in (None, Verdict.BETTER, Verdict.BETTER_WITHIN):
             return ""
@@ -107,7 +118,7 @@ class Headline:
         parts = []
         for verdict, phrase in PHRASES.items():
             told = [
-                _told(r, self.seeds)
+                self._told(r)
                 for r in self.rivals
                 if r.comparison and r.comparison.verdict == verdict
             ]
@@ -118,6 +129,27 @@ class Headline:
         if self.rivals:
             return "without values per image nothing can be told apart"
         return "there is nothing to compare it with"
+
+    def _told(self, rival: Rival) -> str:
+        """`the runner-up (0.5 mae + 0.5 ssim, -0.0028, 95 % interval -0.0401 to +0.0344)`."""
+        test = rival.comparison
+        assert test is not None
+        parts = [] if {EQUAL, CONSTANT} & set(rival.names) else [rival.says]
+        parts.append(f"{test.difference:+.4g}")
+        if test.interval:
+            span = "{:+.4g} to {:+.4g}".format(*test.interval)
+            parts[-1] += f", {100 * test.level:g} % interval {span}"
+        parts += self._fewer(rival, test.seeds)
+        more = f"{', '.join(rival.harmed)} worse" if rival.harmed else test.settled_by()
+        name = rival.says if CONSTANT in rival.names else rival.name
+        return f"{name} ({', '.join(parts)}{f'; {more}' if more else ''})"
+
+    def _fewer(self, rival: Rival, seeds: int) -> list[str]:
+        """Which runs are compared, where they are not those that the value is the mean of."""
+        many = f"{seeds} seed{'s' * (seeds > 1)}"
+        if self.is_full and not rival.is_full:
+            return [f"{many} of the search"]
+        return [many] if seeds < self.seeds else []
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -151,11 +183,11 @@ def headline(
     first = ids.index(promoted.point) if promoted and promoted.point in ids else 0
     best = order[first]
     runs = Runs(spec, order, comparable(full))
-    mine, is_full = runs.of(best.point), bool(runs.full.get(best.point.key()))
+    mine, is_full = runs.of(best.point), best.point.key() in runs.full
     others = [point for point in order if point.point != best.point]
     rivals = [
-        _of_promotion(promoted, runs.rival(name, best, other))
-        for name, other in _rivals(spec, best, others, promoted)
+        _of_promotion(promoted, runs.rival(names, best, other))
+        for names, other in _named(_rivals(spec, best, others, promoted))
     ]
     told = constant(order)
     if told is not None:
@@ -184,17 +216,27 @@ def _rivals(
         second = next((o for o in others if after and o.point.id() == after[0]), others[0])
         yield RUNNER_UP, second
     alike = [o for o in fixed(others) if o.point.choices() == best.point.choices()]
+    placed = [(search_space.canonical(o.point.weights, True), o) for o in alike]
     terms = spec.loss.terms
-    wanted = {EQUAL: _direction(dict.fromkeys(terms, 1.0), terms)}
+    wanted: dict[str, Mapping[str, float]] = {EQUAL: dict.fromkeys(terms, 1.0)}
     if set(PRESETS["paper"]) <= set(terms):
-        wanted[PAPER] = _direction(PRESETS["paper"], terms)
-    for name, direction in wanted.items():
-        if found := next((o for o in alike if directions(o.point) == direction), None):
+        wanted[PAPER] = PRESETS["paper"]
+    for name, weights in wanted.items():
+        direction = search_space.canonical(search_space.written(terms, weights), True)
+        if found := next((o for at, o in placed if at == direction), None):
             yield name, found
     for other in alike:
         if sum(weight > 0 for weight in other.point.weights.values()) == 1:
             yield SINGLE, other
             break
+
+
+def _named(rivals: Iterable[tuple[str, Done]]) -> list[tuple[list[str], Done]]:
+    """Each configuration once, with all its names: Holm's correction counts what was asked."""
+    found: dict[str, tuple[list[str], Done]] = {}
+    for name, other in rivals:
+        found.setdefault(other.point.key(), ([], other))[0].append(name)
+    return list(found.values())
 
 
 def _of_promotion(promoted: PromotionVerdict | None, rival: Rival) -> Rival:
@@ -204,11 +246,15 @@ def _of_promotion(promoted: PromotionVerdict | None, rival: Rival) -> Rival:
         if promoted and rival.point and made.deciding.margin is not None:
             if (made.point, made.against) == (promoted.point, rival.point):
                 test = made.deciding
-                return replace(rival, comparison=test, is_finalist=True, harmed=made.harmed)
+                return _finalist(rival, test, made.harmed)
             if (made.against, made.point) == (promoted.point, rival.point):
                 test = made.deciding.reversed()
-                return replace(rival, comparison=test, is_finalist=True, harmed=made.harmed)
+                return _finalist(rival, test, made.harmed)
     return rival
+
+
+def _finalist(rival: Rival, test: Comparison, harmed: Sequence[str]) -> Rival:
+    return replace(rival, comparison=test, is_full=True, is_finalist=True, harmed=harmed)
 
 
 def _held(spec: StudySpec, rivals: Sequence[Rival]) -> list[Rival]:
@@ -223,11 +269,6 @@ def _held(spec: StudySpec, rivals: Sequence[Rival]) -> list[Rival]:
     return [replace(rival, comparison=held.get(rival.name, rival.comparison)) for rival in rivals]
 
 
-def _direction(weights: Mapping[str, float], terms: Sequence[str]) -> tuple[Fraction, ...]:
-    shares = [exact(float(weights.get(term, 0.0))) for term in terms]
-    return tuple(share / sum(shares) for share in shares)
-
-
 class Runs:
     """The runs of each configuration by seed, the search's and the full ones."""
 
@@ -239,7 +280,7 @@ class Runs:
         """The full ones where there are any."""
         return self.full.get(point.key()) or self.search[point.key()]
 
-    def rival(self, name: str, best: Done, other: Done) -> Rival:
+    def rival(self, names: Sequence[str], best: Done, other: Done) -> Rival:
         """Over the seeds that both have, full runs first."""
         metric, says = self.spec.objective.metric, described(self.spec, other.point)
         for kind in (self.full, self.search):
@@ -248,7 +289,7 @@ class Runs:
             if seeds:
                 break
         else:
-            return Rival(name, says, other.point.id(), other.result.metrics[metric], None)
+            return Rival(names, says, other.point.id(), other.result.metrics[metric], None)
         value = fmean(theirs[seed].result.metrics[metric] for seed in seeds)
         a, b = ([runs[s].result.samples.get(metric, ()) for s in seeds] for runs in (ours, theirs))
         test = None
@@ -257,15 +298,15 @@ class Runs:
             margin = self._margin(fmean(ours[seed].result.metrics[metric] for seed in seeds))
             groups = ours[seeds[0]].result.groups
             test = comparison.paired(a, b, groups, smaller, margin=margin)
-        return Rival(name, says, other.point.id(), value, test)
+        return Rival(names, says, other.point.id(), value, test, kind is self.full)
 
     def against(self, told: Constant, best: Done) -> Rival:
-        runs = list(self.of(best.point).values())
+        runs, is_full = list(self.of(best.point).values()), best.point.key() in self.full
         metric = self.spec.objective.metric
         samples = [run.result.samples.get(metric, ()) for run in runs]
         margin = self._margin(fmean(run.result.metrics[metric] for run in runs))
         test = told.compared(self.spec, samples, margin)
-        return Rival(CONSTANT, told.says, None, told.value, test)
+        return Rival([CONSTANT], told.says, None, told.value, test, is_full)
 
     def _margin(self, best: float) -> float | None:
         return self.spec.answer.delta().of(best)
@@ -284,23 +325,6 @@ def described(spec: StudySpec, point: Point) -> str:
     searched = {n: v for n, v in point.params.items() if len(options.get(n, ())) > 1}
     terms = loss(search_space.decimals(point.weights), point.params)
     return f"{terms} with {choices(searched)}" if searched else terms
-
-
-def _told(rival: Rival, seeds: int) -> str:
-    """`the runner-up (0.5 mae + 0.5 ssim, -0.0028, 95 % interval -0.0401 to +0.0344)`."""
-    test = rival.comparison
-    assert test is not None
-    parts = [] if rival.name in (EQUAL, CONSTANT) else [rival.says]
-    parts.append(f"{test.difference:+.4g}")
-    if test.interval:
-        parts[-1] += ", {:g} % interval {:+.4g} to {:+.4g}".format(100 * test.level, *test.interval)
-    if test.seeds < seeds:
-        parts.append(
-            f"{test.seeds} seed of the search" if test.seeds == 1 else f"{test.seeds} seeds"
-        )
-    more = f"{', '.join(rival.harmed)} worse" if rival.harmed else test.settled_by()
-    name = rival.says if rival.name == CONSTANT else rival.name
-    return f"{name} ({', '.join(parts)}{f'; {more}' if more else ''})"
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -136,14 +136,18 @@ def finalists(spec: StudySpec, done: Sequence[Done], ranked: Sequence[Point]) ->
     Where its surface is believed: the one of the best prediction; the simplest within the margin of
     it; the best that leaves a term out, if it may be within the margin (two standard deviations);
     then the rest, by prediction. Otherwise the best measured, the best measured that leaves a term
-    out, and the rest. A face is a claim, that a term is not needed, and deserves its test.
+    out, and the rest. A face is a claim, that a term is not needed, and deserves its test. Learned
+    weightings, of which the surface knows nothing, keep their places.
     """
-    if spec.sampler.kind != "mixture" or not ranked:
+    fixed = [point for point in ranked if point.weighting is None]
+    if spec.sampler.kind != "mixture" or not fixed:
         return list(ranked)
-    if any(point.weighting for point in ranked):  # of which the surface knows nothing
-        by_rank = list(ranked)
-        fixed = iter(finalists(spec, done, [p for p in by_rank if p.weighting is None]))
-        return [point if point.weighting else next(fixed) for point in by_rank]
+    ordered = iter(_by_surface(spec, done, fixed))
+    return [next(ordered) if point.weighting is None else point for point in ranked]
+
+
+def _by_surface(spec: StudySpec, done: Sequence[Done], ranked: Sequence[Point]) -> list[Point]:
+    """Points of fixed weights, at least one, as `finalists` orders them."""
     faces = [i for i, point in enumerate(ranked) if 0 in point.weights.values()]
     surface = mixture.fitted(spec, _seen(spec, done))
     if surface is None or not surface.is_believed():

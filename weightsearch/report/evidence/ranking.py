@@ -19,6 +19,9 @@ from weightsearch.study.spec_fields import Value
 ALWAYS = ("rmse", "rel", "log10")
 """Metrics that every row has, None where the objective does not yield them."""
 
+NAMED = 20
+"""Points that a sentence names."""
+
 
 @dataclass(frozen=True)
 class Yardstick:
@@ -103,6 +106,28 @@ class RankedPoint:
             "seconds": self.seconds,
             "device": self.device,
         }
+
+
+def beside_the_constant(rows: Sequence[RankedPoint]) -> str:
+    """Which networks are shown to be better than the constant prediction, and which were never
+    compared with it: there are no values per image. Empty of no rows."""
+    compared = [row for row in rows if row.against_constant is not None]
+    if not compared:
+        return "not compared with the networks ranked" if rows else ""
+    level = [row for row in compared if not row.beats_the_constant()]
+    said = (
+        f"not shown to be better: {_points(level)}" if level else "every network ranked is better"
+    )
+    if len(compared) == len(rows):
+        return said
+    said = said if level else "every network compared is better"
+    return f"{said}; not compared: {_points([r for r in rows if r.against_constant is None])}"
+
+
+def _points(rows: Sequence[RankedPoint]) -> str:
+    """`points 3, 8`."""
+    named = ", ".join(str(row.number) for row in rows[:NAMED]) + ", ..." * (len(rows) > NAMED)
+    return f"point{'s' * (len(rows) > 1)} {named}"
 
 
 def not_comparable(point: Done) -> str | None:

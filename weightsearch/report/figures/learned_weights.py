@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import plotly.graph_objects as go
 
@@ -23,21 +23,10 @@ def weightings(records: Records) -> go.Figure:
     traces = []
     shown = []
     for place, attempt in enumerate(_best(records)):
-        epochs = attempt.epochs
-        for k, term in enumerate(records.terms):
-            values = [e.get(f"weight_{term}") for e in epochs]
-            if all(value is None for value in values):
-                continue
-            traces.append(
-                go.Scatter(
-                    x=list(range(1, len(values) + 1)),
-                    y=short(values, 4),
-                    mode="lines+markers",
-                    name=text(f"{attempt.point.weighting}, {term}"),
-                    line={"color": ORDER[k % len(ORDER)], "dash": DASHES[place % len(DASHES)]},
-                )
-            )
-        shown.append(f"point {attempt.number}: {described(attempt.point)}")
+        lines = list(_lines(records.terms, attempt, DASHES[place % len(DASHES)]))
+        if lines:
+            shown.append(f"point {attempt.number}: {described(attempt.point)}")
+        traces += lines
     if not traces:
         return nothing(title, "No point of a learned weighting has reported its weights.")
     told = (
@@ -48,6 +37,20 @@ def weightings(records: Records) -> go.Figure:
     return figure(
         traces, title, told, "epoch", "weight", 420, xaxis=each, yaxis={"rangemode": "tozero"}
     )
+
+
+def _lines(terms: Sequence[str], attempt: Attempt, dash: str) -> Iterator[go.Scatter]:
+    """Of each term whose weight was reported; an own objective may report none."""
+    for k, term in enumerate(terms):
+        values = [epoch.get(f"weight_{term}") for epoch in attempt.epochs]
+        if any(value is not None for value in values):
+            yield go.Scatter(
+                x=list(range(1, len(values) + 1)),
+                y=short(values, 4),
+                mode="lines+markers",
+                name=text(f"{attempt.point.weighting}, {term}"),
+                line={"color": ORDER[k % len(ORDER)], "dash": dash},
+            )
 
 
 def _best(records: Records) -> Iterator[Attempt]:

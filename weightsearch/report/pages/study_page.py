@@ -8,7 +8,12 @@ from collections.abc import Mapping, Sequence
 from weightsearch.report.evidence.answer import repeats_agree
 from weightsearch.report.evidence.constant import constant
 from weightsearch.report.evidence.headline import headline
-from weightsearch.report.evidence.ranking import RankedPoint, not_comparable, ranked
+from weightsearch.report.evidence.ranking import (
+    RankedPoint,
+    beside_the_constant,
+    not_comparable,
+    ranked,
+)
 from weightsearch.report.evidence.records import Records, amount, encoder, hours, label
 from weightsearch.report.figures.registry import FIGURES, ternary
 from weightsearch.report.figures.style import is_nothing
@@ -95,7 +100,7 @@ def _won(records: Records) -> str:
     if all(row.against_best is None for row in rows[1:]):
         sure = "nothing was measured by which points could be told apart"
     elif level := _level(rows[1:]):
-        sure = f"of the other {len(rows) - 1} points {level}"
+        sure = level
     else:
         sure = "it is better than every other point on these images"
     return (
@@ -105,12 +110,19 @@ def _won(records: Records) -> str:
 
 
 def _level(others: Sequence[RankedPoint]) -> str:
-    """`2 are equivalent and 3 undecided`: those that are not shown to be worse."""
+    """`of the other 9 points 2 come to the same within the margin and 1 is undecided`: those that
+    are not shown to be worse; empty where there are none."""
     words = [row.against_best for row in others if row.is_level()]
     undecided = sum(word == Verdict.UNDECIDED for word in words)
     same = len(words) - undecided
-    parts = [f"{same} come to the same within the margin"] if same else []
-    return " and ".join([*parts, *([f"{undecided} are undecided"] if undecided else [])])
+    counted = {
+        f"come{'s' * (same == 1)} to the same within the margin": same,
+        f"{'is' if undecided == 1 else 'are'} undecided": undecided,
+    }
+    if len(others) == 1:
+        return "".join(f"the other point {said}" for said, number in counted.items() if number)
+    parts = " and ".join(f"{number} {said}" for said, number in counted.items() if number)
+    return parts and f"of the other {len(others)} points {parts}"
 
 
 def _promoted(records: Records, promoted: PromotionVerdict) -> str:
@@ -201,11 +213,8 @@ def _beside_the_constant(records: Records) -> str:
     told = constant(ranked(records.spec, records.done))
     if told is None:
         return ""
-    said = f" {_capital(told.says)} has {amount(records.metric, told.value)}"
-    level = [str(row.number) for row in records.rows if not row.beats_the_constant()]
-    if not level:
-        return f"{said}; every network ranked is better."
-    return f"{said}; not shown to be better: point{'s' * (len(level) > 1)} {', '.join(level)}."
+    value = amount(records.metric, told.value)
+    return f" {_capital(told.says)} has {value}; {beside_the_constant(records.rows)}."
 
 
 def _capital(text: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from weightsearch.study import search_space
 from weightsearch.study.samplers import asking_optuna, stick_breaking
-from weightsearch.study.samplers.contract import Seen
+from weightsearch.study.samplers.contract import Seen, sign
 from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
 
@@ -38,9 +38,8 @@ def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
         bounds=np.tile([0.0, 1.0], (padded, 1)),
         seed=spec.sampler.seed * 1_000_003 + k,
     )
-    sign = 1 if spec.objective.direction == "minimize" else -1
     told = [
-        (np.array([*_coordinates(spec, s.point), 0.5][:padded]), sign * s.value)
+        (np.array([*_coordinates(spec, s.point), 0.5][:padded]), sign(spec) * s.value)
         for s in seen
         if s.value is not None
     ]

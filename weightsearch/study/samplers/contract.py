@@ -36,6 +36,11 @@ class Seen:
     seed: int = 0
 
 
+def sign(spec: StudySpec) -> int:
+    """What a metric is multiplied by, so that lower is better."""
+    return 1 if spec.objective.direction == "minimize" else -1
+
+
 def first_distinct(spec: StudySpec, points: Iterable[Point]) -> Plan:
     """The first `sampler.trials` distinct points; repeats are left out and counted.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from weightsearch.study import search_space
 from weightsearch.study.samplers import mixture_design
-from weightsearch.study.samplers.contract import Plan, Seen
+from weightsearch.study.samplers.contract import Plan, Seen, sign
 from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
@@ -93,11 +93,6 @@ def fitted(spec: StudySpec, seen: Sequence[Seen]) -> Surface | None:
         seeds=np.array([s.seed for s, _ in done]),
     )
     return response_surface.fit(rows)
-
-
-def sign(spec: StudySpec) -> int:
-    """What a metric is multiplied by, so that lower is better."""
-    return 1 if spec.objective.direction == "minimize" else -1
 
 
 def combinations(spec: StudySpec) -> list[dict[str, Value]]:
