@@ -49,18 +49,13 @@ step() { # NAME LIMIT_S COMMAND...
 }
 
 checks=("$python" benchmarks/gpu_checks.py)
-if "$python" -m weightsearch doctor --help > /dev/null 2>&1; then
-    step 1-doctor 40 "$python" -m weightsearch doctor
-else
-    step 1-doctor 40 "${checks[@]}" facts
-fi
+step 1-doctor 40 "$python" -m weightsearch doctor
 step 2-correctness 60 "${checks[@]}" correctness --device "$device" "${quick[@]}"
 if [ "$device" = cuda ]; then
     mapfile -t marked < <(grep -rl --include='test_*.py' 'mark\.gpu' tests)
     step 2-gpu-tests 50 "$python" -m pytest -q -p no:cacheprovider -m gpu "${marked[@]}"
 fi
 step 3-solo-steps 90 "$python" benchmarks/step.py --device "$device" "${quick[@]}"
-echo "4-lanes: skipped (not built)" | tee -a "$summary"
-step 5-sweep 150 "${checks[@]}" sweep --device "$device" ${data:+--data "$data"} "${quick[@]}"
-step 6-roofline 30 "${checks[@]}" roofline --device "$device" "${quick[@]}"
+step 4-sweep 150 "${checks[@]}" sweep --device "$device" ${data:+--data "$data"} "${quick[@]}"
+step 5-roofline 30 "${checks[@]}" roofline --device "$device" "${quick[@]}"
 rm -rf "$results/home"

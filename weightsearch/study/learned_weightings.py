@@ -6,7 +6,7 @@ They are rivals of its fixed weights, as points of the same plan; the depth obje
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -62,10 +62,11 @@ def check(weightings: Sequence[str], warm_up: WarmUp | None, terms: Sequence[str
         )
 
 
-def check_epochs(weightings: Sequence[str], epochs: int) -> None:
-    """Raises ValueError for too few epochs to tell a weighting from equal weights."""
-    if DWA in weightings and epochs < DWA_EPOCHS:
-        raise ValueError(
-            f"weighting '{DWA}' is of equal weights for two epochs and needs train.epochs of at"
-            f" least {DWA_EPOCHS}, but got {epochs}; raise it, or leave '{DWA}' out."
-        )
+def check_epochs(weightings: Sequence[str], epochs: Mapping[str, int]) -> None:
+    """Raises ValueError for too few epochs (by setting) to tell a weighting from equal weights."""
+    for setting, count in epochs.items():
+        if DWA in weightings and count < DWA_EPOCHS:
+            raise ValueError(
+                f"weighting '{DWA}' is of equal weights for two epochs and needs {setting} of at"
+                f" least {DWA_EPOCHS}, but got {count}; raise it, or leave '{DWA}' out."
+            )

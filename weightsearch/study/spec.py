@@ -259,7 +259,10 @@ class StudySpec(Part):
             known_names.check("loss term", term)
         for weighting in self.loss.weightings:
             known_names.check("weighting", weighting)
-        learned_weightings.check_epochs(self.loss.weightings, self.train.epochs)
+        epochs = {"train.epochs": self.train.epochs}
+        if self.promote is not None:
+            epochs["promote.epochs"] = self.promote.epochs
+        learned_weightings.check_epochs(self.loss.weightings, epochs)
         known_names.check("protocol", self.evaluate.protocol)
         if self.promote is not None:
             known_names.check("protocol", self.promote.protocol)

@@ -35,9 +35,10 @@ def test_it_is_the_mean_for_rmse_and_the_median_for_mae(
     with Pack(pack) as opened:
         depth_m, scores = best_constant(opened, [0, 1], FULL, metric, smaller=True)
     assert depth_m == pytest.approx(near_m, abs=0.15)
-    assert scores.per_image["rmse"][0] == pytest.approx(
-        np.sqrt(((SKEWED - depth_m) ** 2).mean()), rel=1e-6
-    )
+    off = np.abs(SKEWED - depth_m)
+    expected = off.mean() if metric == "mae" else np.sqrt((off**2).mean())
+    assert scores.metrics()[metric] == pytest.approx(expected, rel=1e-6)
+    assert list(scores.per_image) == [metric.removesuffix("_pooled")]  # and no other was computed
 
 
 @pytest.mark.parametrize(("metric", "smaller"), [("abs_rel", True), ("delta1", False)])

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from weightsearch.depth.evaluation.metrics import AS_PUBLISHED, METRICS, per_image, rmse_pooled
+from weightsearch.depth.evaluation.metrics import (
+    AS_PUBLISHED,
+    METRICS,
+    Errors,
+    per_image,
+    rmse_pooled,
+)
 
 ALL = {**METRICS, **AS_PUBLISHED}
 GT = [1.0, 2.0, 4.0, 8.0]
@@ -141,6 +147,29 @@ def test_mirroring_and_batching_change_nothing(seed: int) -> None:
     for name, value in want.items():
         torch.testing.assert_close(mirrored[name], value)
         torch.testing.assert_close(torch.cat([one[name] for one in one_by_one]), value)
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "parts"),
+    [(20, (1, 64), [20]), (9, (48, 64), [6, 3]), (2, (120, 160), [1, 1]), (2, (240, 320), [1, 1])],
+)
+def test_a_cpu_takes_what_stays_in_its_cache_and_the_values_are_those_of_each_alone(
+    images: int, size: tuple[int, int], parts: list[int]
+) -> None:
+    seen: list[int] = []
+
+    def count(errors: Errors) -> Tensor:
+        seen.append(len(errors.pixels))
+        return errors.pixels
+
+    random = torch.Generator().manual_seed(0)
+    gt, pred = (1 + 9 * torch.rand(images, *size, generator=random) for _ in range(2))
+    valid = torch.rand(images, *size, generator=random) < 0.7
+    got = per_image(pred, gt, valid, {"rmse": METRICS["rmse"], "count": count})
+    assert seen == parts
+    for i in range(images):
+        alone = per_image(pred[i : i + 1], gt[i : i + 1], valid[i : i + 1])
+        assert got["rmse"][i].equal(alone["rmse"][0])
 
 
 @settings(max_examples=40, deadline=None)

@@ -11,7 +11,7 @@ import torch
 from support.depth_studies import depth_spec
 
 from weightsearch.depth.loss import weightings
-from weightsearch.depth.loss.weightings import WEIGHTINGS, Setting, Step, Weighting, begin
+from weightsearch.depth.loss.weightings import WEIGHTINGS, Learned, Step, Weighting
 from weightsearch.study.spec import StudySpec
 
 Rows = npt.NDArray[np.float64]
@@ -25,8 +25,7 @@ def spec(**train: object) -> StudySpec:
 
 
 def new(name: str, told: StudySpec | None = None) -> Weighting:
-    setting = Setting(told or spec(), EPOCHS * STEPS)
-    return begin(name, setting, STEPS, torch.device("cpu"))
+    return Learned(name, EPOCHS).begin(told or spec(), STEPS, torch.device("cpu"))
 
 
 def losses(seed: int = 0) -> Rows:

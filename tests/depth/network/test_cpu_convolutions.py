@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from copy import deepcopy
 
 import pytest
 import torch
+from timm.layers import create_conv2d
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -52,6 +55,54 @@ def test_slow_gradients_in_bfloat16_are_computed_in_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         got = quick(x)
     assert got.equal(plain(x.float()).bfloat16())
+
+
+@pytest.mark.parametrize("name", ["pointwise", "depthwise 5x5"])
+def test_a_copy_has_its_own_weights(name: str) -> None:
+    quick = nn.Sequential(deepcopy(LAYERS[name]))
+    names = list(quick.state_dict())
+    quicken(quick)
+    copy = deepcopy(quick)
+    for values in copy.parameters():
+        nn.init.zeros_(values)
+    x = torch.ones(1, 6, 5, 7)
+    assert not copy(x).any()
+    assert quick(x).any()
+    assert list(copy.state_dict()) == list(quick.state_dict()) == names
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_twice_is_once(name: str) -> None:
+    quick = deepcopy(LAYERS[name])
+    quicken(quick)
+    once = type(quick)
+    quicken(quick)
+    assert type(quick) is once
+    assert (once is nn.Conv2d) == (name in ("pointwise by two", "3x3"))
+
+
+@pytest.mark.parametrize("name", ["pointwise", "depthwise 5x5"])
+def test_its_memory_is_free_once_nothing_refers_to_it(name: str) -> None:
+    quick = deepcopy(LAYERS[name])
+    quicken(quick)
+    there = weakref.ref(quick)
+    gc.disable()
+    try:
+        del quick
+        assert there() is None
+    finally:
+        gc.enable()
+
+
+def test_a_layer_that_pads_by_itself_still_does() -> None:
+    torch.manual_seed(0)
+    plain = create_conv2d(6, 6, 3, stride=2, padding="same", depthwise=True)
+    quick = deepcopy(plain)
+    quicken(quick)
+    x = torch.randn(1, 6, 8, 8)
+    assert type(quick) is not type(plain)
+    assert quick(x).equal(plain(x))
+    assert not quick(x).equal(nn.Conv2d.forward(quick, x))
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -212,6 +213,30 @@ def test_a_damaged_note_of_an_origin_is_none(places: Path, told: str) -> None:
     found = weight_sources.here(weight_sources.encoder_of(SMALL))
     assert found is not None
     assert (found.origin.name, found.origin.hub) == (f"{SMALL}.safetensors", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("test_resnet.r160_in1k", None), ("lite0.pth", f"{PACKAGE} 0.1.0"), (None, None)],
+)
+def test_a_note_of_another_networks_origin_is_none(
+    places: Path, name: str | None, package: str | None
+) -> None:
+    encoder, folder = weight_sources.encoder_of(SMALL), places / "weights"
+    for other, message in ((SMALL, None), ("test_resnet", f"must hold .* timm's '{SMALL}', but")):
+        content = save(dict(timm.create_model(other).state_dict()))
+        (folder / f"{SMALL}.safetensors").write_bytes(content)
+        told = {"name": name, "license": "mit", "hub": f"timm/{name}", "file": None}
+        told |= {"sha256": hashlib.sha256(content).hexdigest(), "package": package}
+        (folder / f"{SMALL}.origin.json").write_text(json.dumps(told))
+        origin = weight_sources.find(encoder).origin
+        assert (origin.name, origin.hub) == (f"{SMALL}.safetensors", None)
+        assert origin.license is origin.package is None
+        if message is None:
+            encoders.build(SMALL, True)
+            continue
+        with pytest.raises(WeightsError, match=message):
+            encoders.build(SMALL, True)
 
 
 def test_a_package_fills_a_folder_too(places: Path, lite: dict[str, torch.Tensor]) -> None:

@@ -34,7 +34,8 @@ def best_constant(
     device: torch.device | str = "cpu",
 ) -> tuple[float, Scores]:
     """The constant depth in metres that is best by the metric (a key of `protocol.metrics()`, or
-    `rmse_pooled`), and its scores on these frames. Raises DataError as `score` does."""
+    `rmse_pooled`), and its scores on these frames, by that metric alone. Raises DataError as
+    `score` does."""
     chosen_by = "rmse" if metric == "rmse_pooled" else metric
     depths_m, valid = _sample(pack, frames, protocol, device)
     shares = torch.arange(1, CANDIDATES + 1, dtype=torch.float64, device=device) / (CANDIDATES + 1)
@@ -48,7 +49,7 @@ def best_constant(
 
     best_m = min(candidates_m, key=value)
     batches = _batches(pack, frames, best_m, device)
-    return best_m, score_batches(batches, pack, protocol, frames, "none", None)
+    return best_m, score_batches(batches, pack, protocol, frames, "none", None, measures)
 
 
 def told(depth_m: float, scores: Scores, metric: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from weightsearch.data.packs.building import Pack
 from weightsearch.depth.evaluation.alignment import ALIGNMENTS, align
 from weightsearch.depth.evaluation.error_breakdown import Details
-from weightsearch.depth.evaluation.metrics import per_image, rmse_pooled
+from weightsearch.depth.evaluation.metrics import Metric, per_image, rmse_pooled
 from weightsearch.depth.evaluation.protocols import (
     PROTOCOLS,
     Protocol,
@@ -56,7 +56,7 @@ class Scores:
     per_image: dict[str, list[float]]
     """Each metric, one value per scored image."""
     pooled: dict[str, float]
-    """What only all images together have: `rmse_pooled`."""
+    """What only all images together have: `rmse_pooled`, beside `rmse`."""
     indices: list[int]
     """The place of each scored image in the pack."""
     pixels: list[int]
@@ -86,8 +86,8 @@ class Scores:
         return {name: [values[n] for n in kept] for name, values in self.details.edges.items()}
 
     def metrics(self) -> dict[str, float]:
-        """Each metric's mean over the scored images, and `rmse_pooled`."""
-        rmse = {"rmse": self.per_image["rmse"]}  # first, and the other RMSE beside it
+        """Each metric's mean over the scored images, and what is pooled."""
+        rmse = {k: v for k, v in self.per_image.items() if k == "rmse"}  # first, then the other
         return objective_contract.summarise({**rmse, **self.pooled, **self.per_image}).metrics
 
 
@@ -188,8 +188,10 @@ def score_batches(
     asked: Sequence[int],
     alignment: str,
     details: Details | None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Scores:
-    """Compares the batches of the frames that were asked for, image by image.
+    """Compares the batches of the frames that were asked for, image by image, by the protocol's
+    metrics where no others are named.
 
     `details` are filled on the way. Raises UnsuitedError where the protocol does not fit the size
     of a frame, DataError where no pixel counts.
@@ -200,7 +202,7 @@ def score_batches(
             protocol.check_shape(pack.depth_sizes[i], pack.sizes[i])
     except DataError as error:
         raise UnsuitedError(str(error)) from None
-    metrics = protocol.metrics()
+    metrics = metrics or protocol.metrics()
     tallies = {how: Tally() for how in dict.fromkeys(("none", alignment))}
     shown: set[str] = set()
     for batch in batches:
@@ -256,7 +258,7 @@ class Tally:
             alignment=alignment,
             ground_truth=pack.ground_truth,
             per_image=kept,
-            pooled={"rmse_pooled": rmse_pooled(kept["rmse"], pixels)},
+            pooled={"rmse_pooled": rmse_pooled(kept["rmse"], pixels)} if "rmse" in kept else {},
             indices=indices,
             pixels=pixels,
             names=[pack.names[i] for i in indices],

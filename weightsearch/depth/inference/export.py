@@ -109,7 +109,7 @@ def export(
     made, run = _loaded(form, program, network, checkpoint)
     sizes = [network.data.size]
     if not form.fixes(network):
-        sizes.append(_larger(network.data.size))
+        sizes.append(larger(network.data.size))
     found = []
     try:
         for size in sizes:
@@ -360,7 +360,7 @@ def _synthetic() -> list[Rgb]:
     return found
 
 
-def _larger(size: tuple[int, int]) -> tuple[int, int]:
+def larger(size: tuple[int, int]) -> tuple[int, int]:
     """A third more on each side, and odd: halving it again and again leaves remainders."""
     return size[0] * 4 // 3 | 1, size[1] * 4 // 3 | 1
 

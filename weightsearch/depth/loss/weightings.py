@@ -203,13 +203,6 @@ class Weighting:
         return (self.rows / self.rows.sum(1, keepdim=True)).mean(0)
 
 
-def begin(name: str, setting: Setting, steps: int, device: torch.device) -> Weighting:
-    """The weighting of a run that has not begun; `steps` are those of an epoch."""
-    rule, terms = WEIGHTINGS[name], len(setting.spec.loss.terms)
-    state = {n: _placed(value, device) for n, value in rule.state(setting).items()}
-    return Weighting(rule, state, torch.zeros(steps, terms, device=device))
-
-
 class Learned(NamedTuple):
     """A learned weighting, as a run is told of it."""
 
@@ -219,8 +212,11 @@ class Learned(NamedTuple):
     """Of the whole run."""
 
     def begin(self, spec: StudySpec, steps: int, device: torch.device) -> Weighting:
-        """That of a run with epochs of so many steps."""
-        return begin(self.name, Setting(spec, self.epochs * steps), steps, device)
+        """That of a run that has not begun, with epochs of so many steps."""
+        rule, setting = WEIGHTINGS[self.name], Setting(spec, self.epochs * steps)
+        state = {n: _placed(value, device) for n, value in rule.state(setting).items()}
+        rows = torch.zeros(steps, len(spec.loss.terms), device=device)
+        return Weighting(rule, state, rows)
 
 
 def _placed(value: Tensor, device: torch.device) -> Tensor:

@@ -13,7 +13,7 @@ Values are the same but for rounding. Measured on one core of an AMD EPYC with A
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -21,14 +21,18 @@ from torch import Tensor, nn
 
 
 def quicken(network: nn.Module) -> None:
-    """Has the convolutions of a network on the CPU take the faster kernels."""
+    """Has the convolutions of a network on the CPU take the faster kernels; once is enough.
+
+    The layers change their class alone, so that a copy of the network is as quick, and has weights
+    of its own.
+    """
     for layer in network.modules():
-        if not isinstance(layer, nn.Conv2d):
+        if not isinstance(layer, nn.Conv2d) or isinstance(layer, _Pointwise | _InFloat32):
             continue
         if type(layer) is nn.Conv2d and _is_pointwise(layer):
-            layer.forward = _pointwise(layer)  # type: ignore[method-assign, assignment]
+            layer.__class__ = _Pointwise
         elif layer.groups == layer.in_channels > 1 and not _is_quick_in_bf16(layer):
-            layer.forward = _in_float32(layer.forward)  # type: ignore[method-assign, assignment]
+            layer.__class__ = _in_float32(type(layer))  # type: ignore[arg-type]
 
 
 def _is_pointwise(layer: nn.Conv2d) -> bool:
@@ -40,23 +44,25 @@ def _is_quick_in_bf16(layer: nn.Conv2d) -> bool:
     return layer.kernel_size == (3, 3) and layer.stride == (1, 1)
 
 
-def _pointwise(layer: nn.Conv2d) -> Callable[[Tensor], Tensor]:
+class _Pointwise(nn.Conv2d):
     """A dilation changes nothing of a window of one pixel; but with it torch takes oneDNN's kernel,
     also where one thread and fewer than 16 images would make it multiply image by image."""
 
-    def forward(x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         dilation = 2 if x.shape[-2:].numel() > 1 else 1  # not of pooled maps: overhead is all there
-        return F.conv2d(x, layer.weight, layer.bias, dilation=dilation)
-
-    return forward
+        return F.conv2d(x, self.weight, self.bias, dilation=dilation)
 
 
-def _in_float32(convolve: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+class _InFloat32(nn.Conv2d):
     """For depthwise convolutions, of which oneDNN computes some gradients in bfloat16 with its
     reference code."""
 
-    def forward(x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            return convolve(x.float()).to(x.dtype)
+            return super().forward(x.float()).to(x.dtype)
 
-    return forward
+
+@cache
+def _in_float32(layer: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    """That kind of layer (timm has one that pads as TensorFlow does) computed in float32."""
+    return type(f"InFloat32{layer.__name__}", (_InFloat32, layer), {})

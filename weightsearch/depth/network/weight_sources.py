@@ -162,7 +162,7 @@ def _here(encoder: TimmEncoder) -> Iterator[Source]:
         for stem in dict.fromkeys((encoder.name, encoder.tagged)):
             for path in (Path(folder, f"{stem}.safetensors"), Path(folder, stem, FILE)):
                 if path.is_file():
-                    yield Source("folder", _of_file(path, Path(folder)), path)
+                    yield Source("folder", _of_file(path, Path(folder), encoder), path)
     config = encoder.config
     if config.hf_hub_id:
         cached = try_to_load_from_cache(config.hf_hub_id, FILE)
@@ -177,9 +177,9 @@ def _here(encoder: TimmEncoder) -> Iterator[Source]:
         yield Source("package", origin, package.path, package)
 
 
-def _of_file(path: Path, folder: Path) -> Origin:
-    """What is known of a file in a folder of weights: what was fetched says so itself, anything
-    else may be anybody's, whatever its name."""
+def _of_file(path: Path, folder: Path, encoder: TimmEncoder) -> Origin:
+    """What is known of a file in a folder of weights: what was fetched for this network says so
+    itself, anything else may be anybody's, whatever its name."""
     file, digest = str(path.relative_to(folder)), sha256(path)
     own = Origin(file, None, None, file, digest)
     try:
@@ -188,7 +188,13 @@ def _of_file(path: Path, folder: Path) -> Origin:
         return own
     if told.sha256 != digest or not all(isinstance(v, str | None) for v in vars(told).values()):
         return own
-    return replace(told, file=file)
+    return replace(told, file=file) if _names(told, encoder) else own
+
+
+def _names(told: Origin, encoder: TimmEncoder) -> bool:
+    if told.package:  # its files have names of their own
+        return told.package.partition(" ")[0] == pip_weights.PACKAGES.get(encoder.architecture)
+    return (told.name or "").partition(".")[0] == encoder.architecture
 
 
 def sha256(path: Path) -> str:
