@@ -57,7 +57,7 @@ def compare(data: Path, home: Path, size: Size, batch: int, pairs: int) -> None:
     """Prints images per second of CPU time, and by the clock, of each way."""
     plain = plain_loader(data, size, batch)
     spec = DataSpec(source="nyu_csv", size=size)
-    held, read = (frames(data, home, spec, limit) for limit in (batches.MEMORY_BYTES, 0))
+    held, read = (frames(data, home, spec, limit) for limit in (batches.MEMORY_BYTES["cpu"], 0))
     ways: dict[str, Callable[[], Iterator[object]]] = {
         "DataLoader, PIL, torchvision": lambda: iter(plain),
         "ours, from disk": lambda: ours(read, batch),

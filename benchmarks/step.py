@@ -116,7 +116,7 @@ def both(spec: StudySpec, data: Path, home: Path, device: torch.device) -> tuple
     assert spec.data is not None
     assert spec.model is not None
     pick(str(device))
-    held = frames(data, home, spec.data, MEMORY_BYTES)
+    held = frames(data, home, spec.data, MEMORY_BYTES["cpu"])
     trainer = Trainer(spec, spec.model, held, device)
     torch.manual_seed(0)
     net = DepthNet(spec.model, spec.data, held.typical_m)

@@ -143,7 +143,7 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
     opened: Database,
     tmp_path: Path,
 ) -> None:
-    home = cluster_of(room=1)
+    cluster_of(room=1)
     running = launch("--workers", "2")
     both = Element("1_0"), Element("1_1")
     wait_until(lambda: any(holds(opened, element) for element in both))
@@ -161,7 +161,7 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
     again = launch("--workers", "2")
     both = Element("2_0"), Element("2_1")
     wait_until(lambda: any(holds(opened, element) for element in both))
-    (home / "room").write_text("0")
+    Element("").write("room", 0)  # in one piece: elements read it all the time
     assert again.wait(60) == 0, (tmp_path / "said").read_text()
     assert queries.verify(opened.engine, study).ok
     wait_until(lambda: {element.read("state") for element in both} == {"CANCELLED", "COMPLETED"})
