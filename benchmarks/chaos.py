@@ -1,13 +1,21 @@
 """Workers are killed and stopped, the database crashes: is each point done exactly once?
 
-    python benchmarks/chaos.py [--seeds 20] [--workers 8] [--points 300] [--baseline 2]
+    python benchmarks/chaos.py [--seeds 20] [--workers 8] [--points 300] [--baseline 2] [--lanes 1]
+                               [--looks | --share]
 
-Per seed: a fresh database on a PostgreSQL of its own; every second a random worker is killed
+Per seed: a fresh database on a PostgreSQL of its own; every second (--every) a worker is killed
 (SIGKILL) and another takes its place; others are stopped (SIGSTOP) for up to two leases and go on;
 three times in the course of the points the server crashes and stays away for 2 to 20 s. The
 trivial objective, no torch.
-Passes: `verify` says ok; starts <= points + kills + fenced, where fenced counts what live workers
-were told came too late; the Optuna study shows each done point once.
+Passes: `verify` says ok; starts <= points + killed workers x lanes + fenced, where fenced counts
+what live workers were told came too late; the Optuna study shows each done point once.
+
+With --looks the points are configurations of a study with two rungs and three looks, and a fourth
+of the processes are launches with two workers of their own, which go down with them. It passes
+where each decision was taken once too, and is the one that its rows give.
+
+With --share they are of a study whose runs fork from trunks once its pilot is judged, with three
+repeats and three looks; the rest is as with --looks.
 
 The baseline is the same harness over Optuna's own heartbeat and retry, as its documentation has
 them, in a loop that goes on after any error. It prints a table; exit code 1 where a row of ours
@@ -18,173 +26,80 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from harm import LEASE_S, LIMIT_S, Chaos, Harm, fresh  # noqa: E402
 from sqlalchemy import Connection, func, select, text  # noqa: E402
 from support.faulty_servers import OwnServer, own_server  # noqa: E402
 
 from weightsearch.store.connection.database import open_database  # noqa: E402
 from weightsearch.store.connection.outage import retry_while_away  # noqa: E402
 from weightsearch.store.ledger import (  # noqa: E402
+    looked,
     queries,
     studies,
+    verification,
 )
 from weightsearch.store.optuna_mirror import Mirror  # noqa: E402
 from weightsearch.store.tables.schema import attempts  # noqa: E402
+from weightsearch.store.tables.states import OPEN, PointState  # noqa: E402
 from weightsearch.study import loading, planning  # noqa: E402
 
-LEASE_S = 3.0
 POINT_S = 0.5
-LIMIT_S = 420.0
 FENCED = ("came too late and was dropped", "its lease was lost")
 
-Start = Callable[[int], "subprocess.Popen[bytes]"]
+STUDY = """
+goal = "chaos"
+objective = {{ run = "weightsearch.study.trivial_objective:run" }}
+loss = {{ weights = {{ grid = "simplex", steps = 36 }} }}
+sampler = {{ kind = "grid", trials = {number} }}
+params = {{ epoch_s = {epoch_s} }}
+train = {{ epochs = {epochs} }}
+retry = {{ attempts = 1000 }}   # the harm, not the points, is at fault
+"""
+LOOKS = """
+[answer]
+repeats = 3
+[pruner]
+kind  = "rungs"
+rungs = [1, 2]
+looks = 3
+audit = 0.2
+"""
+SHARE = """
+[answer]
+repeats = 3
+[share]
+kind = "trunk"
+"""
+LAUNCH_EVERY = 4
+"""With looks, each fourth process is a launch."""
+WORKERS_OF_A_LAUNCH = 2
 
 
-@dataclass
-class Harm:
-    """What was done to the workers and the server."""
-
-    kills: list[tuple[float, int]] = field(default_factory=list)
-    """When, and which process."""
-    stops: int = 0
-    away: list[tuple[float, float]] = field(default_factory=list)
-    """From when until when the server was away."""
-
-    def away_s(self, since: float = 0.0, until: float = float("inf")) -> float:
-        """How much of a time the server was away."""
-        return sum(max(0.0, min(b, until) - max(a, since)) for a, b in self.away)
-
-
-@dataclass
-class Chaos:
-    """A supervisor that does harm by a seed, until `done` says that all is done."""
-
-    server: OwnServer
-    start: Start
-    seed: int
-    number: int
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    stopped: dict[int, float] = field(default_factory=dict)
-    started: int = 0
-    harm: Harm = field(default_factory=Harm)
-
-    def run(self, done: Callable[[], float]) -> bool:
-        """Whether all was done in time; `done` gives the share of the points that is."""
-        source = random.Random(self.seed)
-        crashes = sorted(source.uniform(0.05, 0.85) for _ in range(3))
-        for _ in range(self.number):
-            self._start()
-        began = time.time()
-        kill_at, stop_at, back_at, share = began + 3.0, began + 3.5, 0.0, 0.0
-        try:
-            while share < 1 or crashes or back_at:
-                now = time.time()
-                if now > began + LIMIT_S:
-                    return False
-                if now >= kill_at:
-                    kill_at += 1.0
-                    self._kill(source, now)
-                if now >= stop_at:
-                    stop_at += 2.5
-                    self._stop(source)
-                if back_at and now >= back_at:
-                    self.server.start()
-                    self.harm.away[-1] = self.harm.away[-1][0], time.time()
-                    back_at = 0.0
-                elif not back_at:
-                    share = done()
-                    if crashes and share >= crashes[0]:
-                        crashes.pop(0)
-                        self.server.stop("immediate")
-                        back_at = now + source.uniform(2, 20)
-                        self.harm.away.append((now, back_at))
-                self._go_on(now)
-                self._replace()
-                time.sleep(0.05)
-            return True
-        finally:
-            if back_at:
-                self.server.start()
-            self._go_on(float("inf"))
-            self._end()
-
-    def _start(self) -> None:
-        self.started += 1
-        self.workers.append(self.start(self.started))
-
-    def _kill(self, source: random.Random, now: float) -> None:
-        if self.workers:
-            victim = source.choice(self.workers)
-            victim.send_signal(signal.SIGKILL)
-            victim.wait()
-            self.stopped.pop(victim.pid, None)
-            self.workers.remove(victim)
-            self.harm.kills.append((now, victim.pid))
-            self._start()
-
-    def _stop(self, source: random.Random) -> None:
-        alive = [w for w in self.workers if w.poll() is None and w.pid not in self.stopped]
-        if alive:
-            victim = source.choice(alive)
-            victim.send_signal(signal.SIGSTOP)
-            self.stopped[victim.pid] = time.time() + source.uniform(0.5, 2 * LEASE_S)
-            self.harm.stops += 1
-
-    def _go_on(self, now: float) -> None:
-        for pid in [pid for pid, until in self.stopped.items() if until <= now]:
-            del self.stopped[pid]
-            os.kill(pid, signal.SIGCONT)
-
-    def _replace(self) -> None:
-        """Workers that ended though there is work: as a supervisor of processes would."""
-        for worker in [w for w in self.workers if w.poll() not in (None, 0)]:
-            self.workers.remove(worker)
-            self._start()
-
-    def _end(self) -> None:
-        until = time.monotonic() + 60
-        for worker in self.workers:
-            try:
-                worker.wait(max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
-
-
-@contextmanager
-def fresh(server: OwnServer) -> Iterator[str]:
-    with server.admin() as admin:
-        admin.execute("DROP DATABASE IF EXISTS ws WITH (FORCE)")
-        admin.execute("CREATE DATABASE ws")
-    yield server.url("ws")
-
-
-def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) -> list[str]:
-    spec = loading.parse(
-        {
-            "goal": "chaos",
-            "objective": {"run": "weightsearch.study.trivial_objective:run"},
-            "loss": {"weights": {"grid": "simplex", "steps": 36}},
-            "sampler": {"kind": "grid", "trials": number},
-            "params": {"epoch_s": POINT_S / 2},
-            "train": {"epochs": 2},
-            "retry": {"attempts": 1000},  # the harm, not the points, is at fault
-        },
-        "chaos",
-    )
+def ours(
+    server: OwnServer,
+    seed: int,
+    workers: int,
+    number: int,
+    home: Path,
+    more: str,
+    every_s: float,
+    lanes: int,
+) -> list[str]:
+    file, looking = home / "study.toml", bool(more)
+    study_file = STUDY.format(number=number, epochs=4 if looking else 2, epoch_s=POINT_S / 2)
+    file.write_text(study_file + more)
+    spec = loading.load(file)
+    launches: set[int] = set()
     with fresh(server) as url:
         opened = open_database(url, home)
         study = studies.create(opened.engine, "study", spec, planning.plan(spec))
@@ -192,30 +107,49 @@ def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) ->
         logs.mkdir()
 
         def start(k: int) -> subprocess.Popen[bytes]:
-            command = [sys.executable, "-m", "weightsearch", "worker", "study", "--device", "cpu"]
+            command = [sys.executable, "-m", "weightsearch"]
+            is_launch = looking and k % LAUNCH_EVERY == 0
+            if is_launch:
+                command += ["launch", str(file), "--name", "study"]
+                command += ["--workers", str(WORKERS_OF_A_LAUNCH)]
+                command += ["--device", "cpu", "--no-promote", "--quiet"]
+            else:
+                command += ["worker", "study", "--device", "cpu", "--lease", str(LEASE_S)]
+            command += ["--lanes", str(lanes)]
             with (logs / f"{k}.log").open("w") as output:
-                return subprocess.Popen(
-                    [*command, "--lease", str(LEASE_S)],
+                process = subprocess.Popen(
+                    command,
                     env=os.environ
                     | {
                         "WEIGHTSEARCH_STORAGE": url,
                         "WEIGHTSEARCH_HOME": str(home),
                         "PYTHONPATH": str(ROOT),
                     },
+                    stdout=subprocess.DEVNULL,
                     stderr=output,
                 )
+            if is_launch:
+                launches.add(process.pid)
+            return process
 
-        chaos = Chaos(server, start, seed, workers)
+        def share() -> float:
+            counts = queries.counts(opened.engine, study)
+            if not any(counts[state] for state in OPEN):
+                with opened.engine.connect() as connection:
+                    if not looked.read(connection, study).is_due():
+                        return 1.0
+            return min(0.99, counts["done"] / (number * (2 if looking else 1)))
+
+        chaos = Chaos(server, start, seed, workers, every_s)
         began = time.monotonic()
-        in_time = chaos.run(
-            lambda: retry_while_away(lambda: queries.counts(opened.engine, study)["done"]) / number
-        )
+        in_time = chaos.run(lambda: retry_while_away(share))
         took_s = time.monotonic() - began
-        found = retry_while_away(lambda: queries.verify(opened.engine, study))
+        found = retry_while_away(lambda: verification.verify(opened.engine, study))
         said = "".join(file.read_text() for file in logs.iterdir())
         fenced = sum(said.count(words) for words in FENCED)
         harm = chaos.harm
-        bounded = found.starts <= number + len(harm.kills) + fenced
+        rows = found.points - found.dropped
+        bounded = found.starts <= rows + lost(harm, launches) * lanes + fenced
         retry_while_away(lambda: Mirror(opened, study).sync(wait=True))
         with opened.engine.connect() as connection:
             shown = connection.execute(text("SELECT count(*) FROM trials")).scalar_one()
@@ -223,14 +157,25 @@ def ours(server: OwnServer, seed: int, workers: int, number: int, home: Path) ->
                 text("SELECT count(*) FROM trials WHERE state = 'COMPLETE'")
             ).scalar_one()
             gap_s = longest_gap(connection, harm)
-        mirrored = (shown, complete) == (found.starts, number)
+        counts = queries.counts(opened.engine, study)
+        whole = len(queries.done(opened.engine, study))
+        if more == SHARE:  # the Optuna study has those from scratch, the pilot's
+            whole = study.spec.share.pilot
+        mirrored = (shown, complete) == (found.starts + found.dropped, whole)
+        in_time &= counts[PointState.DONE] == rows
+        decided = f"{found.looks} looks, {found.dropped} dropped; " if looking else ""
         opened.engine.dispose()
     passes = in_time and found.ok and bounded and mirrored and server.password not in said
     return [
-        "ours", *described(seed, harm, took_s), f"{found.done_once}/{number}",
+        "ours", *described(seed, harm, took_s), f"{decided}{found.done_once}/{rows}",
         str(len(found.duplicated)), str(found.starts), str(fenced), f"{gap_s:.1f} s",
         "passes" if passes else "FAILS",
     ]  # fmt: skip
+
+
+def lost(harm: Harm, launches: Collection[int]) -> int:
+    """Workers that were killed. A launch trains nothing itself: only its workers count."""
+    return sum(WORKERS_OF_A_LAUNCH if pid in launches else 1 for _, pid in harm.kills)
 
 
 def described(seed: int, harm: Harm, took_s: float) -> list[str]:
@@ -366,6 +311,13 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=8)
     options.add_argument("--points", type=int, default=300)
     options.add_argument("--baseline", type=int, default=2, help="seeds for Optuna")
+    options.add_argument(
+        "--lanes", type=int, default=1, help="points that a worker trains together"
+    )
+    options.add_argument("--every", type=float, default=1.0, help="seconds from kill to kill")
+    kinds = options.add_mutually_exclusive_group()
+    kinds.add_argument("--looks", action="store_true", help="of a study with rungs and looks")
+    kinds.add_argument("--share", action="store_true", help="of a study whose runs share a trunk")
     asked = options.parse_args()
     print("| " + " | ".join(HEADINGS) + " |", flush=True)
     print("|---" * len(HEADINGS) + "|", flush=True)
@@ -373,7 +325,16 @@ def main() -> None:
     with own_server() as server, tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         for k in range(asked.first, asked.first + asked.seeds):
-            row = ours(server, k, asked.workers, asked.points, home)
+            row = ours(
+                server,
+                k,
+                asked.workers,
+                asked.points,
+                home,
+                LOOKS if asked.looks else SHARE if asked.share else "",
+                asked.every,
+                asked.lanes,
+            )
             failed += row[-1] != "passes"
             print("| " + " | ".join(row) + " |", flush=True)
         for k in range(asked.first, asked.first + asked.baseline):

@@ -6,9 +6,12 @@ An encoder may be a pattern: 'tf_*' is every one of that name that timm offers. 
 arithmetic, not what was learned, so weights are random. But batch normalisation has the statistics
 of the pictures, and the head's results vary by 1, as in a trained network: without, deep features
 vanish (to 1e-4 in efficientnet_b0, whatever is wrong with them), or depth is 0 everywhere (from
--640 before softplus in tf_efficientnet_es). Where the difference is above `export`'s limit, torch's
-own from float64 stands beside it. Exits with 1 where one differs by more than `export`
-lets through, or takes longer than `MOST_S`.
+-640 before softplus in tf_efficientnet_es). And blocks add `RESIDUAL` of what they compute to what
+they pass on, as networks begin to be trained (Goyal et al. 2017, arXiv 1706.02677, section 5.1:
+with 0 of it): where each of a hundred random blocks counts as much as all before it, rounding grows
+from block to block (2.1e-3 in tf_efficientnet_l2), and a fault of less could not be seen. Where the
+difference is above `export`'s limit, torch's own from float64 stands beside it. Exits with 1 where
+one differs by more than `export` lets through, or takes longer than `MOST_S`.
 """
 
 from __future__ import annotations
@@ -28,11 +31,13 @@ from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.prediction import network_input
 from weightsearch.errors import CheckpointError
-from weightsearch.study.spec import DataSpec, ModelSpec
+from weightsearch.study.data_spec import DataSpec
+from weightsearch.study.spec import ModelSpec
 
 PAPER = ("densenet121", "densenet169", "densenet201", "efficientnet_b0")
 SIZE = (240, 320)
 """At which the networks are trained; `export` also compares at `larger(SIZE)`."""
+RESIDUAL = 0.2
 MOST_S = 60.0
 """Of one export, with its comparisons, on two cores."""
 
@@ -72,6 +77,10 @@ def _random(folder: Path, encoder: str, pictures: Path) -> Path:
         if isinstance(layer, _BatchNorm):
             layer.reset_running_stats()
             layer.momentum = None  # the mean of all batches
+    for block in network.modules():
+        if getattr(block, "has_skip", False):  # timm's name, in all that the TensorFlow ones are of
+            last = [layer for layer in block.modules() if isinstance(layer, _BatchNorm)][-1]
+            torch.nn.init.constant_(last.weight, RESIDUAL)
     with torch.no_grad():
         for size in (larger(SIZE), SIZE):
             rgb = torch.cat([network_input(picture[None], size, "cpu") for picture in shown])

@@ -40,6 +40,7 @@ from weightsearch.store.ledger import (  # noqa: E402
     queries,
     studies,
     study_control,
+    verification,
 )
 from weightsearch.study import loading, planning  # noqa: E402
 from weightsearch.worker.background import mirroring, renewing  # noqa: E402
@@ -75,7 +76,7 @@ def worker(url: str, study: studies.Study, name: str, over: Event, seen: Seen) -
             continue
         changes.close()
         seen.claimed_at.append(time.time())
-        with renewing(opened, lease, LEASE_S):
+        with renewing(opened, [lease], LEASE_S):
             for epoch in (1, 2):
                 over.wait(source.uniform(0.5, 1.5))
                 leases.report(opened.engine, lease, epoch, {"rmse": 1.0})
@@ -166,7 +167,7 @@ def main() -> None:
             most = max(most, scalar(opened, CONNECTIONS))
             time.sleep(0.5)
         took_s, cpu_s = time.time() - began, server_cpu_s(server) - cpu_before
-        found = queries.verify(opened.engine, study)
+        found = verification.verify(opened.engine, study)
 
         time.sleep(12)  # until all listen
         before, at = scalar(opened, TRANSACTIONS), time.time()

@@ -28,7 +28,7 @@ if [ -n "$carried" ]; then
     mkdir -p "$source"
     tar -xzf "$carried/source.tar.gz" -C "$source"
     # Without their dependencies: what the machine has, torch above all, stays as it is.
-    timeout 60 "$python" -m pip install --quiet --no-index --no-deps --target "$site" \
+    timeout 30 "$python" -m pip install --quiet --no-index --no-deps --target "$site" \
         "$carried"/wheels/*.whl > "$results/0-install.txt" 2>&1 || echo "install failed" >> "$summary"
 fi
 export PYTHONPATH=$source${site:+:$site}
@@ -39,7 +39,7 @@ cd "$source" || exit 1
 step() { # NAME LIMIT_S COMMAND...
     local name=$1 limit=$2 began=$SECONDS how=ok
     shift 2
-    timeout --kill-after=5 "$limit" "$@" > "$results/$name.txt" 2>&1
+    timeout --kill-after=2 "$limit" "$@" > "$results/$name.txt" 2>&1
     case $? in
         0) ;;
         124 | 137) how="ran past ${limit} s" ;;
@@ -55,7 +55,8 @@ if [ "$device" = cuda ]; then
     mapfile -t marked < <(grep -rl --include='test_*.py' 'mark\.gpu' tests)
     step 2-gpu-tests 50 "$python" -m pytest -q -p no:cacheprovider -m gpu "${marked[@]}"
 fi
-step 3-solo-steps 90 "$python" benchmarks/step.py --device "$device" "${quick[@]}"
-step 4-sweep 150 "${checks[@]}" sweep --device "$device" ${data:+--data "$data"} "${quick[@]}"
-step 5-roofline 30 "${checks[@]}" roofline --device "$device" "${quick[@]}"
+step 3-solo-steps 75 "$python" benchmarks/step.py --device "$device" "${quick[@]}"
+step 4-lanes 60 "${checks[@]}" lanes --device "$device" "${quick[@]}"
+step 5-sweep 105 "${checks[@]}" sweep --device "$device" ${data:+--data "$data"} "${quick[@]}"
+step 6-roofline 30 "${checks[@]}" roofline --device "$device" "${quick[@]}"
 rm -rf "$results/home"

@@ -1,6 +1,6 @@
 """Single steps of `gpu.sh`; each prints its results as they come.
 
-python benchmarks/gpu_checks.py correctness|sweep|roofline [--device cuda] [--quick]
+python benchmarks/gpu_checks.py correctness|lanes|sweep|roofline [--device cuda] [--quick]
 """
 
 from __future__ import annotations
@@ -8,19 +8,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from roofline import product_flops, rate, wait
 from torch import Tensor
 
 from weightsearch.data.packs import building
 from weightsearch.depth.network import checkpoint
 from weightsearch.depth.network.precision import pick
+from weightsearch.depth.training import lane_count
 from weightsearch.depth.training.batches import open_frames
 from weightsearch.depth.training.trainer import Trainer
 from weightsearch.depth.training.trial_state import Lane
@@ -58,14 +61,21 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--data", type=Path, help="NYU as gpu_carry.py made it")
     parser.add_argument("--quick", action="store_true")
-    return STEPS[(asked := parser.parse_args()).step](asked)
+    asked = parser.parse_args()
+    if asked.device == "cpu":
+        torch.set_num_threads(1)  # two collapse beside any other process (docs/benchmarks.md)
+    return STEPS[asked.step](asked)
 
 
 def correctness(asked: argparse.Namespace) -> int:
     """Steps on the device against the CPU's; a run that was saved half-way against a whole one.
 
-    On a CPU both must agree bit for bit.
+    Resumed, it must agree bit for bit, on a GPU too: there, by kernels that add in one order. Those
+    of training do not, so that two whole runs differ by chance and would say nothing.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before its first product
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
     with tempfile.TemporaryDirectory() as folder:
         spec = small(asked.quick)
         device = pick(asked.device)
@@ -75,7 +85,10 @@ def correctness(asked: argparse.Namespace) -> int:
         apart = ((losses[0] - losses[1]).abs() / losses[0]).max().item()
         print(f"losses on the CPU: {losses[0].tolist()}\nand on {device}: {losses[1].tolist()}")
         print(f"apart by at most {apart:.1e}", flush=True)
+        again = trained(spec, Path(folder), device, STEPS_COMPARED)
         resumed = trained(spec, Path(folder), device, STEPS_COMPARED, saved_after=2)
+    by_chance = [n for n, value in whole.model.items() if not torch.equal(value, again.model[n])]
+    print(f"the same run twice: {len(by_chance)} of {len(whole.model)} tensors differ")
     differ = [n for n, value in whole.model.items() if not torch.equal(value, resumed.model[n])]
     print(f"resumed after 2 steps: {len(differ)} of {len(whole.model)} tensors differ")
     worst = max(_apart(whole.model[name], resumed.model[name]) for name in whole.model)
@@ -129,9 +142,50 @@ def trained(
             checkpoint.save(home, "last", lane.tensors(), told)
             lane = trainer.lane(WEIGHTS, 0, 1e-3)
             lane.restore(checkpoint.load(home / "last"))
-        trainer._step(lane, batch)
-        lane.step += 1
+        trainer._moved([lane], batch)
+        if lane.failure is not None:
+            raise lane.failure
     return lane
+
+
+def lanes(asked: argparse.Namespace) -> int:
+    """Images per second of 1, 2, 4 and 8 lanes, against one alone and against the plain loop in
+    float32 (step.py). On a CPU lanes take turns."""
+    import step
+
+    pick(asked.device)
+    quick, device = asked.quick, torch.device(asked.device)
+    encoders = ["test_efficientnet"] if quick else ["tf_efficientnet_lite0", "densenet121"]
+    size, batch, native = ((32, 48), 2, (48, 64)) if quick else ((120, 160), 8, (480, 640))
+    print("| encoder | lanes | a step of each | images/s | of one alone | of the plain loop |")
+    print("|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data = step.pictures(Path(folder, "nyu_data"), batch * 16, native)
+        for encoder in encoders:
+            spec = step.study(encoder, "fp32", size, batch)
+            _, plain = step.both(spec, data, Path(folder, "home"), device)
+            plain_s = statistics.median(_timed(plain, 1, device) for _ in range(1 if quick else 8))
+            spec = step.study(encoder, "auto", size, batch)
+            ours, _ = step.both(spec, data, Path(folder, "home"), device)
+            alone_s = 0.0
+            for count in lane_count.COUNTS:
+                step_s = lane_count.step_s(ours.trainer, count, 1 if quick else lane_count.TIMED)
+                alone_s = alone_s or step_s
+                how = "at once" if ours.trainer.recorder.record and count > 1 else "in turns"
+                print(
+                    f"| {encoder} | {count}, {how} | {1000 * step_s:.2f} ms"
+                    f" | {count * batch / step_s:.1f} | {count * alone_s / step_s:.2f}"
+                    f" | {count * plain_s / step_s:.2f} |",
+                    flush=True,
+                )
+    return 0
+
+
+def _timed(way: Any, steps: int, device: torch.device) -> float:
+    began = time.perf_counter()
+    way.train(steps)
+    wait(device)
+    return (time.perf_counter() - began) / steps
 
 
 def sweep(asked: argparse.Namespace) -> int:
@@ -170,38 +224,20 @@ def sweep(asked: argparse.Namespace) -> int:
 def roofline(asked: argparse.Namespace) -> int:
     """What the device can do at most: copying, multiplying, starting kernels."""
     device = torch.device(asked.device)
-    side, floats = (256, 1 << 20) if asked.quick else (8192, 1 << 28)
+    floats = 1 << 20 if asked.quick else 1 << 28
     x = torch.ones(floats, device=device)
     into = torch.empty_like(x)
-    a = torch.randn(side, side, device=device).bfloat16()
     tiny = torch.zeros(1, device=device)
     copied = rate(lambda: into.copy_(x), device) * 2 * x.nbytes
     print(f"copy: {copied / 1e9:.1f} GB/s read and written", flush=True)
-    multiplied = rate(lambda: a @ a, device) * 2 * side**3
-    print(f"bf16 product of {side}x{side}: {multiplied / 1e12:.3f} TFLOP/s", flush=True)
+    for name, kind in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        multiplied = product_flops(device, kind, asked.quick)
+        print(f"{name} product: {multiplied / 1e12:.3f} TFLOP/s", flush=True)
     print(f"kernels started: {rate(lambda: tiny.add_(1), device):.0f} per second")
     return 0
 
 
-def rate(run: Callable[[], object], device: torch.device, for_s: float = 1.0) -> float:
-    """How often it runs in a second."""
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    run()
-    wait()
-    count, began = 0, time.perf_counter()
-    while (took_s := time.perf_counter() - began) < for_s:
-        for _ in range(10):
-            run()
-        wait()
-        count += 10
-    return count / took_s
-
-
-STEPS = {"correctness": correctness, "sweep": sweep, "roofline": roofline}
+STEPS = {"correctness": correctness, "lanes": lanes, "sweep": sweep, "roofline": roofline}
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -15,7 +15,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
@@ -30,7 +30,7 @@ from torchvision.transforms import v2
 from weightsearch.data.packs import building
 from weightsearch.depth.training import batches
 from weightsearch.depth.training.augmentation import augment
-from weightsearch.study.spec import DataSpec
+from weightsearch.study.data_spec import DataSpec
 
 KINDS = ("mirror", "channels")
 Size = tuple[int, int]
@@ -57,7 +57,8 @@ def compare(data: Path, home: Path, size: Size, batch: int, pairs: int) -> None:
     """Prints images per second of CPU time, and by the clock, of each way."""
     plain = plain_loader(data, size, batch)
     spec = DataSpec(source="nyu_csv", size=size)
-    held, read = (frames(data, home, spec, limit) for limit in (batches.MEMORY_BYTES["cpu"], 0))
+    cpu = torch.device("cpu")
+    held, read = (frames(data, home, spec, cpu, limit) for limit in (None, 0))
     ways: dict[str, Callable[[], Iterator[object]]] = {
         "DataLoader, PIL, torchvision": lambda: iter(plain),
         "ours, from disk": lambda: ours(read, batch),
@@ -83,16 +84,19 @@ def timed(way: Callable[[], Iterator[object]], batch: int) -> tuple[float, float
     return count / (time.process_time() - cpu), count / (time.perf_counter() - clock)
 
 
-def frames(data: Path, home: Path, spec: DataSpec, memory_bytes: int) -> batches.Frames:
+def frames(
+    data: Path, home: Path, spec: DataSpec, device: torch.device, memory_bytes: int | None = None
+) -> batches.Frames:
+    """As a trainer on the device has them: up to `batches.MEMORY_BYTES` lie there."""
     pack = building.ensure(spec.source, data, {}, home)
     copy = building.training_copy(pack, spec.size, home)
     with building.Pack(copy) as opened:
         everything = range(len(opened))
-    return batches.open_frames(copy, everything, spec, torch.device("cpu"), memory_bytes)
+    return batches.open_frames(copy, everything, spec, device, memory_bytes)
 
 
 def ours(frames: batches.Frames, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """As `Trainer._step` prepares them."""
+    """As `Trainer._augmented` prepares them."""
     for number, found in enumerate(frames.batches(batch, seed=0, epoch=0)):
         generator = torch.Generator().manual_seed(number)
         rgb, depth_m = augment(found.rgb, found.depth_m, KINDS, generator)
@@ -102,9 +106,8 @@ def ours(frames: batches.Frames, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
 class Pictures(Dataset[tuple[Tensor, Tensor]]):
     """The frames of a list, decoded and resized each time, as most training code has it."""
 
-    def __init__(self, root: Path, size: Size) -> None:
-        lines = (root / "data" / "nyu2_train.csv").read_text().split()
-        self.pairs = [[root / name for name in line.split(",")] for line in lines]
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], size: Size) -> None:
+        self.pairs = pairs
         half = (size[0] + 1) // 2, (size[1] + 1) // 2
         self.rgb = v2.Compose(
             [v2.Resize(size), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
@@ -117,7 +120,7 @@ class Pictures(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
         picture, depth = self.pairs[place]
         rgb: Tensor = self.rgb(Image.open(picture).convert("RGB"))
-        depth_m: Tensor = (self.depth(Image.open(depth)) + 0.5) / 25.5
+        depth_m = metres(self.depth(Image.open(depth)))
         if torch.rand(()) < 0.5:
             rgb, depth_m = rgb.flip(-1), depth_m.flip(-1)
         if torch.rand(()) < 0.5:
@@ -125,17 +128,27 @@ class Pictures(Dataset[tuple[Tensor, Tensor]]):
         return rgb, depth_m
 
 
+def metres(depth: Tensor) -> Tensor:
+    """Of NYU's 8-bit depth."""
+    return (depth + 0.5) / 25.5
+
+
 def plain_loader(data: Path, size: Size, batch: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    return DataLoader(Pictures(data, size), batch, shuffle=True, drop_last=True)
+    lines = (data / "data" / "nyu2_train.csv").read_text().split()
+    named = (line.split(",") for line in lines)
+    pairs = [(data / picture, data / depth) for picture, depth in named]
+    return DataLoader(Pictures(pairs, size), batch, shuffle=True, drop_last=True)
 
 
-def pictures(root: Path, count: int, size: Size) -> Path:
-    """So many frames, smooth as rooms are: noise of 1/16 of the size, enlarged."""
+def pictures(root: Path, count: int, size: Size, block: int | None = None) -> Path:
+    """So many frames, smooth as rooms are: noise of 1/16 of the size, enlarged. All lie in one
+    folder, or in folders of a `block` each."""
     random = np.random.default_rng(0)
-    folder = root / "data" / "nyu2_train" / "made_out"
-    folder.mkdir(parents=True)
     lines = []
     for number in range(count):
+        name = f"data/nyu2_train/made_{number // (block or count)}_out"
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
         coarse = random.integers(25, 255, (size[0] // 16, size[1] // 16, 4), dtype=np.uint8)
         rgb, depth = (
             Image.fromarray(part).resize(size[::-1], Image.Resampling.BICUBIC)
@@ -143,7 +156,7 @@ def pictures(root: Path, count: int, size: Size) -> Path:
         )
         rgb.save(folder / f"{number}.jpg", quality=90)
         depth.point(lambda value: max(value, 1)).save(folder / f"{number}.png")
-        lines.append(",".join(f"data/nyu2_train/made_out/{number}.{end}" for end in ("jpg", "png")))
+        lines.append(",".join(f"{name}/{number}.{end}" for end in ("jpg", "png")))
     (root / "data" / "nyu2_train.csv").write_text("\n".join(lines) + "\n")
     return root
 

@@ -4,7 +4,7 @@
     python benchmarks/look.py 'http://127.0.0.1:8080/dashboard/studies/1?token=...' --out shots
 
 Says of each what the console said, which requests left it, whether each figure has traces and is
-drawn, whether sliders move, whether it fits a phone, and what axe-core finds serious (`npm pack
+drawn, whether sliders enlarge, whether it fits a phone, and what axe-core finds serious (`npm pack
 axe-core` has axe.min.js). Screenshots of 1440 and 390 pixels, light and dark, and the print as PDF
 are for looking at. Exits 1 where something is wrong.
 """
@@ -27,7 +27,8 @@ SERIOUS = ("serious", "critical")
 FIGURES = """() => [...document.querySelectorAll('.plot, .js-plotly-plot')].map(p => [
     p.data?.length ?? 0, p.querySelectorAll('.main-svg').length, p.layout?.meta ?? '',
 ])"""
-CLIPPED = "() => [...document.querySelectorAll('.over')].map(p => getComputedStyle(p).clipPath)"
+ENLARGED = """() => [...document.querySelectorAll('.frame')].map(frame =>
+    getComputedStyle(frame.querySelector('.lens img')).transform)"""
 
 
 def main() -> None:
@@ -114,18 +115,18 @@ def _figures(tab: Page) -> Iterator[str]:
 
 
 def _sliders(tab: Page) -> Iterator[str]:
-    sliders = tab.locator(".picture input[type=range]")
+    sliders = tab.locator(".frame input[data-sets=zoom]")
     if not sliders.count():
         return
-    before = tab.evaluate(CLIPPED)
+    before = tab.evaluate(ENLARGED)
     for k in range(sliders.count()):
         sliders.nth(k).focus()
-        tab.keyboard.press("Home")
-    moved = sum(a != b for a, b in zip(before, tab.evaluate(CLIPPED), strict=True))
+        tab.keyboard.press("End")
+    moved = sum(a != b for a, b in zip(before, tab.evaluate(ENLARGED), strict=True))
     still = sliders.count() - moved
     yield f"{'WRONG: ' if still else ''}{sliders.count()} sliders, {still} of them do not move"
     for k in range(sliders.count()):
-        sliders.nth(k).fill("50")
+        sliders.nth(k).fill("1")
 
 
 def _accessible(tab: Page, axe: Path, where: str) -> Iterator[str]:

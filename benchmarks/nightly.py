@@ -94,9 +94,12 @@ def runs(verdict: dict[str, Any], canary: str, metric: str) -> list[float]:
     return [run[metric] for run in verdict["measured"]["canaries"][canary]["seeds"].values()]
 
 
-def accept(code: Path, home: Path, sweep: str) -> None:
+def accept(code: Path, home: Path, sweep: str, night: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "weightsearch", "nightly", "accept", sweep, "--why", "benchmark"],
+        [
+            *(sys.executable, "-m", "weightsearch", "nightly", "accept", sweep),
+            *("--night", night, "--why", "benchmark"),
+        ],
         cwd=code,
         env=os.environ | {"PYTHONPATH": str(code), "WEIGHTSEARCH_HOME": str(home)},
         check=True,
@@ -147,7 +150,7 @@ def main() -> None:
             told = json.loads(asked.stdout)
             once = f"{told['done_once']} done once, {told['starts']} starts"
             row(f"twice at once: {study}", codes, f"{told['points']} points, {once}")
-        accept(clean, home, STUDY.stem)
+        accept(clean, home, STUDY.stem, found[0]["night"])
         nights = [
             ("unchanged", clean, "again", ()),
             *((f.name, code, code.name, ()) for f, code in zip(FAULTS, broken, strict=True)),

@@ -34,11 +34,7 @@ from support.faulty_servers import OwnServer, Proxy, Worker, own_server, workers
 
 from weightsearch.store.connection.database import Database, open_database  # noqa: E402
 from weightsearch.store.connection.outage import retry_while_away  # noqa: E402
-from weightsearch.store.ledger import (  # noqa: E402
-    leases,
-    queries,
-    studies,
-)
+from weightsearch.store.ledger import leases, queries, studies, verification  # noqa: E402
 from weightsearch.store.ledger.studies import Study  # noqa: E402
 from weightsearch.study import loading, planning  # noqa: E402
 
@@ -74,7 +70,7 @@ class Run:
 
     def judge(self, started: list[Worker], outages: int) -> dict[str, Any]:
         exits = [worker.wait(300) for worker in started]
-        found = queries.verify(self.database.engine, self.study)
+        found = verification.verify(self.database.engine, self.study)
         logs = "".join(worker.said() for worker in started)
         return {
             "exits": sum(code != 0 for code in exits),

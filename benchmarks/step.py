@@ -1,12 +1,18 @@
 """A training step of ours against a plain loop of timm and torch: images per second by encoder.
 
-    python benchmarks/step.py [ENCODER...] [--precision fp32] [--pairs 5] [--device cpu] [--quick]
+    python benchmarks/step.py [ENCODER...] [--precision fp32] [--pairs 5] [--device cpu] [--clock]
+                              [--quick]
 
 Both train the same network, begun alike, on the same pictures in batches of one size, with Adam and
 `0.6 MAE + 0.2 Edge + 1.0 SSIM`, in the same precision, on one thread. The plain loop is as people
 write it: a DataLoader that decodes and resizes with PIL (`loader.py`), feature maps of timm,
 F.interpolate in the decoder, SSIM of pytorch-msssim, a look at the loss after each step. That both
 losses agree on one batch is checked first. Measured in turns; medians.
+
+On a CPU by CPU time, which others at work change little. On a GPU (or with --clock) by the clock,
+the device being waited for before and after; and beside it, what share of the device's rate for a
+large product of matrices in this precision a step's operations come to (torch's FlopCounterMode:
+convolutions and products, forwards and backwards).
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ import copy
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +34,14 @@ import torch
 import torch.nn.functional as F
 from loader import Size, frames, pictures, plain_loader
 from pytorch_msssim import ssim
+from roofline import product_flops, wait
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 
 from weightsearch.depth.loss import weighted_sum
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.precision import pick
-from weightsearch.depth.training.batches import MEMORY_BYTES
 from weightsearch.depth.training.trainer import Trainer
 from weightsearch.study.loading import parse
 from weightsearch.study.spec import StudySpec
@@ -53,36 +60,64 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="of each, in each pair")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--clock", action="store_true", help="as on a GPU: by the clock")
     parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     asked = parser.parse_args()
+    device = torch.device(asked.device)
+    by_clock = asked.clock or device.type == "cuda"
     native = (480, 640)
     if asked.quick:
         asked.encoders, asked.size, native = ["test_efficientnet"], (32, 48), (48, 64)
         asked.batch, asked.steps, asked.pairs = 2, 1, 1
     print(f"{asked.size[0]}x{asked.size[1]}, batch {asked.batch}, {asked.device},", end=" ")
     print(f"{torch.get_num_threads()} threads, n = {asked.pairs} pairs of {asked.steps} steps\n")
-    print("| encoder | precision | ours, images per CPU second | plain | ratio | by the clock |")
-    print("|---|---|---|---|---|---|")
+    named = CLOCK if by_clock else ("ours, images per CPU second", "plain", "ratio", "by the clock")
+    print("| encoder | precision | " + " | ".join(named) + " |")
+    print("|---" * (2 + len(named)) + "|")
     with tempfile.TemporaryDirectory() as folder:
         data = pictures(Path(folder, "nyu_data"), asked.batch * max(2, asked.steps), native)
         for encoder in asked.encoders:
             spec = study(encoder, asked.precision, (asked.size[0], asked.size[1]), asked.batch)
-            ours, plain = both(spec, data, Path(folder, "home"), torch.device(asked.device))
+            ours, plain = both(spec, data, Path(folder, "home"), device)
             taken = [
                 (timed(ours, asked.steps), timed(plain, asked.steps)) for _ in range(asked.pairs)
             ]
-            show(encoder, ours, taken, asked.batch * asked.steps)
+            shown = by_the_clock if by_clock else by_cpu_time
+            cells = shown(ours, taken, asked.batch, asked.steps, asked.quick)
+            precision = "bf16" if ours.trainer.bf16 else "fp32"
+            print(f"| {encoder} | {precision} | " + " | ".join(cells) + " |", flush=True)
 
 
-def show(encoder: str, ours: Ours, taken: list[tuple[Took, ...]], images: int) -> None:
-    print(
-        f"| {encoder} | {'bf16' if ours.trainer.bf16 else 'fp32'}"
-        f" | {median(images / o.cpu_s for o, _ in taken):.1f}"
-        f" | {median(images / p.cpu_s for _, p in taken):.1f}"
-        f" | {median(p.cpu_s / o.cpu_s for o, p in taken):.2f}"
-        f" | {median(p.clock_s / o.clock_s for o, p in taken):.2f} |",
-        flush=True,
-    )
+def by_cpu_time(
+    ours: Ours, taken: list[tuple[Took, Took]], batch: int, steps: int, quick: bool
+) -> list[str]:
+    images = batch * steps
+    return [
+        f"{median(images / o.cpu_s for o, _ in taken):.1f}",
+        f"{median(images / p.cpu_s for _, p in taken):.1f}",
+        f"{median(p.cpu_s / o.cpu_s for o, p in taken):.2f}",
+        f"{median(p.clock_s / o.clock_s for o, p in taken):.2f}",
+    ]
+
+
+CLOCK = ("ours, images/s", "plain", "ratio", "GFLOP a step", "TFLOP/s", "% of a product's")
+
+
+def by_the_clock(
+    ours: Ours, taken: list[tuple[Took, Took]], batch: int, steps: int, quick: bool
+) -> list[str]:
+    images, step_s = batch * steps, median(o.clock_s / steps for o, _ in taken)
+    flops = ours.step_flops()
+    kind = torch.bfloat16 if ours.trainer.bf16 else torch.float32
+    most = product_flops(ours.trainer.device, kind, quick)
+    return [
+        f"{median(images / o.clock_s for o, _ in taken):.1f}",
+        f"{median(images / p.clock_s for _, p in taken):.1f}",
+        f"{median(p.clock_s / o.clock_s for o, p in taken):.2f}",
+        f"{flops / 1e9:.3g}",
+        f"{flops / step_s / 1e12:.3g}",
+        f"{100 * flops / step_s / most:.2g}",
+    ]
 
 
 def study(encoder: str, precision: str, size: Size, batch: int) -> StudySpec:
@@ -104,10 +139,10 @@ class Took:
 
 
 def timed(way: Ours | Loop, steps: int) -> Took:
+    wait(way.device)
     cpu, clock = time.process_time(), time.perf_counter()
     way.train(steps)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    wait(way.device)
     return Took(time.process_time() - cpu, time.perf_counter() - clock)
 
 
@@ -116,7 +151,7 @@ def both(spec: StudySpec, data: Path, home: Path, device: torch.device) -> tuple
     assert spec.data is not None
     assert spec.model is not None
     pick(str(device))
-    held = frames(data, home, spec.data, MEMORY_BYTES["cpu"])
+    held = frames(data, home, spec.data, device)
     trainer = Trainer(spec, spec.model, held, device)
     torch.manual_seed(0)
     net = DepthNet(spec.model, spec.data, held.typical_m)
@@ -148,15 +183,23 @@ class Ours:
     """Steps of `Trainer`, epoch after epoch, without validation."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
+        self.trainer, self.device = trainer, trainer.device
         self.lane = trainer.lane(WEIGHTS, 0, LR)
         trainer._graph.train()
         self.batches = self._endless()
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
-            self.trainer._step(self.lane, next(self.batches))
-            self.lane.step = (self.lane.step + 1) % self.trainer.steps
+            self.trainer._moved([self.lane], next(self.batches))
+            if self.lane.failure is not None:
+                raise self.lane.failure
+            self.lane.step %= self.trainer.steps
+
+    def step_flops(self) -> int:
+        """Operations of a step, as torch counts them."""
+        with FlopCounterMode(display=False) as counter:
+            self.train(1)
+        return int(counter.get_total_flops())
 
     def _endless(self) -> Iterator:  # type: ignore[type-arg]
         epoch = 0
@@ -209,13 +252,13 @@ class Plain(nn.Module):
         return F.softplus(self.decoder.head(x).float())
 
 
-def loss(pred_m: Tensor, true_m: Tensor) -> Tensor:
+def loss(pred_m: Tensor, true_m: Tensor, weights: Mapping[str, float] = WEIGHTS) -> Tensor:
     error = pred_m - true_m
     edge = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     similar = ssim(pred_m, true_m, data_range=10.0)
     mae = error.abs().mean()
     parts = {"mae": mae, "edge": edge, "ssim": (1 - similar) / 2}
-    return torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
+    return torch.stack([weights[name] * part for name, part in parts.items()]).sum()
 
 
 if __name__ == "__main__":

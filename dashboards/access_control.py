@@ -113,8 +113,8 @@ def _enter(
     cookie = f"{_cookie_name(environ)}={access.cookie}; HttpOnly; SameSite=Strict; Path=/"
     path = environ.get("PATH_INFO", "")
     # Not to any path of the asker's: `//elsewhere` would lead to another host.
-    ours = path.startswith(("/dashboard/", "/reports", "/nights/"))
-    page = path if ours and PLAIN_PATH.fullmatch(path) else "/dashboard"
+    ours = path.startswith(("/dashboard", "/reports", "/nights/"))
+    page = path if ours and PLAIN_PATH.fullmatch(path) else "/"
     headers = [("Location", page), ("Set-Cookie", cookie)]
     start_response("303 See Other", [*headers, *safe_responses.EVERYWHERE, safe_responses.UNKEPT])
     return []

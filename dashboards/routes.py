@@ -25,8 +25,10 @@ READ = frozenset(
 )
 """Changes nothing."""
 
-PAGES = frozenset({"GET /reports", "GET /reports/<study_id:int>", "GET /nights/<night_id:int>"})
-"""Our own pages beside it (`pages.py`): they change nothing either."""
+PAGES = frozenset(
+    {"GET /", "GET /reports", "GET /reports/<study_id:int>", "GET /nights/<night_id:int>"}
+)
+"""Our own pages before it and beside it (`pages.py`): they change nothing either."""
 
 WRITE = frozenset(
     {

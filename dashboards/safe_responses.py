@@ -44,7 +44,8 @@ NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 ARTIFACT = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
 STUDY = "GET /api/studies/<study_id:int>"
-ORDER = ["ranking", "ternary", *(name for name in FIGURES if name != "ranking")]
+FIRST = ("rivals", "ranking", "map")
+ORDER = [*FIRST, *(name for name in FIGURES if name not in FIRST)]
 
 INERT = ("image/png", "image/jpeg", "image/webp", "application/json", "text/plain")
 """What an artifact may be called; a browser runs none of them."""

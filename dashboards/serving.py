@@ -55,8 +55,8 @@ def serve(
     artifacts: Path | None = None,
     study: str | None = None,
 ) -> None:
-    """Serves the studies of a database until KeyboardInterrupt; prints the addresses to open: of
-    all, or of a `study` and its report.
+    """Serves the studies of a database until KeyboardInterrupt; prints the addresses to open: the
+    front page and optuna-dashboard, or a `study`'s report and its trials.
 
     `names` are hosts to answer under besides this machine's own; files below `artifacts` can be
     downloaded. The database role need only be able to read, unless `writable`. Raises
@@ -94,9 +94,9 @@ def serve(
 
 
 def _paths(database: Database, study: str | None) -> tuple[str, str]:
-    """Of what to look at: trials, reports."""
+    """Of what to look at: our page, then optuna-dashboard's."""
     if study is None:
-        return "/", "/reports"
+        return "/", "/dashboard"
     name = studies.find(database.engine, study).name
     known = {row["name"]: row["number"] for row in queries.listed(database.engine)}
     if name not in known:
@@ -104,7 +104,7 @@ def _paths(database: Database, study: str | None) -> tuple[str, str]:
             f"study '{name}' must be in Optuna's tables to be browsed, but no worker has begun with"
             " it yet; wait until one has, or leave the name out."
         )
-    return f"/dashboard/studies/{known[name]}", f"/reports/{known[name]}"
+    return f"/reports/{known[name]}", f"/dashboard/studies/{known[name]}"
 
 
 def _storage(database: Database, writable: bool) -> RDBStorage:

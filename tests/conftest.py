@@ -36,7 +36,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # With files as the unit (`--dist loadfile`), one that takes a minute must not be the last.
 LONGEST = (
-    *("test_json_golden", "worker/test_faults", "launch/test_session", "test_old_study"),
+    *(
+        "test_json_golden",
+        "test_text_golden",
+        "worker/test_faults",
+        "launch/test_session",
+        "test_old_study",
+    ),
     *("store/ledger/test_study_control", "launch/places/test_ray", "launch/places/test_slurm"),
     *("store/embedded/test_sharing", "store/connection/test_outages", "commands/test_commands"),
     *("test_secrets", "worker/test_processes", "store/administration/test_roles"),

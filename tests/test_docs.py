@@ -11,7 +11,9 @@ import re
 import subprocess
 import sys
 import tokenize
+import tomllib
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,9 @@ from typer.main import get_command
 
 from weightsearch.commands.main import app
 from weightsearch.depth.evaluation.protocols import PROTOCOLS, Protocol
+from weightsearch.study.tables.train_spec import LATER
 
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "studies" / "LOG.md"]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("studies/*.md")]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
@@ -43,6 +46,22 @@ def test_the_example_of_an_own_objective_runs_and_is_short(cli: Cli, storage: st
     assert answer["points"]["done"] == 8
     assert answer["ranking"][0]["interval"] is not None
     assert (Path(answer["promoted"]["checkpoint"]) / "network.pt").is_file()
+
+
+def test_the_page_on_training_has_a_study_that_passes_its_check(
+    cli: Cli, storage: str, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "training.md").read_text()
+    lines = page.partition("An example with all of it:\n")[2].splitlines()
+    example = [*takewhile(lambda line: not line or line.startswith("    "), lines)]
+    file = tmp_path / "example.toml"
+    file.write_text("\n".join(line[4:] for line in example))
+    table = tomllib.loads(file.read_text())["train"]
+    assert set(LATER) - {"init"} <= table.keys()
+    checked = cli("check", file, "--device", "cpu", "--json", WEIGHTSEARCH_STORAGE=storage)
+    assert checked.returncode == 0, checked.stdout
+    said = {row["part"]: row["said"] for row in json.loads(checked.stdout)["rows"]}
+    assert "20 of 3 epochs (lr 0.0001 to 0.003)" in said["points"]
 
 
 def test_the_reference_of_the_command_line_is_what_make_docs_writes(tmp_path: Path) -> None:
@@ -68,17 +87,18 @@ def _commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", _commands())
-def test_every_command_is_in_the_readme_and_has_help_with_an_example(command: str) -> None:
-    assert f"weightsearch {command}" in (ROOT / "README.md").read_text()
+def test_every_command_is_on_its_page_and_has_help_with_an_example(command: str) -> None:
+    assert f"`weightsearch {command}" in (ROOT / "docs" / "commands.md").read_text()
     found = get_command(app)
     for name in command.split():
         found = found.commands[name]  # type: ignore[attr-defined]
     assert f"Example: weightsearch {command}" in (found.help or "")
 
 
-def test_the_route_of_a_trial_in_the_readme_exists() -> None:
-    """README names files and functions from `launch` to the finished trial."""
-    route = (ROOT / "README.md").read_text().split("## The route of one trial")[1].split("\n## ")[0]
+def test_the_route_of_a_trial_exists() -> None:
+    """CONTRIBUTING names files and functions from `launch` to the finished trial."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    route = page.split("## The route of one trial")[1].split("\n## ")[0]
     steps = re.findall(r"`(weightsearch/[\w/]+\.py)`[^`\n]*`(\w+)`", route)
     assert len(steps) >= 8
     for file, function in steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 from support.paths import ROOT
 from support.weight_places import LITE, install, packaged
 
-STEPS = ["1-doctor", "2-correctness", "3-solo-steps", "4-sweep", "5-roofline"]
+STEPS = ["1-doctor", "2-correctness", "3-solo-steps", "4-lanes", "5-sweep", "6-roofline"]
 
 
 @pytest.fixture
@@ -71,6 +72,26 @@ def test_frames_are_carried_until_the_room_is_used_up(
     with Image.open(tmp_path / "out" / "data" / "1.png") as depth:
         assert depth.size == (320, 240)
         assert depth.getextrema() == (9, 9)
+
+
+def test_all_limits_together_are_what_it_promises() -> None:
+    """The sum, with what a step that does not hear gets on top of its own."""
+    text = (ROOT / "benchmarks" / "gpu.sh").read_text()
+    [grace] = re.findall(r"timeout --kill-after=(\d+) ", text)
+    limits = [int(found) for found in re.findall(r"^ *step \d-[\w-]+ (\d+) ", text, re.M)]
+    [install] = re.findall(r"timeout (\d+) ", text)
+    assert len(limits) == len(STEPS) + 1  # the tests marked `gpu`, on a GPU alone
+    assert int(install) + sum(limits) + len(limits) * int(grace) <= 8 * 60
+
+
+@pytest.mark.slow  # torch is imported by each of its steps
+def test_the_quick_path_runs_to_its_end(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    command = ["bash", ROOT / "benchmarks" / "gpu.sh", "--quick", results]
+    ran = subprocess.run(command, env=os.environ | {"PYTHON": sys.executable}, text=True)
+    assert ran.returncode == 0
+    lines = (results / "summary.txt").read_text().splitlines()
+    assert [line.partition(" (")[0] for line in lines] == [f"{name}: ok" for name in STEPS]
 
 
 def test_no_step_stops_the_next(tmp_path: Path) -> None:

@@ -109,9 +109,12 @@ SERVICE = (
     Step("workers", "workers own"),
     Step("status-leased", "status own"),
     Step("nightly-first", f"{NIGHT} 2026-01-01 --commit abc"),
-    Step("nightly-accept", "nightly accept sweep --why first --by somebody"),
+    Step("nightly-accept", f"nightly accept sweep --night {FIRST} --why first --by somebody"),
     Step("nightly-worse", f"{NIGHT} 2026-01-02 --commit def", {"GOLDEN_FAULT": "worse"}),
-    Step("nightly-accept-again", "nightly accept sweep --why slower --by somebody"),
+    Step(
+        "nightly-accept-again",
+        "nightly accept sweep --night 2026-01-02-def --why slower --by somebody --force",
+    ),
     Step("nightly-history", "nightly history sweep"),
     Step(
         "compare-studies", f"compare sweep-{FIRST}-search sweep-2026-01-02-def-search --out b.html"
@@ -153,7 +156,7 @@ KEPT = {
 NUMBERS = {
     *("seconds", "seconds_a_point", "seconds_left", "device_seconds", "seen_s", "pid"),
     *("images_per_second", "bytes", "database", "free"),
-    *("packs", "checkpoints", "artifacts", "logs", "spool"),  # bytes on the disk
+    *("packs", "checkpoints", "artifacts", "logs", "spool", "server"),  # bytes on the disk
 }
 TEXTS = {"host", "hosts", "python", "torch", "timm", "optuna", "numpy", "h5py", "weightsearch"}
 TIME = re.compile(r"\d+ \w+ of device time")

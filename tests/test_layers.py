@@ -13,6 +13,7 @@ from support.paths import ROOT
 
 PACKAGE = ROOT / "weightsearch"
 HEAVY = {"torch", "timm", "optuna", "sqlalchemy", "ray", "submitit"}
+MODULES = 250  # 230 with Python 3.11; others count a few more or fewer of their own
 
 
 def modules() -> list[Path]:
@@ -41,7 +42,8 @@ def test_rooms_files_and_halves_import_one_way() -> None:
 
 
 def test_the_top_folder_is_the_plan_of_the_house() -> None:
-    assert len(names(PACKAGE)) <= 16
+    # Twelve rooms and four files, and `adapters`, the one path inside that users' code imports.
+    assert len(names(PACKAGE)) <= 17
 
 
 @pytest.mark.parametrize("folder", folders(), ids=lambda f: str(f.relative_to(ROOT)))
@@ -66,12 +68,34 @@ def test_help_loads_neither_torch_nor_optuna(command: list[str]) -> None:
     assert "Usage" in asked.stdout
 
 
+def test_help_imports_no_more_than_it_prints_with() -> None:
+    """Each command pays for what its parsing imports: neither pydantic, rich nor a study's file."""
+    code = "import sys, weightsearch.commands.main; print(*sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    asked = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    loaded = asked.stdout.split()
+    assert not {name.split(".")[0] for name in loaded} & {"pydantic", "rich", "numpy"}
+    assert len(loaded) <= MODULES
+
+
 def test_a_trivial_worker_needs_no_torch() -> None:
     code = (
         "import sys, weightsearch.worker.loop, weightsearch.study.trivial_objective\n"
         "import weightsearch.launch.session\n"
         "import weightsearch.store.optuna_mirror, weightsearch.depth.objective\n"
         "sys.exit('torch' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    )
+
+
+def test_what_threads_of_a_launch_import_is_there_before_them() -> None:
+    code = (
+        "import sys, weightsearch.worker.background; sys.exit('sqlalchemy.orm' not in sys.modules)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     assert (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
 import weightsearch
 from weightsearch import errors
@@ -14,6 +16,19 @@ from weightsearch import errors
 @pytest.mark.parametrize("name", weightsearch.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(weightsearch, name) is not None
+
+
+def test_every_public_name_is_on_the_page_and_no_other() -> None:
+    table = (ROOT / "docs" / "python.md").read_text().partition("\n## Names\n")[2]
+    cells = [row.split("|")[1:3] for row in table.splitlines() if row.startswith("| `")]
+    named = re.findall(r"`(\w+)(?:\(\w+\))?`", " ".join(cell for row in cells for cell in row))
+    assert sorted(named) == sorted(weightsearch.__all__)
+
+
+@pytest.mark.parametrize("name", weightsearch.__all__)
+def test_what_can_be_called_says_what_it_does(name: str) -> None:
+    found = getattr(weightsearch, name)
+    assert name in ("Epoch", "Objective") or inspect.getdoc(found)
 
 
 def test_every_exception_is_public() -> None:

@@ -64,7 +64,8 @@ def test_from_a_folder_of_pictures_to_a_ranking(
 
     dry = cli("launch", "mine.toml", "--device", "cpu", "--dry-run", **at)
     assert dry.returncode == 0, dry.stderr
-    assert "study mine-grid: 1 points of 3 epochs, 3 full runs of up to 10: about" in dry.stdout
+    coming = "study mine-grid: 1 point of 3 epochs, then 3 full runs of up to 10 (about"
+    assert coming in dry.stdout
     assert "packed data: " in dry.stdout
     assert "there is no study yet" in cli("status", **at).stderr
 
@@ -131,16 +132,16 @@ def test_wrong_turns_of_check_are_a_line_each_and_all_of_them_are_told(
     assert "needs a GPU" in wrong["device"]
     assert "use --device cpu" in wrong["device"]
     assert "did you mean 'test_efficientnet'?" in wrong["encoders"]
-    assert "ask for a larger share, or divide the groups" in wrong["data"]
+    assert "ask for blocks:40%, or divide the groups" in wrong["data"]
     assert "protocol 'bts' needs ground truth of 480x640" in wrong["protocol"]
     assert "choose another name with --name" in wrong["database"]
 
     away = {"WEIGHTSEARCH_STORAGE": "postgresql://u:sesame@127.0.0.1:1/x"}
     asked = cli("check", file, "--data", tmp_path / "absent", "--device", "cpu", **away)
     assert asked.returncode == 3
-    lines = [line for line in asked.stdout.splitlines() if line.startswith("wrong")]
-    assert any("must be the folder of pictures" in line for line in lines)
-    assert any("cannot be used" in line and "check --storage" in line for line in lines)
+    found = [" ".join(part.split()) for part in asked.stdout.split("\nwrong ")[1:]]
+    assert any("must be the folder of pictures" in one for one in found)
+    assert any("cannot be used" in one and "check WEIGHTSEARCH_STORAGE" in one for one in found)
     assert "sesame" not in asked.stdout + asked.stderr
 
 

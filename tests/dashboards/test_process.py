@@ -371,7 +371,7 @@ def test_it_can_be_browsed_in_chromium(storage: str, opened: Database, tmp_path:
         return found.stdout, "\n".join(console)
 
     with dashboard(storage, tmp_path) as shown:
-        page, console = open_page(shown, "/")
+        page, console = open_page(shown, "/dashboard")
         assert "shown" in page
         assert "MINIMIZE" in page
         assert console == ""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from sqlalchemy import select
 from support.dashboard_processes import dashboard
 from support.nights import Night, accept
@@ -17,10 +15,10 @@ from support.pages import listened
 from support.processes import Cli
 from support.specs import make_spec
 
-from weightsearch.commands.answers import report_pages
+from weightsearch.api import report_pages
 from weightsearch.report import optuna_dashboard
 from weightsearch.report.evidence import records
-from weightsearch.report.pages.html import Picture
+from weightsearch.report.pages.html import Frame, Pictures, Scale, View
 from weightsearch.store.administration import migration
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import queries, studies
@@ -50,12 +48,14 @@ def test_a_study_has_its_report_beside_its_trials(
         status, contents, headers = shown.ask("GET", "/reports")
         assert (status, headers["Cache-Control"]) == (200, "no-store")
         assert f'<a href="/reports/{number}">study</a>' in contents
-        assert f'<a href="/dashboard/studies/{number}">browse</a>' in contents
+        assert f'<a href="/dashboard/studies/{number}">trials</a>' in contents
+        assert contents.index("A clear winner") < contents.index("10 of 10 points done")
+        assert shown.ask("GET", "/")[1] == contents
         assert "10 of 10 points done" in contents
         assert "unbegun" not in contents
         status, page, headers = shown.ask("GET", f"/reports/{number}")
         assert status == 200
-        assert "it beats every other finalist" in page
+        assert "better than every other finalist" in page
         assert "connect-src" not in headers["Content-Security-Policy"]
         assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
         promotion = number + 1  # has no plan of its own
@@ -94,8 +94,8 @@ def test_with_a_name_the_addresses_are_that_studys(
     from dashboards import serving
 
     paths = serving._paths(promoted, "study")
-    assert paths == (f"/dashboard/studies/{number}", f"/reports/{number}")
-    assert serving._paths(promoted, None) == ("/", "/reports")
+    assert paths == (f"/reports/{number}", f"/dashboard/studies/{number}")
+    assert serving._paths(promoted, None) == ("/", "/dashboard")
     unbegun = make_spec()
     studies.create(promoted.engine, "unbegun", unbegun, planning.plan(unbegun))
     for name, why in (("absent", "unknown study"), ("unbegun", "no worker has begun with it yet")):
@@ -105,27 +105,23 @@ def test_with_a_name_the_addresses_are_that_studys(
         assert answer.stderr.count("\n") == 1
 
 
-def test_pictures_travel_with_their_caption(promoted: Database, tmp_path: Path) -> None:
-    held = io.BytesIO()
-    Image.new("RGB", (4, 3), "red").quantize(4).save(held, format="png")
-    drawn = Picture(held.getvalue(), "Frame é <1> under it", "best: é <1>, RMSE (m) 0.5")
+def test_pictures_that_were_drawn_at_promotion_are_served(
+    promoted: Database, tmp_path: Path
+) -> None:
     found = records.read(promoted.engine, "study")
     assert found.promoted is not None
     here = dataclasses.replace(
         found, promoted=dataclasses.replace(found.promoted, checkpoint=str(tmp_path))
     )
-    assert report_pages._stored(here)[0] == []
-    folder = tmp_path / report_pages.PANELS
-    folder.mkdir()
-    (folder / "best.png").write_bytes(report_pages._described(drawn))
-    (folder / "median.png").write_bytes(drawn.png)
-    (folder / "worst.png").write_bytes(b"no picture")
-    (best, median), about = report_pages._stored(here)
-    assert (best.caption, best.alt) == (drawn.caption, drawn.alt)
-    assert (median.caption, median.alt) == ("median", "The median frame under the promoted network")
-    assert "chosen by a rule" in about
-    with Image.open(io.BytesIO(best.png)) as after, Image.open(io.BytesIO(drawn.png)) as before:
-        assert after.convert("RGB").tobytes() == before.convert("RGB").tobytes()
+    assert report_pages._stored(here).frames == ()
+    views = [View(b"png of the input", "Input", "é <1>"), View(b"png", "Error: a · 1 mae", "x")]
+    scales = [Scale("Depth", "1 m", "2 m", ["#000000"])]
+    drawn = Pictures("by a rule", scales, [Frame("Best: é <1>, RMSE (m) 0.5", views)])
+    files = report_pages._keep(drawn, tmp_path / report_pages.DRAWN)
+    assert [file.name for file in files] == ["0-0-input.png", "0-1-error.png"]
+    assert report_pages._stored(here) == drawn
+    files[0].unlink()
+    assert "No pictures of this study lie on this machine" in report_pages._stored(here).about
 
 
 def test_from_the_dashboard_one_gets_to_the_report(
@@ -135,13 +131,15 @@ def test_from_the_dashboard_one_gets_to_the_report(
     with dashboard(storage, tmp_path) as shown:
         tab, said, asked = listened(browser)
         site = f"http://127.0.0.1:{shown.port}"
+        tab.set_default_timeout(120_000)  # as slow as the machine is
         tab.goto(f"{site}/dashboard/studies/{number}/note?token={shown.token}")
         tab.locator("a", has_text="Report").click()
         tab.wait_for_selector("html[data-drawn]", state="attached")
         assert tab.url == f"{site}/reports/{number}"
         assert tab.evaluate("document.querySelectorAll('.plot .main-svg').length") > 8
-        tab.goto(f"{site}/reports")
-        tab.locator("a", has_text="study").first.click()
+        tab.goto(site)
+        assert tab.locator("#answer .verdict").inner_text() == "A clear winner"
+        tab.locator("td a", has_text="study").first.click()
         assert tab.url == f"{site}/reports/{number}"
         assert [line for line in said if "WebGL" not in line] == []
         assert [u for u in asked if not u.startswith((site, "data:", "blob:"))] == []

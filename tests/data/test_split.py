@@ -123,3 +123,41 @@ def test_a_limit_above_the_whole_keeps_it() -> None:
 def test_a_limit_below_two_groups_is_refused(groups: list[str], limit: int) -> None:
     with pytest.raises(DataError, match=r"data\.limit"):
         subset(groups, limit)
+
+
+@given(frames, st.integers(2, 6), st.integers(0, 3))
+def test_each_group_is_in_one_fold(groups: list[str], count: int, seed: int) -> None:
+    if len(set(groups)) < count:
+        with pytest.raises(DataError, match=f"each of {count} folds must have a group"):
+            validation(groups, f"folds:{count}", seed)
+        return
+    held = [
+        {groups[i] for i in validation(groups, f"folds:{count}", seed, k)[1]} for k in range(count)
+    ]
+    assert set.union(*held) == set(groups)
+    assert sum(map(len, held)) == len(set(groups))
+    assert all(held)
+
+
+def test_folds_are_of_one_size_where_groups_allow_it() -> None:
+    sizes = [len(validation(BLOCKS, "folds:5", 0, fold)[1]) for fold in range(5)]
+    assert (sum(sizes), max(sizes) - min(sizes)) == (795, 15)
+    assert validation(BLOCKS, "folds:5", 0, 5) == validation(BLOCKS, "folds:5", 0, 0)
+    assert validation(BLOCKS, "folds:5", 0) != validation(BLOCKS, "folds:5", 1)
+
+
+@pytest.mark.parametrize("val", ["folds:1", "folds:51", "folds:", "folds:-2", "folds:2.5"])
+def test_another_number_of_folds_is_refused(val: str) -> None:
+    with pytest.raises(ConfigError, match="'folds:K' with K from 2 to 50"):
+        validation(BLOCKS, val, 0)
+
+
+def test_a_share_that_cannot_be_is_told_with_the_smallest_that_can() -> None:
+    groups = [f"scene_{k}" for k in range(4) for _ in range(3)]
+    with pytest.raises(DataError, match=r"; ask for blocks:20%, or divide the groups\.$"):
+        validation(groups, "blocks:10%", 0)
+    assert len(validation(groups, "blocks:20%", 0)[1]) == 3
+    with pytest.raises(DataError, match=r"too large: a \(90%\), b \(10%\); ask for blocks:10%, or"):
+        validation([*"a" * 18, *"b" * 2], "blocks:1%", 0)
+    with pytest.raises(DataError, match="takes 1 of 1 group; use more frames, or divide them"):
+        validation(["a"] * 9, "blocks:50%", 0)

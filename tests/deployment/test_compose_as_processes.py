@@ -148,8 +148,9 @@ def test_a_study_from_the_first_command_to_the_promoted_checkpoint(deployed: Dep
     workers = [deployed.started("worker", *words[1:]) for _ in range(2)]
     for worker in map(finished, workers):
         assert worker.returncode == 0, worker.stderr
-    own = len(devices.pick("cpu", None))  # the launch's
-    assert len(deployed.rows("SELECT id FROM ws_workers")) == own + len(workers)
+    own = len(devices.pick("cpu", None))  # the launch's, of which one may have been too late
+    known = len(deployed.rows("SELECT id FROM ws_workers"))
+    assert len(workers) < known <= own + len(workers)
 
     status = deployed.ran("viewer", "status", "mine-grid", "--json")
     assert status.returncode == 0, status.stderr

@@ -17,29 +17,19 @@ import timm
 import torch
 from safetensors.torch import save_file
 from support.data_sets import Labeled
-from support.depth_studies import OPTIONS, WEIGHTS, context, depth_spec
+from support.depth_studies import OPTIONS, WEIGHTS, context, depth_spec, home, whole
 
 from weightsearch.data.packs import building
 from weightsearch.data.packs.building import Pack
 from weightsearch.depth.evaluation.metrics import METRICS
 from weightsearch.depth.evaluation.scoring import evaluate_checkpoint
 from weightsearch.depth.network import checkpoint
-from weightsearch.depth.objective import run
+from weightsearch.depth.objective import check, run
 from weightsearch.depth.training import saving
 from weightsearch.errors import ConfigError, DataError, Interrupted
-from weightsearch.study.objective_contract import Context, summarise
+from weightsearch.study.objective_contract import summarise
 
 TIMES = {"seconds", "images_per_second", "latency_ms"}
-
-
-def whole(there: Context, params: dict[str, Any] | None = None) -> tuple[list[Any], Any]:
-    """All that is yielded, and what is returned."""
-    running, epochs = run(WEIGHTS, params or {}, there), []
-    while True:
-        try:
-            epochs.append(next(running))
-        except StopIteration as end:
-            return epochs, end.value
 
 
 def timeless(epochs: list[Any]) -> list[Any]:
@@ -271,6 +261,24 @@ def test_fresh_seeds_are_validated_on_the_same_frames(tmp_path: Path) -> None:
     assert len(groups) == 1
 
 
+def test_each_fold_is_trained_on_the_frames_of_the_others(tmp_path: Path) -> None:
+    spec = depth_spec(data={"val": "folds:3"}, train={"epochs": 1})
+    cache: dict[str, Any] = {}
+    scored = []
+    for fold in range(3):
+        there = context(spec, tmp_path / str(fold), fold=fold, cache=cache, final=True)
+        scored.append(set(whole(there)[0][0]["groups"]))
+        assert checkpoint.fold(there.folder) == fold
+        trained = {
+            group
+            for name in cache["depth frames"][1].names
+            for group in scored[-1]
+            if group in name
+        }
+        assert not trained
+    assert sum(map(len, scored)) == len(set.union(*scored)) > 3
+
+
 def test_an_epoch_with_less_memory_says_that_it_does_not_compare(tmp_path: Path) -> None:
     spec = depth_spec(train={"epochs": 1})
     (whole_batch,), _ = whole(context(spec, tmp_path / "a"))
@@ -337,3 +345,27 @@ def test_a_learned_weighting_goes_on_from_its_own_checkpoint_only(tmp_path: Path
     assert timeless(resumed) == timeless(expected)
     anew, _ = whole(other, cov)
     assert timeless(anew) == timeless(whole(context(spec, tmp_path / "alone"), cov)[0])
+
+
+def test_a_run_in_stages_is_the_run_that_was_never_stopped(tmp_path: Path) -> None:
+    """Each stage goes on from the checkpoint of the one before, bit for bit."""
+    spec = depth_spec(train={"epochs": 3}, pruner={"kind": "rungs", "rungs": [1, 2]})
+    whole_run, _ = whole(context(spec, tmp_path / "whole"))
+    for until in (1, 2, None):
+        epochs = []
+        there = context(spec, tmp_path / "stages", until=until)
+        for epoch in run(WEIGHTS, {}, there):
+            epochs.append(epoch)
+            if len(epochs) == until:
+                break
+        assert (there.folder / "last").is_dir()
+    assert [e["rmse"] for e in epochs] == [e["rmse"] for e in whole_run]
+    assert [e["loss"] for e in epochs] == [e["loss"] for e in whole_run]
+
+
+def test_folds_that_the_data_have_no_scenes_for_are_refused_before_anything_is_planned() -> None:
+    spec = depth_spec(data={"val": "folds:50"})
+    assert spec.data is not None
+    packed = building.ensure("synthetic", None, OPTIONS, home())
+    with pytest.raises(DataError, match="each of 50 folds must have a group"):
+        check(spec, "cpu", packed)

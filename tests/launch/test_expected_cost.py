@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,10 @@ from weightsearch.study.objective_contract import Estimate
 RUN = "def run(weights, params, context):\n    yield {'rmse': weights['mae']}\n"
 ESTIMATE = "def estimate(spec, device, packed):\n    "
 HOUR_LONG = RUN + ESTIMATE + "return {'epoch_s': 3600, 'how': 'guessed'}\n"
-LINE = "study toy-grid: 10 points of 2 epochs: about 20 h on 1 worker (measured: guessed)"
+LINES = [  # the terminal's 80 columns
+    "study toy-grid: 10 points of 2 epochs: about 20 h on 1 worker (measured:",
+    "guessed)",
+]
 SPEC = make_spec()  # 2 epochs; promotes 2 with 2 seeds for 3 epochs
 ONE = Estimate(epoch_s=100.0, point_bytes=1e6, full_bytes=2e8)
 LAUNCH = (
@@ -60,7 +64,7 @@ def test_without_a_terminal_a_long_study_is_refused_and_nothing_planned(
     assert refused.returncode == 1
     assert refused.stdout == ""
     assert refused.stderr.splitlines() == [
-        LINE,
+        *LINES,
         "error: a study of more than 12 h must be confirmed, but this one is expected to take about"
         " 20 h and stdin is not a terminal; add --yes, or bound it with --budget or --trials (the"
         " full runs with --no-promote).",
@@ -72,7 +76,7 @@ def test_yes_is_asked_for_once(cli: Cli, own: Path, storage: str, opened: Databa
     """A study that is there was agreed to: its launch is resumed without a word."""
     ran = cli(*LAUNCH, "--yes", WEIGHTSEARCH_STORAGE=storage)
     assert ran.returncode == 0, ran.stderr
-    assert LINE in ran.stderr.splitlines()
+    assert ran.stderr.splitlines()[:2] == LINES
     assert json.loads(ran.stdout)["points"]["done"] == 10
     again = cli(*LAUNCH, WEIGHTSEARCH_STORAGE=storage)
     assert again.returncode == 0, again.stderr
@@ -104,7 +108,7 @@ def test_on_a_terminal_the_answer_counts(
         more = asked.stderr.read(1).decode()
         assert more, said
         said += more
-    assert said.startswith(f"{LINE}\n")
+    assert said.splitlines()[:2] == LINES
     assert planned(opened) == 0
     os.write(screen, f"{answer}\n".encode())
     out, rest = asked.communicate(timeout=60)
@@ -175,7 +179,7 @@ def test_only_this_machine_is_measured_and_only_for_somebody_who_decides(
     request = preparation.Request(name="toy", home=Path(), on=on, agree=agree, path=("here",))
     assert preparation._checked(SPEC, request, ["cuda:0", "cuda:1"], None) is None
     [given] = calls
-    assert given[1:] == (placed, None, ("here",), threads)
+    assert given[1:] == (placed, None, ("here",), threads, 1)
     assert ("not estimated: workers run elsewhere, on slurm" in caplog.text) == (on == "slurm")
 
 
@@ -218,10 +222,15 @@ def test_a_search_that_time_ends_has_fewer_points_and_bytes() -> None:
 
 
 def test_it_is_told_in_one_line() -> None:
+    own = replace(ONE, full_epoch_s=200.0)  # as where a point's encoder is frozen for longer
+    assert (
+        expected(own, SPEC, 10, ["cpu"], None).full_s
+        == 2 * expected(ONE, SPEC, 10, ["cpu"], None).full_s
+    )
     found = expected(ONE, SPEC, 10, ["cuda:0", "cuda:0"], None)
     assert found.told() == (
-        "10 points of 2 epochs, 4 full runs of up to 3: about 53 min on 2 workers that share one"
-        " device, 810 MB of checkpoints"
+        "10 points of 2 epochs, then 4 full runs of up to 3 (about 20 min): about 53 min on 2"
+        " workers that share one device, 810 MB of checkpoints"
     )
     alone = SPEC.model_copy(update={"promote": None})
     assert expected(Estimate(epoch_s=0), alone, 10, ["cpu"], None).told() == (
@@ -232,3 +241,18 @@ def test_it_is_told_in_one_line() -> None:
 def test_hours_have_no_more_digits_than_an_estimate() -> None:
     shown = [hours(seconds) for seconds in (0, 59, 1500, 3600, 18_700, 50_000, 1_122_000)]
     assert shown == ["1 min", "1 min", "25 min", "1.0 h", "5.2 h", "14 h", "310 h (13 days)"]
+
+
+def test_a_launch_of_lanes_that_cannot_be_is_refused_before_anything_is_planned(
+    cli: Cli, tmp_path: Path, storage: str, opened: Database
+) -> None:
+    (tmp_path / "alone.py").write_text(
+        "def run(weights, params, context):\n    yield {'rmse': 1}\n"
+    )
+    file = tmp_path / "toy.toml"
+    file.write_text(trivial_study(0.0).replace("weightsearch.study.trivial_objective", "alone"))
+    refused = cli("launch", file, "--lanes", 4, "--device", "cpu", WEIGHTSEARCH_STORAGE=storage)
+    assert refused.returncode == 1
+    assert "must have `run_together` in its module" in refused.stderr
+    with opened.engine.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(studies)).scalar() == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support import simulated_mixtures as simulated
 
-from weightsearch.commands.answers import study_answers
+from weightsearch.api import study_view
 from weightsearch.commands.printing import launch_result
 from weightsearch.report.evidence import mixture_answer
 from weightsearch.report.evidence.mixture_answer import MixtureAnswer
@@ -42,7 +42,7 @@ def test_a_direction_that_needs_a_term_less_is_promoted(opened: Database, study:
 def test_the_answer_says_how_far_it_is_believed_and_names_the_region(
     opened: Database, study: Study, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = study_answers.best(opened.engine, "mixed")
+    found = study_view.Study(opened, "mixed").answer()
     stated = found.to_json()["mixture"]
     assert stated["results"] == 18
     assert stated["configurations"] == 14
@@ -69,7 +69,7 @@ def test_a_configuration_is_ranked_once_and_its_repeat_says_how_much_is_noise(
 ) -> None:
     done = queries.done(opened.engine, study)
     assert [d.seed for d in done] == [0] * 10 + [4] * 4 + [0] * 4  # 1 to 3 are the promotion's
-    ranking = study_answers.best(opened.engine, "mixed").rows
+    ranking = study_view.Study(opened, "mixed").answer().rows
     assert len({row.point for row in ranking}) == len(ranking) == 14
     assert {row.number for row in ranking}.isdisjoint(range(10, 14))
 

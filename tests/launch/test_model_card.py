@@ -182,6 +182,31 @@ def test_names_from_elsewhere_are_no_markup(spec: StudySpec) -> None:
     assert all(line.isprintable() for line in head.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("val", "said"),
+    [("folds:5", "one of 5 folds of the training frames"), ("blocks:10%", "10% of the training")],
+)
+def test_it_says_in_words_what_validates(val: str, said: str) -> None:
+    spec = depth_spec()
+    assert spec.data is not None
+    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"val": val})})
+    made = model_card.card(spec, verdict(), FACTS)
+    assert f"- **validation:** {said}" in made
+    assert val not in made
+
+
+def test_it_begins_with_the_studys_headline(tmp_path: Path) -> None:
+    told = "0.6 mae + 1 ssim has RMSE 1.25 m: better than <b>equal weights</b>."
+    (tmp_path / "best").mkdir()
+    written = model_card.write(depth_spec(), verdict(checkpoint=str(tmp_path)), told)
+    assert written is not None
+    title, after = written.read_text().split("\n# ")[1].split("\n\n")[:2]
+    assert "[" in title
+    assert (
+        after == "0.6 mae + 1 ssim has RMSE 1.25 m: better than &lt;b&gt;equal weights&lt;/b&gt;."
+    )
+
+
 def test_a_folder_that_is_not_here_or_cannot_be_written_costs_only_the_card(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

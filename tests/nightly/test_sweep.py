@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from weightsearch.nightly import sweep, verdict_page, verdict_text
 from weightsearch.nightly import verdict as nightly
 from weightsearch.stats.night_values import Moved, NightValues
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import nights, queries, studies, study_control
+from weightsearch.store.ledger import nights, studies, study_control, verification
 from weightsearch.store.ledger.stored_night import NightVerdict, NightWord
 from weightsearch.store.tables import schema
 from weightsearch.store.tables.states import StudyState
@@ -40,7 +41,11 @@ def test_planted_faults_raise_and_name_the_metric_and_nothing_else_does(
 ) -> None:
     first = night("first")
     assert first.verdict == "not judged"
-    assert "there is no baseline" in first.answer
+    assert f"nightly accept ours --night {first.night} --why" in first.answer
+    assert re.search(
+        r"\| equal \| rmse \| 0\.\d{4} \| 0\.\d{4} \| 8 of 8 \|", verdict_text.markdown(first)
+    )
+    assert "sd of the seeds" in verdict_page.document(first, [first])
     accept(opened)
     assert night("first").verdict == "ok"
     again = night("again")
@@ -107,7 +112,7 @@ def test_a_night_cut_short_is_not_judged_and_goes_on(night: Night, opened: Datab
     whole = night("short", date="2026-11-25")
     assert (whole.verdict, whole.night) == ("ok", "2026-11-25-short")
     for part in ("canaries", "search"):
-        assert queries.verify(opened.engine, studies.find(opened.engine, f"{name}-{part}")).ok
+        assert verification.verify(opened.engine, studies.find(opened.engine, f"{name}-{part}")).ok
     broken = night("broken", "crash")
     assert broken.verdict == "not judged"
     assert "planted" in broken.answer
@@ -152,24 +157,31 @@ def test_baselines_are_added_with_who_when_why_and_from_what(
     night("first")
     assert accept(opened, "first").made.previous is None
     night("second", "loader")
-    made = accept(opened, "deeper | on *purpose*")
+    with pytest.raises(StudyError, match=r"not be worse .* rmse of canary equal .* add --force"):
+        accept(opened, "deeper | on *purpose*")
+    made = accept(opened, "deeper | on *purpose*", force=True)
+    assert made.before is not None
     assert made.before.why == "first"
+    assert "rmse of canary equal" in made.worse[0]
     assert night("third", "loader").verdict == "ok"
+    again = sweep.accept(opened.engine, "ours", made.made.night, "me", "x")  # as good as itself
+    assert again.worse == []
     assert night("fourth").moved == "code"  # the fault is gone, and that is better
     told = sweep.history(opened.engine, "ours")
     verdicts = [(verdict.commit, verdict.verdict) for verdict in told.verdicts()]
     assert verdicts == [("fourth", "ok"), ("third", "ok"), ("second", "regression"),
                         ("first", "not judged")]  # fmt: skip
     assert [(b.accepted_by, b.previous) for b in told.baselines] == [
-        ("me", told.baselines[1].id),
+        ("me", made.made.id),
+        ("me", told.baselines[2].id),
         ("me", None),
     ]
-    shown = verdict_page.document(told.verdicts()[0], told.verdicts())
-    assert "rmse of canary equal, mean over seeds" in shown
+    shown = verdict_page.document(told.verdicts()[1], told.verdicts())
+    assert "RMSE of canary equal, mean over seeds" in shown
     assert "deeper | on *purpose*" in shown
-    page = verdict_text.markdown(told.verdicts()[0])
+    page = verdict_text.markdown(told.verdicts()[1])
     assert r"deeper \| on \*purpose\*" in page
-    with pytest.raises(StudyError, match="has no night 'never'"):
+    with pytest.raises(StudyError, match=r"but got 'never'; the newest is .*-fourth"):
         sweep.accept(opened.engine, "ours", "never", "me", "x")
     night("broken", "nan")
     with pytest.raises(StudyError, match="has none with seed 2"):
@@ -243,10 +255,23 @@ def test_canaries_have_fixed_weights_and_the_search_has_the_learned_ones_too() -
     assert [p.weighting for p in planning.plan(searched).points if p] == ["cov", None, None]
 
 
+def test_no_night_shares_the_start_of_its_runs() -> None:
+    canaries = {"seeds": [1, 2, 3], "trials": 2, "canaries": [{"name": "a", "weights": "equal"}]}
+    loss = {"weights": {"grid": "simplex", "steps": 3}}
+    spec = make_spec(loss=loss, nightly=canaries, share={"kind": "frozen"})
+    searched = nightly.search_study(spec)
+    assert searched is not None
+    assert {searched.share.kind, nightly.canary_study(spec).share.kind} == {"none"}
+    assert len(planning.plan(searched).points) == 2  # fewer than a pilot has
+
+
 def test_tables_of_the_second_version_are_upgraded(opened: Database) -> None:
     with opened.engine.begin() as connection:
         new = _columns(connection)
         connection.execute(text("DROP TABLE ws_baselines, ws_nights"))
+        connection.execute(text("ALTER TABLE ws_studies DROP history, DROP looks"))
+        columns = "DROP place, DROP repeat, DROP fold, DROP stage"
+        connection.execute(text(f"ALTER TABLE ws_points {columns}"))
         connection.execute(text("UPDATE ws_meta SET version = 2"))
     schema.prepare(opened.engine)
     with opened.engine.begin() as connection:
@@ -288,14 +313,14 @@ def test_a_night_started_twice_at_once_does_the_work_once_and_exits_as_it_should
     assert [process.returncode for process in both] == [4, 4], said
     (night,) = {json.loads(out)["night"] for out, _ in said}
     study = studies.find(opened.engine, f"ours-{night}-canaries")
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert (found.ok, found.points, found.starts) == (True, 16, 16)
     summary = tmp_path / "summary.md"
     (tmp_path / "fault").write_text("sign")
     command[3] = "def"
     accepted, raised, told = run_all(
         [
-            Run(["nightly", "accept", "--why", "first", "--json"], environment),
+            Run(["nightly", "accept", "--night", night, "--why", "x", "--json"], environment),
             Run(command, environment | {"GITHUB_STEP_SUMMARY": str(summary)}),
             Run(["nightly", "history", "ours"], environment),
         ],
@@ -307,4 +332,4 @@ def test_a_night_started_twice_at_once_does_the_work_once_and_exits_as_it_should
     assert json.loads(raised.out)["verdict"] == "regression"
     assert "| equal | rmse |" in summary.read_text()
     assert "regression" in told.out
-    assert "accepted by somebody: first" in told.out
+    assert "accepted by somebody: x" in told.out

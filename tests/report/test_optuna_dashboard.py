@@ -66,16 +66,18 @@ def test_figures_and_the_answer_follow_the_study(
     opened: Database, study: Study, shown: optuna.Study
 ) -> None:
     assert optuna_dashboard.publish(opened, "study")
-    assert "Nothing has won yet." in get_note(shown)
+    assert "No result yet: no point has a result." in get_note(shown)
     before = get_plotly_graph_objects(attributes(shown))
     finish(opened, study)
     assert optuna_dashboard.publish(opened, "study")
     after = get_plotly_graph_objects(attributes(shown))
     assert before.keys() < after.keys()
-    assert {"ranking", "timeline", "ternary_0"} <= after.keys()
+    assert {"ranking", "timeline", "map_0"} <= after.keys()
     assert all(json.loads(figure)["data"] for figure in after.values())
     assert all(json.loads(figure)["layout"]["height"] <= 440 for figure in after.values())
-    assert "leads with RMSE" in get_note(shown)
+    assert " has RMSE " in get_note(shown)
+    # Without the table behind it.
+    assert all(isinstance(json.loads(f)["layout"]["meta"], str) for f in after.values())
     same = attributes(shown)
     optuna_dashboard.publish(opened, "study")
     changed = {k for k, v in attributes(shown).items() if same[k] != v}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from weightsearch.errors import DeviceError
+from weightsearch.launch.places import local
 from weightsearch.launch.places.local import Command
 from weightsearch.runtime import devices
 
@@ -101,6 +102,25 @@ def test_the_users_own_number_of_threads_wins(
     assert command.told(2)["OMP_NUM_THREADS"] == "2"
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert command.told(2)["OMP_NUM_THREADS"] == "3"
+
+
+def test_workers_that_take_several_devices_have_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
+    assert devices.pick("auto", None, 2) == ["cuda:0", "cuda:2"]
+    assert devices.pick("cuda", 8, 2) == ["cuda:0", "cuda:2"]  # none shares a GPU
+    assert devices.pick("cuda", 1, 2) == ["cuda:0"]
+    assert devices.pick("auto", None, "auto") == ["cuda:0"]
+    with pytest.raises(DeviceError, match=r"promote\.devices must be .* is 6, and there are"):
+        devices.pick("cuda", None, 6)
+    with pytest.raises(DeviceError, match="is 2, and there is 1"):
+        devices.pick("cuda:1", None, 2)
+    monkeypatch.setattr(devices, "most_on_cpu", lambda: 5)
+    assert devices.pick("cpu", None, 2) == ["cpu", "cpu"]
+    assert devices.pick("cpu", None, "auto") == ["cpu"] * 5
+    monkeypatch.setattr(devices, "cores", lambda: 16)
+    monkeypatch.setattr(local, "cores", lambda: 16)
+    assert local.threads_each(["cpu", "cpu"], 2) == 2
+    assert local.threads_each(["cuda:0", "cuda:2"], 2) == 4
 
 
 def test_devices_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,17 @@ def test_a_stricter_level_is_a_wider_interval() -> None:
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
+def test_the_mean_of_errors_is_not_negative() -> None:
+    """Few scenes, one of them hard: Student's interval would begin below 0."""
+    errors = [0.0, 0.1, 0.1, 3.0]
+    low, high = compare.interval(errors) or (-1.0, -1.0)
+    assert low == 0.0
+    assert high > np.mean(errors)
+    signed = compare.interval([-0.1, *errors])
+    assert signed is not None
+    assert signed[0] < 0
+
+
 def test_one_group_gives_no_interval_and_no_verdict() -> None:
     assert compare.interval([1.0, 2.0], ["s", "s"]) is None
     found = compare.paired([[1.0, 2.0]], [[3.0, 4.0]], ["s", "s"])
@@ -95,6 +106,39 @@ def test_one_group_gives_no_interval_and_no_verdict() -> None:
 def test_what_is_not_paired_is_refused() -> None:
     with pytest.raises(ValueError, match="of one shape, but got"):
         compare.paired([[1.0, 2.0]], [[1.0]])
+
+
+# Folds: each repeat has its own images
+
+
+def test_repeats_of_the_same_images_are_what_paired_compares() -> None:
+    rng = np.random.default_rng(8)
+    names = [f"s{i // 3}" for i in range(20)]
+    a, b = rng.normal(1, 0.1, (3, 20)), rng.normal(1, 0.1, (3, 20))
+    crossed = compare.paired(a.tolist(), b.tolist(), names, margin=0.1)
+    assert compare.paired_folds(list(a), list(b), [names] * 3, margin=0.1) == crossed
+
+
+@pytest.mark.parametrize("seed_noise", [0.0, 0.05, 0.3])
+def test_folds_call_no_difference_more_often_than_stated(seed_noise: float) -> None:
+    """Five folds of seven scenes, each under a seed of its own."""
+    rng = np.random.default_rng(9)
+    groups = [[f"s{fold} {i // 4}" for i in range(28)] for fold in range(5)]
+    called = 0
+    for _ in range(300):
+        a = [
+            np.repeat(rng.normal(0, 0.1, 7), 4) + rng.normal(0, 0.1, 28) + rng.normal(0, seed_noise)
+            for _ in groups
+        ]
+        found = compare.paired_folds(a, [np.zeros(28)] * 5, groups)
+        assert (found.images, found.groups, found.seeds) == (140, 35, 5)
+        called += found.verdict != "undecided"
+    assert called / 300 <= 0.09
+
+
+def test_a_repeat_of_other_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be of the same images"):
+        compare.paired_folds([[1.0, 2.0]], [[1.0, 2.0, 3.0]], [["s", "t"]])
 
 
 # Several metrics, and more seeds

@@ -18,7 +18,7 @@ from weightsearch.launch import session
 from weightsearch.report import optuna_dashboard
 from weightsearch.runtime.stop_signals import Stop
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries, study_control
+from weightsearch.store.ledger import leases, queries, study_control, verification
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.store.tables.schema import attempts
@@ -64,17 +64,17 @@ def test_what_the_optuna_study_does_not_show_in_time_is_an_error_of_verify(
     study: Study,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert (found.ok, found.behind, found.done_once) == (True, 0, 1)  # it has a minute
     late(opened, study)
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert (found.ok, found.behind, found.to_json()["ok"]) == (False, 1, False)
     study_status.verified(found)
     said = capsys.readouterr().out
     assert said.startswith("not ok: 1 of 1 points done exactly once")
     assert "behind: the Optuna study does not show 1 attempts that have ended" in said
     homes.show(opened, study)
-    assert queries.verify(opened.engine, study).ok
+    assert verification.verify(opened.engine, study).ok
 
 
 @pytest.mark.usefixtures("broken")
@@ -86,7 +86,7 @@ def test_a_worker_of_nobody_ends_with_an_error_where_the_optuna_study_is_behind(
         loop.run(Worker(opened, study, tmp_path, "cpu"))
     assert "behind for now: LookupError: no such table" in caplog.text
     assert (counted := queries.counts(opened.engine, study))["done"] == counted["total"]  # safe
-    assert not queries.verify(opened.engine, study).ok
+    assert not verification.verify(opened.engine, study).ok
     launched = Worker(opened, study, tmp_path, "cpu", stop=Stop(launcher=os.getppid()))
     assert loop.run(launched) == 0  # the launch looks once more, and says it
 

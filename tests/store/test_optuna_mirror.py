@@ -126,6 +126,31 @@ def test_trials_say_which_weighting_they_have(opened: Database) -> None:
     assert all(trial.params["mae"] == pytest.approx(1 / 3) for trial in trials)
 
 
+def test_a_number_between_two_bounds_is_one_to_optuna_too(opened: Database) -> None:
+    lr, depth = {"low": 1e-5, "high": 1e-3, "log": True}, {"low": 2, "high": 9}
+    spec = make_spec(
+        train={"lr": lr}, params={"depth": depth}, sampler={"kind": "random", "trials": 2}
+    )
+    ranged = studies.create(opened.engine, "ranged", spec, planning.plan(spec))
+    showing = Mirror(opened, ranged)
+    point = claim(opened, ranged).point
+    assert point is not None
+    assert point == planning.plan(spec).points[0]  # numbers survive the database
+    showing.sync()
+    storage = optuna.storages.RDBStorage(
+        connecting.DRIVER, engine_kwargs=connecting.pooled(opened.connect), skip_table_creation=True
+    )
+    (trial,) = optuna.load_study(study_name="ranged", storage=storage).trials
+    storage.remove_session()
+    storage.engine.dispose()
+    known = {n: d for n, d in trial.distributions.items() if n in point.params}
+    assert known == {
+        "lr": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True),
+        "depth": optuna.distributions.IntDistribution(2, 9),
+    }
+    assert {name: trial.params[name] for name in known} == point.params
+
+
 @pytest.mark.parametrize(
     ("end", "reason"),
     [

@@ -53,7 +53,7 @@ def test_a_learned_weighting_is_another_point_than_the_weights_that_stand_for_it
                     {"mae": 0.333, "edge": 0.111, "ssim": 0.556})  # fmt: skip
     assert by_name["cov"] == equal
     assert by_name["warm-up"] == paper
-    assert by_name["0.333 mae + 0.111 edge + 0.556 ssim"] == paper
+    assert by_name["0.333 mae 0.111 edge 0.556 ssim"] == paper
 
 
 def test_a_study_may_have_learned_weightings_alone() -> None:
@@ -115,7 +115,7 @@ def test_what_a_weighting_does_is_part_of_a_studys_digest_and_nothing_else_is() 
         (RIVALS | {"warm_up": PATH | {"start": "papr"}}, "unknown weights 'papr'; did you mean"),
         (RIVALS | {"warm_up": PATH | {"start": {"mea": 1}}}, "unknown term 'mea'; did you mean"),
         (RIVALS | {"warm_up": PATH | {"end": {"mae": 0}}}, "at least one weight must be above 0"),
-        (RIVALS | {"warm_up": PATH | {"share": 2}}, "loss.warm_up.share: Input should be less"),
+        (RIVALS | {"warm_up": PATH | {"share": 2}}, "loss.warm_up.share: must be "),
         (RIVALS | {"warm_up": PATH | {"end": "densedepth"}}, "belong to data.target 'inverse'"),
         (RIVALS | {"warm_up": {"start": "equal"}}, "loss.warm_up.end: is missing."),
     ],

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from support.specs import make_spec
 
 from weightsearch.study import search_space
-from weightsearch.study.loss_spec import LossSpec
-from weightsearch.study.spec import TrainSpec
+from weightsearch.study.tables.loss_spec import LossSpec
+from weightsearch.study.tables.train_spec import TrainSpec
 
 LEVELS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
 

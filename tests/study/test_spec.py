@@ -66,12 +66,20 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
     [
         ({"trian": {}}, "trian: unknown key; did you mean 'train'?"),
         ({"train": {"epoch": 3}}, "train.epoch: unknown key; did you mean 'epochs'?"),
-        ({"train": {"epochs": 0}}, "train.epochs: Input should be greater than or equal to 1"),
-        ({"train": {"lr": -1}}, "train.lr"),
+        ({"train": {"epochs": 0}}, "train.epochs: must be at least 1, but got 0."),
+        ({"train": {"lr": -1}}, "train.lr: must be above 0, but got -1."),
+        ({"train": {"lr": []}}, "train.lr: must have at least 1 value, but got []."),
+        ({"train": {"lr": ["a"]}}, "train.lr.0: must be a number, but got 'a'."),
+        ({"loss": {"terms": "mae"}}, 'loss.terms: must be a list such as ["mae"], but got'),
+        ({"promote": {"devices": "x"}}, "devices: must be a whole number or 'auto', but got 'x'."),
+        ({"sampler": "grid"}, "sampler: must be a table, but got 'grid'."),
+        ({"data": {"source": "synthetic", "size": 128}}, "[height, width] in pixels, each at"),
+        ({"data": {"source": "synthetic", "size": [33, 31]}}, "least 32, but got [33, 31]."),
         ({"sampler": {"kind": "gird"}}, "unknown sampler 'gird'; did you mean 'grid'?"),
         ({"evaluate": {"protocol": "btss"}}, "unknown protocol 'btss'; did you mean 'bts'?"),
         ({"promote": {"seeds": [0, 1]}}, "promote.seeds must be fresh"),
         ({"budget": "2 hours"}, "a budget must be like 2h"),
+        ({"objective": "mynet:run"}, 'write `[objective]` with `run = "mynet:run"`.'),
         ({"objective": "loss"}, "the weighted loss cannot rank points"),
         ({"model": {"encoder": "x", "decoder": "densdepth"}}, "did you mean 'densedepth'?"),
         ({"data": {"source": "nyu_cvs", "size": [64, 64]}}, "did you mean 'nyu_csv'?"),
@@ -133,7 +141,10 @@ def test_every_study_that_is_shipped_can_be_planned(file: Path) -> None:
         ),
         ({"loss": {"terms": ["mae"], "weights": [{"mae": 1}, "paper"]}}, "lacks edge, ssim"),
         ({"loss": {"weights": 3}}, "loss.weights: must be a grid, or one or several tables"),
-        ({"train": {"lr": "fast"}}, "train.lr: Input should be"),
+        (
+            {"train": {"lr": "fast"}},
+            "train.lr: must be a number, a list or a table, but got 'fast'.",
+        ),
         (
             {"data": {"source": "synthetic", "size": [64, 64], "min_depth_m": 5, "max_depth_m": 2}},
             "data: `min_depth_m` must be below `max_depth_m`, but got 5 and 2",
@@ -159,19 +170,32 @@ def test_weights_by_name_are_of_the_target_that_they_were_chosen_for(
         assert f"weights '{name}' belong to data.target" in refused(**named)
 
 
+def test_how_many_devices_train_a_full_run_is_no_part_of_a_study() -> None:
+    digests = {
+        loading.parse(DEPTH | {"promote": {"devices": devices}}, "test").digest()
+        for devices in (1, 2, "auto")
+    }
+    assert digests == {loading.parse(DEPTH, "test").digest()}
+    for wrong in (0, "all"):
+        with pytest.raises(ConfigError, match=r"promote\.devices"):
+            loading.parse(DEPTH | {"promote": {"devices": wrong}}, "test")
+
+
 def revised(data: dict[str, Any] | None = None, *terms: str, **tables: Any) -> bool:
     """Whether a study has another digest than it had before its loss was revised."""
     loss = {"terms": terms, "weights": "equal"}
     spec = loading.parse(
         DEPTH | {"data": DEPTH["data"] | (data or {}), "loss": loss} | tables, "test"
     )
-    left_out = ("goal", "answer", "retry", "nightly")
+    left_out = ("goal", "answer", "keep", "retry", "track", "nightly")
     kept = {k: v for k, v in spec.resolved().items() if k not in left_out}
     later = ("weightings", "warm_up")  # keys of [loss] that there were none of
     kept["loss"] = {k: v for k, v in kept["loss"].items() if k not in later}
-    del kept["sampler"]["zero"]  # older than that, too
+    del kept["sampler"]["zero"], kept["pruner"], kept["share"]  # older than those, too
+    del kept["promote"]["devices"]
+    kept["train"] = spec.train.identity()
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
-    return spec.digest() != hashlib.sha256(text.encode()).hexdigest()[:12]
+    return spec.digest(promotion=True) != hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def test_a_study_whose_loss_was_revised_is_not_the_old_one() -> None:
@@ -264,6 +288,10 @@ def test_neither_the_goals_wording_nor_the_margin_is_part_of_the_identity() -> N
     zeros = [make_spec(sampler=drawn | {"zero": z}).digest() for z in (1 / 8, 1 / 4)]
     assert make_spec(sampler=drawn).digest() == zeros[0] != zeros[1]
     assert make_spec(answer={"margin": 0.02}).digest() == make_spec().digest()
+    assert make_spec(keep={"full": "all"}).digest() == make_spec().digest()
+    more = make_spec(promote={"top": 9})
+    assert more.digest() == make_spec().digest()
+    assert more.digest(promotion=True) != make_spec().digest(promotion=True)
 
 
 def test_a_margin_is_one_per_cent_unless_the_study_states_another() -> None:

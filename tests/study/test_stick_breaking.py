@@ -23,7 +23,24 @@ def test_a_direction_survives_the_way_there_and_back(cuts: list[int], zero: floa
     }
     found = stick_breaking.coordinates(terms, weights, zero)
     assert all(0 <= c <= 1 for c in found)
-    assert stick_breaking.direction(terms, found, zero) == weights
+    back = stick_breaking.direction(terms, found, zero)
+    left, smallest = 1.0, 1.0
+    for after, term in zip(range(len(cuts), 0, -1), terms, strict=False):
+        rest = 1 - float(weights[term]) / left if left > 1e-9 else 0.0
+        smallest = min(smallest, rest**after if rest > 1e-9 else 1.0)
+        left -= float(weights[term])
+    if smallest > 1e-10:  # else a coordinate cannot tell what is left from nothing
+        assert back == weights
+    assert sum(back.values()) == 1
+    assert all(abs(back[term] - weights[term]) < 0.05 for term in terms)
+
+
+def test_what_a_coordinate_cannot_tell_comes_back_as_nearly_the_same() -> None:
+    weights = {t: Fraction(0) for t in TERMS[:5]} | {"a": Fraction(9999, 10000)}
+    weights["e"] = Fraction(1, 10000)
+    found = stick_breaking.coordinates(TERMS[:5], weights, 0.9)
+    back = stick_breaking.direction(TERMS[:5], found, 0.9)
+    assert abs(back["a"] - weights["a"]) <= Fraction(1, 10000)
 
 
 def test_even_coordinates_cover_the_simplex_evenly() -> None:

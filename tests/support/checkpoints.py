@@ -8,7 +8,8 @@ import torch
 
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
-from weightsearch.study.spec import DataSpec, ModelSpec
+from weightsearch.study.data_spec import DataSpec
+from weightsearch.study.spec import ModelSpec
 
 SIZE = (64, 96)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.data.packs import building
+from weightsearch.depth.objective import run
 from weightsearch.study import loading
 from weightsearch.study.objective_contract import Context
 from weightsearch.study.spec import StudySpec
@@ -44,6 +45,16 @@ def context(spec: StudySpec, folder: Path, **values: Any) -> Context:
         "home": home(),
     }
     return Context(**plain | values)
+
+
+def whole(there: Context, params: dict[str, Any] | None = None) -> tuple[list[Any], Any]:
+    """All that is yielded, and what is returned."""
+    running, epochs = run(WEIGHTS, params or {}, there), []
+    while True:
+        try:
+            epochs.append(next(running))
+        except StopIteration as end:
+            return epochs, end.value
 
 
 @functools.cache

@@ -29,8 +29,8 @@ PATIENCE_S = 60  # a test that waits longer has failed
 SUPERUSER = "postgres"
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_S
+def wait_until(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+    until = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < until, "waited too long"
         time.sleep(0.02)
@@ -44,7 +44,7 @@ class OwnServer:
         self.log, self.account = folder / "log", server_folders.account()
         self.programs = postgres_programs.find(self.data, self.account)
         self.password = secrets.token_urlsafe(12)
-        self.port = _free_port()
+        self.port = free_port()
         self.settings: dict[str, Any] = {"max_connections": 60}
         self.process: subprocess.Popen[bytes] | None = None
         self.certificate: Path | None = None
@@ -191,7 +191,7 @@ def own_server(primary: OwnServer | None = None) -> Iterator[OwnServer]:
         shutil.rmtree(folder)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -272,13 +272,15 @@ class Proxy:
 class Worker(fork_server.Forked):
     """`weightsearch worker NAME` as a process, and what it writes to stderr."""
 
-    def __init__(self, name: str, storage: str, home: Path, lease: float = 30.0) -> None:
+    def __init__(
+        self, name: str, storage: str, home: Path, lease: float = 30.0, lanes: str = "1"
+    ) -> None:
         home.mkdir(exist_ok=True)
         self.log = home / f"worker-{secrets.token_hex(4)}.log"
         command = [sys.executable, "-m", "weightsearch", "worker", name, "--device", "cpu"]
         with self.log.open("w") as output:
             super().__init__(
-                [*command, "--lease", str(lease)],
+                [*command, "--lease", str(lease), "--lanes", lanes],
                 env=os.environ | {"WEIGHTSEARCH_STORAGE": storage, "WEIGHTSEARCH_HOME": str(home)},
                 cwd=home,
                 stderr=output,
@@ -293,12 +295,12 @@ class Worker(fork_server.Forked):
 
 @contextmanager
 def workers(
-    number: int, name: str, storage: str, home: Path, lease: float = 30.0
+    number: int, name: str, storage: str, home: Path, lease: float = 30.0, lanes: str = "1"
 ) -> Iterator[list[Worker]]:
     """So many of them; what is left in the end is killed."""
     started: list[Worker] = []
     try:
-        started += [Worker(name, storage, home, lease) for _ in range(number)]
+        started += [Worker(name, storage, home, lease, lanes) for _ in range(number)]
         yield started
     except BaseException:
         for worker in started:

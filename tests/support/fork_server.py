@@ -41,6 +41,7 @@ MODULES = (
     *("optuna_dashboard", "alembic.command", "rich.progress", "dashboards.serving"),
 )
 SKIPPED = {"__main__", "ray_cluster", "remote_worker", "slurm_jobs", "supervisor"}
+OURS = ("weightsearch", "support")
 STARTERS = ("launch", "promote", "nightly", "check")
 """Commands that start more of their kind."""
 HUGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -82,7 +83,7 @@ def is_ours(command: Any) -> bool:
     if isinstance(command, str | bytes | os.PathLike):
         return False
     words = _words(command)
-    ours = words[:2] == [sys.executable, "-m"] and words[2].split(".")[0] == "weightsearch"
+    ours = words[:2] == [sys.executable, "-m"] and words[2].split(".")[0] in OURS
     return ours and not words[2].endswith(".supervisor")  # which inherits a lock
 
 

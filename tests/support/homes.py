@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from sqlalchemy import func, select
 from support.specs import make_spec
 from weightsearch.store import study_removal
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import studies
+from weightsearch.store.ledger import full_runs, studies
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.store.tables.schema import metadata
 from weightsearch.study import planning
+from weightsearch.study.search_space import Point
 from weightsearch.worker import loop
 from weightsearch.worker.process import Worker
 
@@ -31,6 +33,12 @@ def create(database: Database, name: str = "study", **tables: Any) -> Study:
 def run(database: Database, study: Study, home: Path) -> None:
     """Works on the study, in this process, until nothing is left."""
     loop.run(Worker(database, study, home, "cpu"))
+
+
+def promote(database: Database, study: Study, finalists: Sequence[Point]) -> None:
+    """Plans full runs of these, by the study's settings."""
+    assert study.spec.promote
+    full_runs.plan(database.engine, study, study.spec.promote, finalists)
 
 
 def show(database: Database, study: Study) -> None:

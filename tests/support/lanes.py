@@ -26,14 +26,14 @@ def unscored(predict: Predict) -> Scores:
     return NONE
 
 
-def frames(spec: StudySpec = SPEC, **options: int) -> Frames:
+def frames(spec: StudySpec = SPEC, device: torch.device = CPU, **options: int) -> Frames:
     assert spec.data is not None
-    return open_frames(training_copy(spec), range(24), spec.data, CPU, **options)
+    return open_frames(training_copy(spec), range(24), spec.data, device, **options)
 
 
-def trainer(spec: StudySpec = SPEC) -> Trainer:
+def trainer(spec: StudySpec = SPEC, device: torch.device = CPU) -> Trainer:
     assert spec.model is not None
-    return Trainer(spec, spec.model, frames(spec), CPU)
+    return Trainer(spec, spec.model, frames(spec, device), device)
 
 
 def with_dropout(on: Trainer) -> Trainer:

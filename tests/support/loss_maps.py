@@ -10,7 +10,7 @@ from scipy.signal import convolve2d
 from torch import Tensor
 
 from weightsearch.depth.network.targets import Range
-from weightsearch.study.spec import DataSpec
+from weightsearch.study.data_spec import DataSpec
 
 RANGE_M = 10.0
 METRES = Range(0.1, RANGE_M)

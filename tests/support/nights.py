@@ -13,6 +13,7 @@ from weightsearch.launch import places, session
 from weightsearch.launch.preparation import Request
 from weightsearch.nightly import sweep
 from weightsearch.store.connection.database import Database
+from weightsearch.store.ledger import nights
 from weightsearch.store.ledger.stored_night import NightVerdict
 from weightsearch.study import loading, preflight
 
@@ -46,5 +47,8 @@ def night(opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return run
 
 
-def accept(opened: Database, why: str = "good") -> sweep.Accepted:
-    return sweep.accept(opened.engine, None, None, "me", why)
+def accept(opened: Database, why: str = "good", force: bool = False) -> sweep.Accepted:
+    """Accepts the newest night."""
+    newest = nights.history(opened.engine, None, last=1)
+    name = newest[0].night if newest else "2026-01-01-none"
+    return sweep.accept(opened.engine, None, name, "me", why, force)

@@ -36,13 +36,14 @@ def promoted(opened: Database) -> Database:
     return opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
-        pytest.skip("looking at a page needs Chromium, and there is none on the PATH")
+        pytest.skip("looking at a page needs Chromium; `make browser` installs Debian's, as root")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        options = ["--no-sandbox", "--disable-gpu"]
+        found = started.chromium.launch(executable_path=CHROMIUM, args=options)
         yield found
         found.close()
 

@@ -22,6 +22,7 @@ OPTIMUM = (0.5, 0.1, 0.4)
 def report_spec(terms: tuple[str, ...] = ("mae", "edge", "ssim"), **tables: Any) -> StudySpec:
     loss = {"terms": terms, "weights": {"grid": "simplex", "steps": 6}}
     given: dict[str, Any] = {"loss": loss, "params": {"encoder": ENCODERS}, "train": {"epochs": 5}}
+    given["data"] = {"source": "synthetic", "size": [32, 32]}  # so that they are records of depth
     return make_spec(**given | tables)
 
 
@@ -106,6 +107,7 @@ def make_records(
                     outcome=outcome,
                     reason=None if outcome == "done" else "ValueError: <b>no</b>",
                     epochs=[] if failed or lost else curve,
+                    device_s=free[worker] - began,
                 )
             )
         if not failed:
@@ -125,4 +127,5 @@ def make_records(
         counts=counts | {"waiting": 0, "leased": 0, "paused": 0},
         data_digest="d" * 64,
         equivalent_left_out=3,
+        device_seconds=sum(attempt.device_s for attempt in attempts),
     )

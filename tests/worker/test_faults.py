@@ -24,7 +24,7 @@ from support.specs import make_spec
 
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries, studies, study_control
+from weightsearch.store.ledger import leases, queries, studies, study_control, verification
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points
 from weightsearch.store.tables.states import Rung
@@ -98,7 +98,7 @@ def test_a_worker_that_dies_anywhere_costs_at_most_its_attempt(
     study = create(opened, **own_objective(home, SLOW))
     dies_at(place, storage, home, monkeypatch)
     finish(storage, home)
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert found.ok
     assert found.starts == 3 + found.lost <= 4
     trained = (home / "trained").read_text().count("\n")
@@ -137,7 +137,7 @@ def test_a_zombies_spooled_result_is_dropped_with_a_word(
     assert "came too late and was dropped" in finish(storage, home)
     with opened.engine.connect() as connection:
         assert connection.execute(select(points)).all() == before
-    assert queries.verify(opened.engine, study).ok
+    assert verification.verify(opened.engine, study).ok
 
 
 def test_a_worker_clock_that_is_wrong_changes_nothing(  # F13
@@ -156,7 +156,7 @@ def test_a_worker_clock_that_is_wrong_changes_nothing(  # F13
         monkeypatch.undo()
         monkeypatch.setenv("WEIGHTSEARCH_HOME", str(home))
     assert [worker.wait(PATIENCE_S) for worker in started] == [0, 0]
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert (found.ok, found.starts) == (True, 6)
 
 
@@ -299,7 +299,7 @@ def test_two_launches_at_once_do_the_work_once(  # F11
         answers.append(json.loads(out))
     assert answers[0]["promoted"]["point"] == answers[1]["promoted"]["point"]
     study = studies.find(opened.engine, "toy-grid")
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert (found.ok, found.points, found.starts) == (True, 6, 6)
     assert queries.counts(opened.engine, study, Rung.PROMOTION)["done"] == 4
 
@@ -316,7 +316,7 @@ def test_a_launcher_that_dies_at_any_step_is_continued_and_promotes_once(  # F12
     ended = cli(*command, WEIGHTSEARCH_STORAGE=storage)
     assert ended.returncode == 0, ended.stderr
     study = studies.find(opened.engine, "toy-grid")
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert (found.ok, found.starts) == (True, 6)
     with opened.engine.connect() as connection:
         runs = connection.execute(
@@ -337,7 +337,7 @@ def test_a_replaced_worker_takes_over_at_once(
     assert leases.claim(opened.engine, study.id, "dead", "cpu", 3600) is not None
     monkeypatch.setenv("WEIGHTSEARCH_REPLACES", "dead")
     finish(storage, home)
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert (found.ok, found.starts, found.lost) == (True, 4, 1)
 
 
@@ -350,7 +350,7 @@ def test_a_replaced_workers_result_on_disk_is_not_lost(
     monkeypatch.delenv("WEIGHTSEARCH_WORKER")
     monkeypatch.setenv("WEIGHTSEARCH_REPLACES", f"{platform.node()}-{dead}-dead")
     finish(storage, home)
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert (found.ok, found.starts, found.lost) == (True, 1, 0)
     assert (home / "trained").read_text().count("\n") == 1
 
@@ -361,5 +361,5 @@ def test_a_replaced_workers_result_on_disk_is_not_lost(
 def test_two_workers_never_get_one_point(opened: Database, storage: str, home: Path) -> None:
     study = create(opened, points=24, loss={"weights": {"grid": "simplex", "steps": 12}})
     finish(storage, home, number=3)
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert (found.ok, found.starts) == (True, 24)

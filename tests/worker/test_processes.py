@@ -17,7 +17,7 @@ from support.specs import make_spec
 
 from weightsearch.runtime import own_traceback
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries, result_spool, studies
+from weightsearch.store.ledger import leases, queries, result_spool, studies, verification
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points
 from weightsearch.study import planning
@@ -100,7 +100,7 @@ def test_two_of_four_workers_killed_on_200_points_cost_nothing_but_their_attempt
         killed.send_signal(signal.SIGKILL)
     for worker in workers[2:]:
         assert worker.wait(PATIENCE_S) == 0
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert found.ok
     assert found.done_once == found.points == 200
     assert found.starts <= 200 + 2  # points + kills
@@ -130,7 +130,7 @@ def test_a_killed_workers_point_is_run_next_by_whoever_is_there(
     wait_until(taken_over)
     second.terminate()
     assert second.wait(PATIENCE_S) == 0
-    assert queries.verify(opened.engine, study).lost == 1
+    assert verification.verify(opened.engine, study).lost == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -190,7 +190,7 @@ def test_a_paused_worker_that_comes_back_changes_nothing(
     with opened.engine.connect() as connection:
         assert connection.execute(select(points)).all() == before
     assert "lost" in zombie.said()
-    assert queries.verify(opened.engine, study).ok
+    assert verification.verify(opened.engine, study).ok
 
 
 def test_a_result_on_disk_is_committed_by_the_next_process(
@@ -209,7 +209,7 @@ def test_a_result_on_disk_is_committed_by_the_next_process(
     assert worker.wait(PATIENCE_S) == 0
     first = queries.done(opened.engine, study)[0]
     assert first.result.metrics == {"rmse": 0.125}
-    assert queries.verify(opened.engine, study).starts == 10
+    assert verification.verify(opened.engine, study).starts == 10
     assert list(folder.glob("*")) == []
 
 
@@ -221,7 +221,7 @@ def test_a_diverged_point_is_done_and_not_ranked(
     done = queries.done(opened.engine, study)
     diverged = [d for d in done if d.diverged()]
     assert [d.result.reason for d in diverged] == ["the first term is not a number."]
-    assert queries.verify(opened.engine, study).ok
+    assert verification.verify(opened.engine, study).ok
 
 
 def test_a_guard_that_is_no_number_costs_neither_its_point_nor_later_workers(
@@ -234,7 +234,7 @@ def test_a_guard_that_is_no_number_costs_neither_its_point_nor_later_workers(
     assert start("study").wait(PATIENCE_S) == 0
     first = queries.done(opened.engine, study)[0].result
     assert (set(first.metrics), set(first.samples)) == ({"rmse"}, {"rmse"})
-    assert queries.verify(opened.engine, study).ok
+    assert verification.verify(opened.engine, study).ok
 
 
 def test_a_spooled_file_that_cannot_be_read_is_set_aside(
@@ -245,7 +245,7 @@ def test_a_spooled_file_that_cannot_be_read_is_set_aside(
     (folder / "1-1.json").write_text("{")
     (folder / "2-1.json").write_text('{"lease": {"point_id": 2}, "result": {}}')
     assert start("study").wait(PATIENCE_S) == 0
-    assert queries.verify(opened.engine, study).ok
+    assert verification.verify(opened.engine, study).ok
     assert sorted(p.name for p in folder.iterdir()) == ["1-1.bad", "2-1.bad"]
 
 
@@ -295,7 +295,7 @@ def test_an_outage_costs_no_result_and_no_attempt(
     with Outage(storage):
         wait_until(lambda: all("the database is away" in w.said() for w in workers))
     assert [worker.wait(PATIENCE_S) for worker in workers] == [0, 0]
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert found.ok
     assert found.starts == found.points == 10
 
@@ -337,7 +337,7 @@ def test_an_objective_that_raises_fails_its_points_and_the_rest_goes_on(
     assert last == "RuntimeError: no such kernel"
     folders = {done.result.folder for done in queries.done(opened.engine, study)}
     assert folders == {None}  # it has written no file
-    assert len(queries.verify(opened.engine, study).missing) == 1
+    assert len(verification.verify(opened.engine, study).missing) == 1
 
 
 def test_a_study_that_fails_everywhere_is_stopped_with_the_reason(
@@ -363,6 +363,8 @@ def test_a_study_that_fails_everywhere_is_stopped_with_the_reason(
         ("def run(w, p, c):\n    yield from ()\n", "at least one epoch"),
         ("def run(w, p, c):\n    return 1\n", "must be a generator function"),
         ("def ran(w, p, c):\n    yield {}\n", "has no 'run'; did you mean 'ran'?"),
+        ("from json import dump as ron\ndef go():\n    yield {}\n", "no 'run'; known are: go."),
+        ("import json as run_json\n", "has no 'run'; it defines no function; write 'run' there."),
         ("import nowhere\n", "must be importable, but ModuleNotFoundError: No module named"),
     ],
 )

@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weightsearch.commands.options import DONE, Json, Name, Storage, open_storage, print_answer
+from weightsearch.commands.options import (
+    DONE,
+    Csv,
+    Json,
+    Name,
+    Storage,
+    Wide,
+    open_storage,
+    print_answer,
+    table_form,
+)
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.home import home_folder
-from weightsearch.store.tables.states import OPEN, StudyState
+from weightsearch.store.tables.states import OPEN, Phase, StudyState
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -48,27 +58,29 @@ def status(
             "--watch refreshes a terminal, --json prints one document; give only one of them."
         )
     if watch:
-        _watch(engine, lambda: study_answers.status(engine, name, home_folder()))
+        _watch(engine, lambda last: study_answers.status(engine, name, home_folder(), last))
     else:
         print_answer(
             study_answers.status(engine, name, home_folder()), as_json, study_status.status
         )
 
 
-def _watch(engine: Engine, ask: Callable[[], Status]) -> None:
+def _watch(engine: Engine, ask: Callable[[Status | None], Status]) -> None:
     """Shows the status until the study is over, or Ctrl-C."""
     from weightsearch.commands.printing import study_status
     from weightsearch.runtime import console
     from weightsearch.store.connection.outage import retry_while_away
 
+    found = None
     try:
         while True:
-            found = retry_while_away(ask)
+            found = retry_while_away(partial(ask, found))
             drawn = retry_while_away(partial(_drawn, engine, found.study))
             with console.fresh_page():
                 study_status.status(found, drawn)
             left = [part[state] for part in (found.points, found.promotion) for state in OPEN]
-            if not any(left) and not found.workers:
+            is_over = not any(left) or found.state in (Phase.DONE, Phase.PROMOTED)
+            if is_over and not found.workers:
                 return
             time.sleep(WATCH_EVERY_S)
     except KeyboardInterrupt:
@@ -84,17 +96,23 @@ def _drawn(engine: Engine, name: str) -> list[str]:
 
 
 @app.command()
-def workers(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
+def workers(
+    name: Name = None,
+    wide: Wide = False,
+    as_csv: Csv = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
     """List the workers: host, process, device and current point.
 
     Example: weightsearch workers
     """
+    form = table_form(wide, as_csv, as_json)
     from weightsearch.commands.answers import study_answers
     from weightsearch.commands.printing import study_status
 
-    print_answer(
-        study_answers.workers(open_storage(storage).engine, name), as_json, study_status.workers
-    )
+    found = study_answers.workers(open_storage(storage).engine, name)
+    print_answer(found, as_json, partial(study_status.workers, form=form))
 
 
 @app.command()

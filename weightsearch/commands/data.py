@@ -41,8 +41,8 @@ def data_inspect(
     from weightsearch.data.inspection import report
     from weightsearch.data.readers import registry
 
-    reader = reader or registry.detect(path)
     options = reader_options(option)
+    reader = reader or registry.detect(path, options)
     found = report.inspect(reader, path, options, sample, val, seed, picture)
     print_answer(found, as_json, data_sets.inspected)
 
@@ -66,8 +66,8 @@ def data_pack(
     from weightsearch.data.readers import registry
     from weightsearch.launch.display.progress import display
 
-    reader = reader or registry.detect(path)
     options = reader_options(option)
+    reader = reader or registry.detect(path, options)
     for file in building.remove_damaged(reader, path, options, home_folder()):
         log.warning("%s was damaged, and is made again", file)
     with display("packing", as_json) as shown:

@@ -17,7 +17,6 @@ from weightsearch.commands.options import (
     reader_options,
 )
 from weightsearch.errors import ConfigError
-from weightsearch.study import search_space
 
 app = typer.Typer()
 
@@ -75,6 +74,7 @@ def evaluate(
     """
     from weightsearch.commands.printing import networks
     from weightsearch.depth.evaluation import evaluate_command
+    from weightsearch.study import search_space
 
     if (checkpoint is None) == (predictions is None):
         raise ConfigError("`evaluate` needs either a checkpoint or --predictions, not both.")

@@ -12,7 +12,7 @@ import typer
 from weightsearch.commands.options import NO, Json, Storage, open_storage, print_answer
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.home import home_folder
-from weightsearch.runtime.safe_text import presentable, size
+from weightsearch.runtime.safe_text import counted, presentable, size
 
 app = typer.Typer()
 
@@ -64,7 +64,7 @@ def _show_what_goes(found: dict[str, Any]) -> None:
 def _deleted(found: dict[str, Any]) -> None:
     print(
         presentable(
-            f"deleted: study {found['study']}, {found['points']['total']} points,"
+            f"deleted: study {found['study']}, {counted(found['points']['total'], 'point')},"
             f" {found['trials']} Optuna trials, {size(found['bytes'])} of files"
         )
     )
@@ -110,7 +110,9 @@ def _collected(found: dict[str, Any]) -> None:
         print(presentable(f"           Optuna study '{name}'  its study does not exist"))
     for row in found["kept"]:
         print(presentable(f"     left  {row['path']}  {row['why']}"))
-    print(f"{size(found['bytes'])} {'would be freed' if found['dry_run'] else 'freed'}")
+    kinds = ", ".join(f"{kind} {size(count)}" for kind, count in found["kinds"].items() if count)
+    freed = "would be freed" if found["dry_run"] else "freed"
+    print(f"{size(found['bytes'])} {freed}{f': {kinds}' if kinds else ''}")
 
 
 @app.command()
@@ -161,4 +163,7 @@ def _restored(found: dict[str, Any]) -> None:
 
 
 def _contents(found: dict[str, Any]) -> str:
-    return f"{found['studies']} studies, {found['done']} of {found['points']} points done"
+    return (
+        f"{counted(found['studies'], 'study', 'studies')}, {found['done']} of {found['points']}"
+        " points done"
+    )

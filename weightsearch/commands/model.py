@@ -20,7 +20,6 @@ from weightsearch.commands.options import (
     reader_options,
 )
 from weightsearch.errors import ConfigError
-from weightsearch.study import search_space
 
 app = typer.Typer()
 
@@ -167,6 +166,7 @@ def bench(
     """
     from weightsearch.commands.answers import network_answers
     from weightsearch.commands.printing import networks
+    from weightsearch.study import search_space
 
     sizes = [search_space.picture_size(text) for text in size or ()]
     how = network_answers.BenchSettings(

@@ -29,9 +29,9 @@ from weightsearch.commands.options import (
 )
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.atomic_file import write_atomically
-from weightsearch.study import loading
 
 if TYPE_CHECKING:
+    from weightsearch.store.ledger.stored_night import NightVerdict
     from weightsearch.study.budget import Budget
 
 
@@ -68,11 +68,14 @@ def run(
     name: Annotated[
         str | None, typer.Option(help="The sweep's name; by default the study file's.")
     ] = None,
-    markdown: Annotated[
+    summary: Annotated[
         Path | None,
         typer.Option(
-            help="Write the verdict to this file; by default to $GITHUB_STEP_SUMMARY, if set."
+            help="Write the verdict as Markdown; by default to $GITHUB_STEP_SUMMARY, if set."
         ),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write the verdict as JUnit XML, for Jenkins and GitLab.")
     ] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write the verdict as a page that opens offline.")
@@ -92,9 +95,11 @@ def run(
     Example: weightsearch nightly run nightly-cpu --budget 1h
     """
     from weightsearch.nightly import sweep as nightly
-    from weightsearch.nightly import verdict_text
+    from weightsearch.nightly import verdict_text, webhook
     from weightsearch.runtime import provenance
+    from weightsearch.study import loading
 
+    chat = webhook.take_url()
     file = loading.study_file(study)
     spec = loading.load(file)
     request = launch_request(on, device, workers, loading.data_path(spec, data), file, quiet)
@@ -112,7 +117,7 @@ def run(
     found = nightly.run(database, spec, asked)
     print_answer(found, as_json, verdict_text.told)
     try:
-        _publish(verdict_text.markdown(found), markdown)
+        _publish(found, summary, junit)
         if html is not None:
             from weightsearch.nightly import verdict_page  # imports plotly
             from weightsearch.report.pages import html as page
@@ -121,6 +126,8 @@ def run(
             page.write(html, verdict_page.document(found, nights))
     except OSError as error:  # the verdict is what the exit code is for
         print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+    if chat is not None:
+        webhook.send(chat, webhook.message(found, webhook.job_url(os.environ)))
     sys.exit(nightly.EXIT[found.verdict])
 
 
@@ -138,24 +145,29 @@ def _check_date(date: str | None) -> None:
         raise ConfigError(f"--date must be YYYY-MM-DD, but got '{date}'.")
 
 
-def _publish(text: str, markdown: Path | None) -> None:
-    """Into the named file; else at the end of the CI job's summary, where there is one."""
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if markdown is not None:
-        write_atomically(markdown, text.encode())
-    elif summary:
-        with Path(summary).open("a", encoding="utf-8") as page:
+def _publish(found: NightVerdict, summary: Path | None, junit: Path | None) -> None:
+    """Into the named files; what GitHub shows of a job is added to. Raises OSError."""
+    from weightsearch.nightly import junit as junit_xml
+    from weightsearch.nightly import verdict_text
+
+    text, of_job = verdict_text.markdown(found), os.environ.get("GITHUB_STEP_SUMMARY")
+    if of_job and str(summary or of_job) == of_job:
+        with Path(of_job).open("a", encoding="utf-8") as page:
             page.write(text)
+    elif summary is not None:
+        write_atomically(summary, text.encode())
+    if junit is not None:
+        write_atomically(junit, junit_xml.document(found))
 
 
 @app.command()
 def accept(
+    night: Annotated[str, typer.Option(help="A night, as `nightly history` lists them.")],
     why: Annotated[str, typer.Option(help="Why these values are good; stored with the baseline.")],
     sweep: Sweep = None,
-    night: Annotated[
-        str | None,
-        typer.Option(help="A night as listed by `nightly history`; by default the newest."),
-    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if it is worse than the baseline that counts now.")
+    ] = False,
     by: Annotated[
         str | None, typer.Option(help="Who accepts; by default $GITHUB_ACTOR or the current user.")
     ] = None,
@@ -164,7 +176,7 @@ def accept(
 ) -> None:
     """Make a night's values the baseline for later nights.
 
-    Example: weightsearch nightly accept nightly-cpu --why "first night, values as in the paper"
+    Example: weightsearch nightly accept nightly-cpu --night 2026-11-25-5cfad25 --why "as planned"
     """
     from weightsearch.nightly import sweep as nightly
     from weightsearch.nightly import verdict_text
@@ -172,7 +184,7 @@ def accept(
     if not why.strip():
         raise ConfigError("--why must give the reason for accepting these values, but is empty.")
     who = by or os.environ.get("GITHUB_ACTOR") or f"{getpass.getuser()}@{platform.node()}"
-    answer = nightly.accept(open_storage(storage).engine, sweep, night, who, why.strip())
+    answer = nightly.accept(open_storage(storage).engine, sweep, night, who, why.strip(), force)
     print_answer(answer, as_json, verdict_text.accepted)
 
 

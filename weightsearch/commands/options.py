@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -15,17 +15,22 @@ from typer.core import TyperGroup
 
 from weightsearch.errors import ConfigError
 from weightsearch.runtime.home import home_folder
-from weightsearch.study.spec_fields import Value
 
 if TYPE_CHECKING:
     from weightsearch.launch.preparation import Request
+    from weightsearch.runtime.tables import Form
     from weightsearch.store.connection.database import Database
+    from weightsearch.study.spec_fields import Value
 
 Answer = TypeVar("Answer")
 
 DONE, STATED_ERROR, NO, INTERRUPTED = 0, 1, 3, 130  # exit codes; 2 is wrong usage
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Wide = Annotated[
+    bool, typer.Option("--wide", help="Every column and row, however wide the table becomes.")
+]
+Csv = Annotated[bool, typer.Option("--csv", help="The whole table as CSV, and nothing else.")]
 Storage = Annotated[
     str | None,
     typer.Option(
@@ -44,6 +49,25 @@ On = Annotated[str, typer.Option(help="Where workers run: local, ray or slurm.")
 Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Worker processes; by default one per GPU, or per core of the CPU."),
+]
+Lanes = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Points that a worker trains together, on one pass of data and augmentation; auto: as"
+        " many as measure fastest on its GPU, one on a CPU.",
+    ),
+]
+PromoteTop = Annotated[
+    int | None,
+    typer.Option("--promote-top", min=1, help="How many finalists; by default the study's."),
+]
+PromoteSeeds = Annotated[
+    str | None,
+    typer.Option("--promote-seeds", help="Fresh seeds of each finalist's full runs, as in 1,2,3."),
+]
+PromoteEpochs = Annotated[
+    int | None, typer.Option("--promote-epochs", min=1, help="Epochs of a full run at most.")
 ]
 Name = Annotated[str | None, typer.Argument(help="The study; by default the newest.")]
 
@@ -80,6 +104,15 @@ def open_storage(storage: str | None) -> Database:
     return open_database(storage, home_folder())
 
 
+def lanes_asked(lanes: str) -> int | None:
+    """How many points a worker trains together; None for `auto`. Raises ConfigError."""
+    if lanes == "auto":
+        return None
+    if lanes.isdecimal() and int(lanes) >= 1:
+        return int(lanes)
+    raise ConfigError(f"--lanes must be auto or a number of at least 1, but got '{lanes}'.")
+
+
 def launch_request(
     on: str,
     device: str,
@@ -87,27 +120,40 @@ def launch_request(
     data: Path | None,
     file: Path | None = None,
     quiet: bool = False,
+    lanes: str = "1",
 ) -> Request:
     """What a launch, a promotion or a night is asked for, not named yet; `file` is the study's.
 
-    Raises ConfigError for a launcher that there is not.
+    Raises ConfigError for a launcher that there is not, and for lanes that are no number.
     """
+    from weightsearch.api import requests
+
+    check_on(on)
+    lanes_asked(lanes)
+    request = requests.request(on, device, workers, data, file)
+    return replace(request, lanes=lanes, quiet=quiet)
+
+
+def check_on(on: str) -> None:
+    """Raises ConfigError for a launcher that there is not."""
     from weightsearch.launch.places import LAUNCHERS
-    from weightsearch.launch.preparation import Request
 
     if on not in LAUNCHERS:
         raise ConfigError(f"--on must be one of {', '.join(LAUNCHERS)}, but got '{on}'.")
-    folders = [Path.cwd(), *([file.resolve().parent] if file else [])]
-    return Request(
-        name="",
-        home=home_folder(),
-        data=Path(os.path.realpath(data)) if data else None,
-        device=device,
-        workers=workers,
-        on=on,
-        quiet=quiet,
-        path=tuple(map(str, folders)),
-    )
+
+
+def promote_settings(top: int | None, seeds: str | None, epochs: int | None) -> dict[str, Any]:
+    """What is asked for of a study's `promote` table. Raises ConfigError for what are no seeds."""
+    found = None
+    if seeds is not None:
+        parts = seeds.split(",")
+        if not all(part.strip().isdecimal() for part in parts):
+            raise ConfigError(
+                f"--promote-seeds must be numbers with commas, as in 1,2,3, but got '{seeds}'."
+            )
+        found = [int(part) for part in parts]
+    given = {"top": top, "seeds": found, "epochs": epochs}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def interrupt_on_sigterm() -> None:
@@ -126,6 +172,15 @@ def print_answer(answer: Answer, as_json: bool, show: Callable[[Answer], None]) 
         print(json.dumps(answer, allow_nan=False, default=lambda typed: typed.to_json()))
     else:
         show(answer)
+
+
+def table_form(wide: bool, as_csv: bool, as_json: bool) -> Form:
+    """Raises ConfigError where an answer is to be in two forms."""
+    if as_csv and as_json:
+        raise ConfigError("--csv and --json are two forms of one answer; give only one of them.")
+    from weightsearch.runtime.tables import Form
+
+    return Form(wide, as_csv)
 
 
 def reader_options(given: list[str] | None) -> dict[str, Value]:

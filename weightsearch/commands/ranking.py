@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
 
 import typer
 
 from weightsearch.commands.options import (
     DONE,
     NO,
+    Csv,
     Json,
     Name,
     Storage,
+    Wide,
     open_storage,
     print_answer,
+    table_form,
 )
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 
@@ -40,14 +40,20 @@ def verify(name: Name = None, storage: Storage = None, as_json: Json = False) ->
 
 
 @app.command()
-def best(name: Name = None, storage: Storage = None, as_json: Json = False) -> None:
+def best(
+    name: Name = None,
+    wide: Wide = False,
+    as_csv: Csv = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
     """Show the ranking, with intervals.
 
     Example: weightsearch best quickstart-grid
     """
-    from weightsearch.commands.answers import study_answers
+    form = table_form(wide, as_csv, as_json)
+    from weightsearch.api.study_view import study
     from weightsearch.commands.printing import launch_result
 
-    print_answer(
-        study_answers.best(open_storage(storage).engine, name), as_json, launch_result.ranking
-    )
+    found = study(name, storage=storage).answer()
+    print_answer(found, as_json, partial(launch_result.ranking, form=form))

@@ -1,9 +1,9 @@
-"""`weightsearch report` and `compare`: pages that open offline."""
+"""`weightsearch report` and `compare`: pages that open offline; `track`: a study in other tools."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,12 @@ from weightsearch.commands.options import (
     open_storage,
     print_answer,
 )
+from weightsearch.errors import ConfigError
 from weightsearch.runtime.home import home_folder
+
+if TYPE_CHECKING:
+    from weightsearch.api.report_pages import Written
+    from weightsearch.store.sinks.tracking import Tracked
 
 app = typer.Typer()
 
@@ -37,10 +42,9 @@ def report(
 
     Example: weightsearch report quickstart-grid --out quickstart.html
     """
-    from weightsearch.commands.answers import report_pages
+    from weightsearch.api.study_view import study
 
-    here = report_pages.Here(home_folder(), data, device)
-    found = report_pages.report(open_storage(storage).engine, name, out, here)
+    found = study(name, storage=storage).report(out, data=data, device=device)
     print_answer(found, as_json, _reported)
 
 
@@ -61,7 +65,7 @@ def compare(
 
     Example: weightsearch compare quickstart-grid 8 5 --out compare.html
     """
-    from weightsearch.commands.answers import report_pages
+    from weightsearch.api import report_pages
 
     here = report_pages.Here(home_folder(), data, device)
     studies = (name, a) if b is None else (name, name)
@@ -70,25 +74,75 @@ def compare(
     print_answer(found, as_json, _compared)
 
 
-def _reported(found: dict[str, Any]) -> None:
+@app.command()
+def track(
+    name: Name = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(help="A tracking URI of MLflow: of a server, or sqlite:///FILE."),
+    ] = None,
+    tensorboard: Annotated[
+        str | None, typer.Option(help="A folder for TensorBoard; below it, one for the study.")
+    ] = None,
+    wandb: Annotated[
+        str | None,
+        typer.Option(help="A folder for W&B's offline runs, for `wandb sync` to upload."),
+    ] = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Show a study's ended attempts in MLflow, TensorBoard or W&B, each once, however often asked.
+
+    By default where the study's table [track] says; `launch` does so at its end.
+
+    Example: weightsearch track quickstart-grid --tensorboard runs
+    """
+    from weightsearch.store.ledger import studies
+    from weightsearch.store.sinks import tracking
+    from weightsearch.study.tables.track_spec import TrackSpec
+
+    engine = open_storage(storage).engine
+    study = studies.find(engine, name)
+    wanted = study.spec.track or TrackSpec()
+    if (mlflow, tensorboard, wandb) != (None, None, None):
+        try:
+            wanted = TrackSpec(mlflow=mlflow, tensorboard=tensorboard, wandb=wandb)
+        except ValueError:
+            raise ConfigError(
+                "--mlflow must be a tracking URI without a password, which anyone could read; put"
+                " it into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+            ) from None
+    print_answer(tracking.track(engine, study, wanted), as_json, _tracked)
+
+
+def _tracked(found: Tracked) -> None:
+    from weightsearch.runtime.console import console
+
+    for sink, count in found.runs.items():
+        console.print(f"{sink}: {count} runs of {found.study} were new")
+
+
+def _reported(found: Written) -> None:
     from weightsearch.runtime.console import console
     from weightsearch.runtime.safe_text import size
 
-    console.print(found["answer"])
-    console.print(f"{found['file']} ({size(found['bytes'])})", soft_wrap=True)
+    console.print(found.answer, soft_wrap=False)
+    console.print(f"{found.file} ({size(found.bytes)})", soft_wrap=True)
 
 
 def _compared(found: dict[str, Any]) -> None:
-    from weightsearch.report.evidence.records import label
+    from weightsearch.report.evidence.units import label
+    from weightsearch.report.pages.comparison_page import of_depth
     from weightsearch.runtime.console import console
 
-    console.print(found["answer"])
+    console.print(found["answer"], soft_wrap=False)
     for metric, test in found["tests"].items():
         span = ""
         if test["low"] is not None:
             span = f" ({test['low']:+.4f} .. {test['high']:+.4f})"
+        name = label(metric, of_depth(found))
         console.print(
-            f"{label(metric):10} A {found['a'][metric]:.4f}  B {found['b'][metric]:.4f}  A - B"
+            f"{name:10} A {found['a'][metric]:.4f}  B {found['b'][metric]:.4f}  A - B"
             f" {test['difference']:+.4f}{span}  {test['verdict']}"
         )
     if "file" in found:

@@ -15,6 +15,7 @@ import typer
 from weightsearch.commands.options import (
     DONE,
     NO,
+    Csv,
     Data,
     Device,
     Json,
@@ -25,17 +26,18 @@ from weightsearch.commands.options import (
     Storage,
     StudyFile,
     Trials,
+    Wide,
     Workers,
     check_name,
     launch_request,
     open_storage,
     print_answer,
     reader_options,
+    table_form,
 )
 from weightsearch.errors import ConfigError, StorageError, WeightsearchError
 from weightsearch.runtime.home import home_folder
 from weightsearch.runtime.safe_text import presentable
-from weightsearch.study import loading
 
 if TYPE_CHECKING:
     from weightsearch.commands.answers.new_study import Look
@@ -191,33 +193,41 @@ def check(
     storage: Storage = None,
     name: Annotated[str | None, typer.Option(help="The study's name in the database.")] = None,
     on: On = "local",
+    epoch: Annotated[
+        bool, typer.Option("--epoch/--no-epoch", help="Train an own objective for one epoch.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Check whether a study can be launched here: file, data, weights, disk, database.
 
-    Trains and packs nothing; what it takes is said by `launch --dry-run`. Exit 0, else 3.
+    An own objective trains one epoch in this process, and its traceback is shown; else nothing is
+    trained or packed. What it takes is said by `launch --dry-run`. Exit 0, else 3.
 
     Example: weightsearch check study.toml
     """
     from weightsearch.commands.answers import study_check
     from weightsearch.commands.printing import first_steps
+    from weightsearch.study import loading
 
     check_name("name", name)
     file = loading.study_file(study)
     spec = loading.load(file, {"sampler.kind": sampler, "sampler.trials": trials})
     request = launch_request(on, device, workers, loading.data_path(spec, data), file)
     request = replace(request, name=name or f"{file.stem}-{spec.sampler.kind}")
-    found = study_check.check(spec, request, lambda: open_storage(storage))
+    found = study_check.check(spec, request, lambda: open_storage(storage), epoch)
     print_answer(found, as_json, first_steps.checked)
     sys.exit(DONE if found.ok else NO)
 
 
 @app.command()
-def studies(storage: Storage = None, as_json: Json = False) -> None:
+def studies(
+    wide: Wide = False, as_csv: Csv = False, storage: Storage = None, as_json: Json = False
+) -> None:
     """List the study files that can be launched, and the studies in the database.
 
     Example: weightsearch studies
     """
+    form = table_form(wide, as_csv, as_json)
     from weightsearch.commands.answers import study_lists
     from weightsearch.commands.printing import first_steps
 
@@ -228,7 +238,8 @@ def studies(storage: Storage = None, as_json: Json = False) -> None:
         if not as_json:
             first_steps.study_files(files)
         raise
-    print_answer({"files": files, "planned": planned}, as_json, first_steps.studies)
+    shown = partial(first_steps.studies, form=form)
+    print_answer({"files": files, "planned": planned}, as_json, shown)
 
 
 @app.command()

@@ -14,12 +14,13 @@ from weightsearch.commands.options import (
     Data,
     Device,
     Json,
+    Lanes,
     Storage,
+    lanes_asked,
     open_storage,
     print_answer,
 )
 from weightsearch.runtime.home import home_folder
-from weightsearch.study import loading
 from weightsearch.worker.failure_kinds import REPLACE_ME
 
 DATABASE_S = 60.0  # a worker that starts in an outage waits this long
@@ -31,6 +32,7 @@ app = typer.Typer()
 def worker(
     name: Annotated[str, typer.Argument(help="A planned study.")],
     device: Device = "auto",
+    lanes: Lanes = "1",
     data: Data = None,
     storage: Storage = None,
     lease: Annotated[
@@ -52,6 +54,7 @@ def worker(
     from weightsearch.worker import loop
     from weightsearch.worker.process import Unfit, Worker
 
+    together = lanes_asked(lanes)
     until = time.monotonic() + DATABASE_S
     database = retry_while_away(lambda: open_storage(storage), lambda: time.monotonic() > until)
     study = studies.find(database.engine, name)
@@ -65,6 +68,7 @@ def worker(
         device=devices.pick(device, 1)[0],
         data=data,
         lease_s=lease,
+        lanes=together,
         name=worker_name(os.environ.get("WEIGHTSEARCH_WORKER")),
         replaces=os.environ.get("WEIGHTSEARCH_REPLACES") or None,
     )
@@ -89,6 +93,7 @@ def train(
     """
     from weightsearch.commands.printing import study_status
     from weightsearch.runtime import devices
+    from weightsearch.study import loading
     from weightsearch.study import single_run as training
 
     spec = loading.load(loading.study_file(study))

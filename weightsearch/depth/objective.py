@@ -1,38 +1,31 @@
 """The depth objective: what the service calls to train one configuration.
 
-The route: `run` opens the pack and splits it → `_trainer` takes from the worker's cache, or builds,
-what trials share → `Trainer.run` (training/trainer.py) trains → each epoch is scored on validation
-frames at native size (evaluation/scoring.py) and yielded. Importing this module imports no torch.
+The route: `_run` opens the pack → `prepared` (prepared.py) splits it, and takes from the worker's
+cache, or builds, what trials share → `Trainer.run` (training/trainer.py) trains → each epoch is
+scored on validation frames at native size (evaluation/scoring.py) and yielded. Importing this
+module imports no torch.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from itertools import product
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsearch.data.packs.validation_split import split_frames
+from weightsearch.depth import point_record, prepared
 from weightsearch.depth.training import early_stopping
-from weightsearch.errors import (
-    CheckpointError,
-    ConfigError,
-    DataError,
-    Interrupted,
-    did_you_mean,
-)
+from weightsearch.errors import DataError, Interrupted
 from weightsearch.study import known_names, search_space
 from weightsearch.study.objective_contract import (
-    CONSTANT,
-    LAST,
-    NOT_COMPARABLE,
     Context,
+    Point,
     Run,
     summarise,
 )
-from weightsearch.study.spec import ModelSpec, StudySpec
+from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
 
 if TYPE_CHECKING:
@@ -40,12 +33,12 @@ if TYPE_CHECKING:
     from weightsearch.depth.evaluation.error_breakdown import Details
     from weightsearch.depth.evaluation.scoring import Scores
     from weightsearch.depth.network.prediction import Predict
-    from weightsearch.depth.network.weight_sources import Origin
-    from weightsearch.depth.training.trainer import Epoch, Trainer
+    from weightsearch.depth.training.trainer import Trainer
     from weightsearch.depth.training.trial_state import Lane
 
-SHRUNK = "memory ran out, and batch normalisation saw fewer images at once than train.batch"
-SEARCHED = ("encoder", "decoder", "lr", "size")
+APART = ("lr", search_space.WEIGHTING)
+"""In which, beside the weights, points may differ that are trained together."""
+SHARES = ("trunk", "frozen")
 WEIGHTINGS = known_names.NAMES["weighting"]
 """What the objective declares: the learned weightings that it knows."""
 
@@ -53,88 +46,148 @@ log = logging.getLogger(__name__)
 
 
 def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Context) -> Run:
-    """Trains one configuration; the contract is in `weightsearch/study/objective_contract.py`.
+    """Trains one configuration; the contract is in `weightsearch/study/objective_contract.py`."""
+    (alone,) = run_together([(weights, params)], [context])
+    return (yield from alone)
 
-    Where the context's folder holds a checkpoint `last` of the same point, training goes on from
-    it, and what was yielded before is yielded again. A promotion keeps `best` by the study's metric
-    and returns what the test split says of it: test frames are read nowhere else.
-    """
+
+def run_together(points: Sequence[Point], contexts: Sequence[Context]) -> list[Run]:
+    """Trains configurations of one network and size, as far as they stand in the same epoch on one
+    pass of data and augmentation (`Trainer.run`)."""
+    beside: list[Lane] = []
+    runs = [_run(*point, one, beside) for point, one in zip(points, contexts, strict=True)]
+    return [_begun(one) for one in runs]  # all are there before the first trains
+
+
+def fastest_lanes(
+    weights: Mapping[str, float], params: Mapping[str, Value], context: Context
+) -> int:
+    """How many points like this one its device trains fastest together, from timed steps."""
     from weightsearch.data.packs import building
-    from weightsearch.depth.loss.weightings import Learned
-    from weightsearch.depth.training.saving import Saving, still_ours
+    from weightsearch.depth.training import lane_count
 
-    context = _at_size(params, context)
+    context = prepared.at_size(params, context)
     spec = context.spec
     assert spec.data is not None
-    weighting = search_space.weighting_of(params)
-    model, lr = _chosen(params, context)
     path = building.ensure(spec.data.source, context.data, spec.data.options, context.home)
     with building.Pack(path) as native:
+        train, _ = split_frames(native, spec, context.fold)
+        trainer = prepared.trainer(path, train, prepared.chosen(params, context)[0], context, None)
+    if not prepared.lane(trainer, weights, params, context).repeats():
+        return 1
+    timed = partial(lane_count.step_s, trainer)
+    return lane_count.fastest(timed, trainer.recorder.may_record)
+
+
+def _begun(run: Run) -> Run:
+    """The run, from which a first and empty epoch was taken: what it failed of until there, it
+    raises where it is asked for the next."""
+    failure: Exception | None = None
+    try:
+        next(run)
+    except Exception as error:
+        failure = error
+
+    def rest() -> Run:
+        if failure is not None:
+            raise failure
+        return (yield from run)
+
+    return rest()
+
+
+def _run(
+    weights: Mapping[str, float],
+    params: Mapping[str, Value],
+    context: Context,
+    beside: list[Lane],
+) -> Run:
+    """Yields once when it is ready to train, then epochs; its lane is among those `beside` it.
+
+    Where the context's folder holds a checkpoint `last` of the same point, training goes on from
+    it, or from that of its trunk, and what was yielded before is yielded again. A promotion keeps
+    `best` by the study's metric (a search too, where `keep.search` asks for it) and returns what
+    the test split says of it: test frames are read nowhere else.
+    """
+    from weightsearch.data.packs import building
+    from weightsearch.depth.training import beginnings
+    from weightsearch.depth.training import ranks as several
+    from weightsearch.depth.training.saving import Saving, still_ours
+
+    context = prepared.at_size(params, context)
+    spec = context.spec
+    assert spec.data is not None
+    path = building.ensure(spec.data.source, context.data, spec.data.options, context.home)
+    with building.Pack(path) as native, several.joined(weights, params, context) as ranks:
         _same_data(native, context)
-        train, val = split_frames(native, spec)
-        trainer = _trainer(path, train, model, context)
-        constant = _constant(path, native, val, trainer, context)
-        facts = _facts(weights, model, lr, native, context) | _told(
-            native, train, val, trainer.encoder_origin
-        )
-        if weighting is not None:
-            facts["point"]["weighting"] = weighting
-        learned = Learned(weighting, context.epochs) if weighting is not None else None
-        lane, epochs = _start(
-            lambda: trainer.lane(weights, context.seed, lr, context.shrink, learned), facts, context
-        )
-        yield from epochs
+        point = prepared.prepared(weights, params, context, native, ranks)
+        trainer, lane, legs, epochs = point.trainer, point.lane, point.legs, point.epochs
+        if ranks is not None:
+            ranks.check_place(lane.epoch, lane.step, trainer.device)
+        constant = _constant(path, native, point.val, trainer, context)
+        beside.append(lane)
 
         def validate(predict: Predict) -> Scores:
-            return _score(predict, native, val, spec.evaluate.protocol, trainer)
+            return _score(predict, native, point.val, spec.evaluate.protocol, trainer)
 
-        saving = Saving(context, lane, facts)
+        saving = Saving(context, lane, legs[0].facts)
         try:
-            until = lane.epoch if early_stopping.ran_out(epochs, context) else context.epochs
-            for epoch in trainer.run(lane, until, validate, context.grace_s):
-                epochs.append(_shown(epoch, trainer, lane, constant))
-                still_ours(context)
-                if context.final and early_stopping.best(epochs, context) == len(epochs):
-                    saving.best(epoch.number, summarise(epochs[-1]).metrics)
-                saving.after_epoch(epochs)
-                yield epochs[-1]
-                if early_stopping.ran_out(epochs, context):
-                    break
+            yield {}
+            yield from epochs
+            for leg in legs:
+                keeps = leg is legs[-1] and (context.final or spec.keep.search == "weights")
+                until = lane.epoch if early_stopping.ran_out(epochs, context) else leg.until
+                for epoch in trainer.run(lane, until, validate, context.grace_s, beside):
+                    epochs.append(point_record.shown(epoch, trainer, lane, constant))
+                    still_ours(context)
+                    if keeps and early_stopping.best(epochs, context) == len(epochs):
+                        saving.best(epoch.number, summarise(epochs[-1]).metrics)
+                    saving.after_epoch(epochs)
+                    if leg is not legs[-1] and lane.epoch == leg.until:
+                        # Before another run can train the trunk's lane on beside its own.
+                        beside.remove(lane)
+                        lane = beginnings.forked(point.new(weights), lane, context)
+                        beside.append(lane)
+                        saving = Saving(context, lane, legs[-1].facts)
+                    yield epochs[-1]
+                    if early_stopping.ran_out(epochs, context):
+                        break
         except Interrupted:
             if not context.lost():
                 saving.last(epochs)
             raise
+        finally:
+            beside.remove(lane)
         return _test(native, trainer, lane, context) if context.final else None
 
 
 def check_model(spec: StudySpec, device: str) -> None:
     """Raises what would be wrong with every point whatever the data: names, encoders and their
     weights, sizes, the device. `launch` asks this before it packs."""
-    from weightsearch.depth.network.depth_net import DepthNet
+    from weightsearch.depth.network import starting
     from weightsearch.depth.network.encoders import check_name
     from weightsearch.depth.network.precision import pick
 
     assert spec.data is not None
     assert spec.model is not None
-    _check_names(spec, spec.params)
+    prepared.check_names(spec, spec.params)
     pick(device)
-    chosen = search_space.choices(spec)
-    for encoder in chosen["encoder"]:  # all of the names before the first of the weights
+    for encoder in search_space.levels(spec)["encoder"]:  # all names before the first weights
         check_name(str(encoder))
-    for encoder, decoder, size in product(
-        chosen["encoder"], chosen["decoder"], search_space.sizes(spec)
-    ):
-        one = spec.model.model_copy(update={"encoder": encoder, "decoder": decoder})
-        DepthNet(one, spec.data.model_copy(update={"size": size})).check_size(spec.train.batch)
+    for one in starting.networks(spec):
+        assert one.model is not None
+        assert one.data is not None
+        starting.network(one.model, one.data, spec.train.init).check_size(spec.train.batch)
 
 
 def check(spec: StudySpec, device: str, packed: Path) -> None:
-    """The same, and protocols that do not suit the packed data."""
+    """The same, and a split or protocols that do not suit the packed data."""
     from weightsearch.data.packs import building
     from weightsearch.depth.evaluation.protocols import PROTOCOLS
 
     check_model(spec, device)
     with building.Pack(packed) as native:
+        split_frames(native, spec)
         for part in (spec.evaluate, spec.promote):
             if part is not None:
                 for shape, picture in set(zip(native.depth_sizes, native.sizes, strict=True)):
@@ -150,149 +203,11 @@ def estimate(spec: StudySpec, device: str, packed: Path) -> dict[str, Any]:
 
 def _same_data(native: Pack, context: Context) -> None:
     """Raises DataError where the study was begun on other data: results would not compare."""
-    if context.data_digest not in (None, native.digest, native.rounded_digest):
+    if context.data_digest not in (None, *native.digests):
         raise DataError(
             f"the study was begun on data with digest {str(context.data_digest)[:12]}, but"
             f" {context.data or 'the data'} has {native.digest[:12]}; name the same data in --data."
         )
-
-
-def _check_names(spec: StudySpec, params: Mapping[str, Any]) -> None:
-    from weightsearch.depth.evaluation.metrics import METRICS
-
-    for name in params:
-        if name not in SEARCHED:
-            raise ConfigError(
-                f"the depth objective has no parameter '{name}'; {did_you_mean(name, SEARCHED)}"
-            )
-    known = {_renamed(name) for name in METRICS} | {"rmse_pooled"}
-    if spec.objective.metric not in known:
-        raise ConfigError(
-            f"the depth objective has no metric '{spec.objective.metric}';"
-            f" {did_you_mean(spec.objective.metric, known)}"
-        )
-
-
-def _chosen(params: Mapping[str, Value], context: Context) -> tuple[ModelSpec, float]:
-    """The model and the lr to train with: what is searched from `params`, the rest fixed.
-
-    Raises ConfigError for what this objective does not know.
-    """
-    spec = context.spec
-    assert spec.model is not None
-    params = {name: value for name, value in params.items() if name != search_space.WEIGHTING}
-    _check_names(spec, params)
-    fixed = {"encoder": spec.model.encoder, "decoder": spec.model.decoder, "lr": spec.train.lr}
-    chosen = fixed | dict(params)
-    for name, value in chosen.items():
-        if isinstance(value, tuple):
-            raise ConfigError(f"'{name}' must be one value here, but is the list {list(value)}.")
-    chosen.pop("size", None)
-    lr = float(chosen.pop("lr"))  # type: ignore[arg-type]
-    return spec.model.model_copy(update=chosen), lr
-
-
-def _at_size(params: Mapping[str, Value], context: Context) -> Context:
-    """The context with the input size of this point, where sizes are searched."""
-    if "size" not in params:
-        return context
-    spec = context.spec
-    assert spec.data is not None
-    data = spec.data.model_copy(update={"size": search_space.picture_size(str(params["size"]))})
-    return replace(context, spec=spec.model_copy(update={"data": data}))
-
-
-def _trainer(path: Path, train: Sequence[int], model: ModelSpec, context: Context) -> Trainer:
-    """From the worker's cache where it fits. Only the latest is kept, to bound the memory."""
-    from weightsearch.data.packs import building, depth_range
-    from weightsearch.depth.network.precision import pick
-    from weightsearch.depth.training import batches
-    from weightsearch.depth.training.trainer import Trainer
-
-    spec, cache = context.spec, context.cache
-    assert spec.data is not None
-    data, device = spec.data, pick(context.device)
-
-    def remake() -> Path:
-        return building.copy_made_again(path, data.size, context.home)
-
-    def frames() -> batches.Frames:
-        copy = building.training_copy(path, data.size, context.home)
-        with building.Pack(path) as native:
-            for line in depth_range.told(native, native.indices("train"), data):
-                log.warning("%s: %s", data.source, line)
-        return batches.open_frames(copy, train, data, device, remake=remake)
-
-    key = (path, spec.digest(), device)
-    held = _cached(cache, "depth frames", key, frames)
-    one = (*key, model.encoder, model.decoder)
-    trainer: Trainer = _cached(
-        cache, "depth trainer", one, lambda: Trainer(spec, model, held, device)
-    )
-    return trainer
-
-
-def _cached(cache: dict[str, Any], name: str, key: object, build: Callable[[], object]) -> Any:
-    if cache.get(name, (None,))[0] != key:
-        cache.pop(name, None)  # before the next one is built
-        cache[name] = key, build()
-    return cache[name][1]
-
-
-def _facts(
-    weights: Mapping[str, float], model: ModelSpec, lr: float, native: Pack, context: Context
-) -> dict[str, Any]:
-    """What a checkpoint says of itself; `point` must agree for training to go on from it."""
-    spec = context.spec
-    assert spec.data is not None
-    return {
-        "study": context.study,
-        "point": {
-            "weights": dict(weights),
-            "params": {"encoder": model.encoder, "decoder": model.decoder, "lr": lr},
-            "seed": context.seed,
-            "final": context.final,
-            "spec_digest": spec.digest(),
-            "data_digest": native.digest,
-        },
-        "model": model.model_dump(mode="json"),
-        "data": spec.data.model_dump(mode="json"),
-        "spec": spec.resolved(),
-    }
-
-
-def _told(
-    native: Pack, train: Sequence[int], val: Sequence[int], origin: Origin | None
-) -> dict[str, Any]:
-    """What else a checkpoint says of itself, for its model card (launch/model_card.py)."""
-    frames = {"train": len(train), "val": len(val), "test": len(native.indices("test"))}
-    return {
-        "frames": frames,
-        "ground_truth": native.ground_truth,
-        "encoder_weights": asdict(origin) if origin else None,
-    }
-
-
-def _start(
-    new: Callable[[], Lane], facts: Mapping[str, Any], context: Context
-) -> tuple[Lane, list[dict[str, Any]]]:
-    """A lane and its epochs so far: those of the checkpoint `last` of this point, or a new one."""
-    from weightsearch.depth.network import checkpoint
-
-    lane, last = new(), context.folder / LAST
-    if not (last / checkpoint.MANIFEST).is_file():
-        return lane, []
-    try:
-        saved = checkpoint.load_or_previous(last)
-        if saved.facts.get("point") != facts["point"]:
-            log.warning("%s: is of another point, and training starts anew", last)
-            return lane, []
-        lane.restore(saved)
-    except CheckpointError as error:
-        log.warning("%s Training starts anew", error)
-        return new(), []
-    log.info("resuming from epoch %d, step %d", lane.epoch, lane.step)
-    return lane, saved.facts["epochs"]
 
 
 def _score(
@@ -329,38 +244,8 @@ def _constant(
         return told(*found, metric)
 
     key = (path, goal, protocol, tuple(val))
-    made: dict[str, Any] = _cached(context.cache, "depth constant", key, build)
+    made: dict[str, Any] = prepared.cached(context.cache, "depth constant", key, build)
     return made
-
-
-def _shown(
-    epoch: Epoch, trainer: Trainer, lane: Lane, constant: Mapping[str, Any]
-) -> dict[str, Any]:
-    """An epoch as the service wants it."""
-    about: dict[str, Any] = {CONSTANT: constant}
-    if not trainer.is_comparable(lane):
-        about[NOT_COMPARABLE] = SHRUNK
-    if trainer.encoder_origin:
-        about["encoder_weights"] = asdict(trainer.encoder_origin)
-    return {
-        **_metrics(epoch.scores),
-        **epoch.losses,
-        "seconds": epoch.seconds,
-        "images_per_second": epoch.images_per_second,
-        "parameters": trainer.parameters,
-        "latency_ms": trainer.latency_ms(lane),
-        "micro_batch": lane.micro,
-        "about": about,
-    }
-
-
-def _metrics(scores: Scores) -> dict[str, Any]:
-    per_image = {_renamed(name): values for name, values in scores.per_image.items()}
-    return {**per_image, **scores.pooled, "groups": scores.groups}
-
-
-def _renamed(metric: str) -> str:
-    return "rel" if metric == "abs_rel" else metric
 
 
 def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[str, Any] | None:
@@ -380,7 +265,7 @@ def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[
         log.warning("%s has no test split, and nothing is said about it", native.path)
         return None
     saved = checkpoint.load(context.folder / "best")
-    checkpoint.copy(saved.tensors["model"], lane.model, saved.path)
+    checkpoint.copy(saved.tensors["model"], lane.evaluated(), saved.path)
     protocol = (spec.promote or spec.evaluate).protocol
     predict = trainer.predictor(lane, context.grace_s)
     source = spec.data.source
@@ -390,4 +275,4 @@ def _test(native: Pack, trainer: Trainer, lane: Lane, context: Context) -> dict[
         details = Details(far_m, with_edges=False)
         frames = judged.indices("test")
         scores = _score(predict, judged, frames, protocol, trainer, details)
-        return {**_metrics(scores), "about": details.answer()}
+        return {**point_record.metrics(scores), "about": details.answer()}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weightsearch.runtime.devices import cores
-from weightsearch.runtime.safe_text import size
+from weightsearch.runtime.safe_text import counted, size
 from weightsearch.study.budget import Budget
 from weightsearch.study.objective_contract import Estimate
 from weightsearch.study.spec import StudySpec
@@ -28,22 +28,31 @@ class Expected:
     workers: int
     at_once: int
     """So many of the workers share no device with another."""
-    seconds: float
+    search_s: float
+    full_s: float
+    """At most, of the full runs."""
     bytes: float
     """Of checkpoints, once it has ended."""
     how: str
 
+    @property
+    def seconds(self) -> float:
+        return self.search_s + self.full_s
+
     def told(self) -> str:
-        """`700 points of 5 epochs, 9 full runs of up to 25: about 310 h on 2 workers, ...`."""
-        runs = f", {self.full_runs} full runs of up to {self.full_epochs}" * bool(self.full_runs)
-        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        """`700 points of 5 epochs, then 9 full runs of up to 25 (about 12 h): about 310 h ...`."""
+        runs = (
+            f", then {counted(self.full_runs, 'full run')} of up to {self.full_epochs}"
+            f" (about {hours(self.full_s)})"
+        ) * bool(self.full_runs)
+        workers = counted(self.workers, "worker")
         share = f" that share {_devices(self.at_once)}" * (self.at_once < self.workers)
         kept = f", {size(self.bytes)} of checkpoints" * bool(self.bytes)
         how = f" (measured: {self.how})" * bool(self.how)
-        points = f"{self.points} of {self.planned}" if self.points < self.planned else self.points
+        part = f"{self.points} of " * (self.points < self.planned)
         return (
-            f"{points} points of {self.epochs} epochs{runs}: about {hours(self.seconds)} on"
-            f" {workers}{share}{kept}{how}"
+            f"{part}{counted(self.planned, 'point')} of {counted(self.epochs, 'epoch')}{runs}:"
+            f" about {hours(self.seconds)} on {workers}{share}{kept}{how}"
         )
 
 
@@ -65,9 +74,9 @@ def expected(
         rounds = math.ceil(search_s / (spec.train.epochs * one.epoch_s))
         points = min(points, at_once * rounds)
     full = spec.promote
-    runs = full.runs(points) if full else 0
+    runs = full.runs(-(-points // spec.answer.repeats)) if full else 0
     full_epochs = full.epochs if full else 0
-    full_rounds = -(-runs // _at_once(devices[: max(1, runs)]))
+    full_epoch_s = one.epoch_s if one.full_epoch_s is None else one.full_epoch_s
     return Expected(
         planned=planned,
         points=points,
@@ -76,10 +85,16 @@ def expected(
         full_epochs=full_epochs,
         workers=workers,
         at_once=at_once,
-        seconds=search_s + full_rounds * full_epochs * one.epoch_s,
+        search_s=search_s,
+        full_s=full_run_seconds(runs, full_epochs, full_epoch_s, devices),
         bytes=points * one.point_bytes + runs * one.full_bytes,
         how=one.how,
     )
+
+
+def full_run_seconds(runs: int, epochs: int, epoch_s: float, devices: Sequence[str]) -> float:
+    """Of so many full runs at most: nothing is known of early stopping."""
+    return -(-runs // _at_once(devices[: max(1, runs)])) * epochs * epoch_s
 
 
 def hours(seconds: float) -> str:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.runtime.atomic_file import write_atomically
-from weightsearch.runtime.safe_text import presentable
+from weightsearch.runtime.safe_text import counted, presentable
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
-from weightsearch.study.point_text import loss
+from weightsearch.study.point_text import labelled, loss, named
 from weightsearch.study.search_space import WEIGHTING, weighting_of
-from weightsearch.study.spec import StudySpec
+from weightsearch.study.spec import DEPTH_OBJECTIVE, StudySpec
+from weightsearch.study.tables.train_spec import TrainSpec
 
 NAME = "MODEL_CARD.md"
 INDOOR_M = 10.0
@@ -27,8 +28,8 @@ INDOOR_M = 10.0
 log = logging.getLogger(__name__)
 
 
-def write(spec: StudySpec, verdict: PromotionVerdict) -> Path | None:
-    """Writes `MODEL_CARD.md` beside the promoted checkpoint.
+def write(spec: StudySpec, verdict: PromotionVerdict, headline: str | None = None) -> Path | None:
+    """Writes `MODEL_CARD.md` beside the promoted checkpoint; `headline` is the study's.
 
     None where the objective keeps none, or its folder is not there (it is another machine's) or
     cannot be written: the promotion stands without it.
@@ -40,17 +41,23 @@ def write(spec: StudySpec, verdict: PromotionVerdict) -> Path | None:
         log.info("%s is not here, so no model card was written beside it", folder)
         return None
     try:
-        write_atomically(folder / NAME, card(spec, verdict, _manifest(folder)).encode())
+        write_atomically(folder / NAME, card(spec, verdict, _manifest(folder), headline).encode())
     except OSError as error:
         log.warning("%s: no model card was written (%s)", folder, error.strerror or error)
         return None
     return folder / NAME
 
 
-def card(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> str:
+def card(
+    spec: StudySpec,
+    verdict: PromotionVerdict,
+    facts: Mapping[str, Any],
+    headline: str | None = None,
+) -> str:
     """The text. `facts` are the checkpoint's manifest, empty where the objective wrote none."""
-    parts = (_head, _details, _uses, _limits, _start, _training, _evaluation, _technical, _lineage)
-    lines = [line for part in parts for line in (*part(spec, verdict, facts), "")]
+    parts = (_details, _uses, _limits, _start, _training, _evaluation, _technical, _lineage)
+    lines = [*_head(spec, verdict, facts), "", *([escaped(headline), ""] if headline else [])]
+    lines += [line for part in parts for line in (*part(spec, verdict, facts), "")]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -81,7 +88,8 @@ def _head(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) 
     yield from data.to_yaml().splitlines()
     yield "---"
     yield ""
-    yield f"# {escaped(verdict.lineage.study)}: {escaped(verdict.point)}"
+    name = labelled(named(verdict.weights, verdict.params), verdict.point)
+    yield f"# {escaped(verdict.lineage.study)}: {escaped(name)}"
 
 
 def _details(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
@@ -99,7 +107,7 @@ def _details(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any
     if weighting_of(verdict.params) is not None:
         weighed += f", a learned weighting of {', '.join(verdict.weights)}"
     yield f"- **loss:** {escaped(weighed)}"
-    yield f"- **encoder's start:** {_origin(facts)}"
+    yield f"- **encoder's start:** {_origin(spec, facts)}"
     yield "- **licence of this network:** not decided by weightsearch; see the limits below"
 
 
@@ -108,6 +116,9 @@ def _uses(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) 
     yield ""
     yield f"It was trained to answer: {escaped(spec.goal)}"
     yield ""
+    if spec.data is None:
+        yield "Meant for samples like those that it was trained on."
+        return
     yield (
         "Meant for pictures like those of the training data. Not meant where a wrong depth can hurt"
         " somebody: no number below says how wrong a single pixel can be."
@@ -131,14 +142,14 @@ def _limits(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]
             " depth of another scale."
         )
     yield f"- Compared with the other finalists: {escaped(verdict.verdict)}."
-    yield f"- Licence of the encoder's start: {_licence(facts)}"
+    yield f"- Licence of the encoder's start: {_licence(spec, facts)}"
     yield f"- Terms of the data: {_terms(spec)}"
 
 
 def _start(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
     yield "## How to Get Started with the Model"
     yield ""
-    if spec.data is None:
+    if spec.objective.run != DEPTH_OBJECTIVE:
         yield "It is of an objective of its own, which knows how to load it."
         return
     yield "In the folder of this card:"
@@ -163,20 +174,43 @@ def _training(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, An
         yield f"- **reader:** {escaped(data.source)}{f' ({options})' if options else ''}"
         yield f"- **digest:** {escaped(verdict.lineage.data_digest or 'unknown')}"
         yield f"- **frames:** {shown or 'unknown'}"
-        yield f"- **validation:** {escaped(data.val)} of the training frames, never by frame"
+        yield f"- **validation:** {_validation(data.val)}"
         yield f"- **ground truth:** {escaped(facts.get('ground_truth', 'unknown'))}"
     yield ""
     yield "### Training Procedure"
     yield ""
     train, promote = spec.train, spec.promote
     if promote is not None:
-        yield f"- at most {promote.epochs} epochs, seed {verdict.seed} of {list(promote.seeds)}"
+        yield (
+            f"- at most {counted(promote.epochs, 'epoch')}, seed {verdict.seed} of"
+            f" {list(promote.seeds)}"
+        )
     if "epoch" in facts:
         yield f"- this checkpoint is from epoch {escaped(facts['epoch'])}, the best on validation"
     yield f"- {train.optimizer}, batch {train.batch}, precision {train.precision}"
+    yield from _manner(train)
     yield f"- augmentation: {', '.join(train.augment) or 'none'}"
     if data is not None:
         yield f"- the loss compares: {data.target}"
+
+
+def _validation(val: str) -> str:
+    """Of `blocks:P%` and `folds:K`, as data/frames/split.py divides them: by scenes or blocks."""
+    kind, _, much = val.partition(":")
+    part = f"one of {escaped(much)} folds" if kind == "folds" else escaped(much)
+    return f"{part} of the training frames, whole scenes or blocks, never by frame"
+
+
+def _manner(train: TrainSpec) -> Lines:
+    """What differs from a constant lr for all of the network."""
+    if train.schedule != "constant" or train.warm_up_share():
+        yield f"- lr: {train.schedule}, rising over {train.warm_up_share():g} of the steps"
+    if train.freeze == "all" or train.freeze:
+        yield f"- encoder frozen for epochs: {train.freeze}"
+    if train.encoder_lr != 1:
+        yield f"- the encoder's lr: {train.encoder_lr:g} of the decoder's"
+    if train.average != "none":
+        yield f"- weights: their {train.average} of decay {train.decay:g}"
 
 
 def _evaluation(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
@@ -194,7 +228,10 @@ def _evaluation(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, 
     ]
     if row.test is not None:
         rows.append(("test", verdict.protocol, row.test_images, row.test, row.test_interval))
-    yield f"| split | protocol | n | metric | mean over {row.seeds} seeds | 95 % interval |"
+    yield (
+        f"| split | protocol | n | metric | mean over {counted(row.seeds, 'seed')} | 95 % interval"
+        " |"
+    )
     yield "|---|---|---|---|---|---|"
     for split, protocol, images, metrics, bounds in rows:
         for name, value in metrics.items():
@@ -213,6 +250,8 @@ def _evaluation(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, 
 def _technical(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any]) -> Lines:
     yield "## Technical Specifications"
     yield ""
+    for part, file in (facts.get("files") or {}).items():
+        yield f"- {escaped(part)}: best/{escaped(file['file'])}, sha256 {escaped(file['sha256'])}"
     for name, version in (verdict.lineage.versions or {}).items():
         yield f"- {escaped(name)} {escaped(version)}"
 
@@ -228,7 +267,9 @@ def _lineage(spec: StudySpec, verdict: PromotionVerdict, facts: Mapping[str, Any
     yield f"- **decided:** {escaped(verdict.decided_at)}"
 
 
-def _origin(facts: Mapping[str, Any]) -> str:
+def _origin(spec: StudySpec, facts: Mapping[str, Any]) -> str:
+    if init := spec.train.init:
+        return f"a checkpoint of weightsearch (train.init), sha256 {init.sha256}"
     if "encoder_weights" not in facts:
         return "unknown"
     origin = facts["encoder_weights"]
@@ -244,7 +285,9 @@ def _whose(origin: Mapping[str, Any]) -> str:
     return "own file" if origin.get("file") and not origin.get("hub") else "timm's"
 
 
-def _licence(facts: Mapping[str, Any]) -> str:
+def _licence(spec: StudySpec, facts: Mapping[str, Any]) -> str:
+    if spec.train.init:
+        return "see the card of the checkpoint that it was trained on from."
     if "encoder_weights" not in facts:
         return "unknown."
     origin = facts["encoder_weights"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weightsearch.launch.display.progress import display
 from weightsearch.launch.expected_cost import Expected, expected
@@ -19,9 +20,13 @@ from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import StudyState
 from weightsearch.study import planning, preflight, search_space
 from weightsearch.study.budget import Budget
+from weightsearch.study.data_spec import DataSpec
 from weightsearch.study.objective_contract import Estimate
 from weightsearch.study.samplers.contract import Plan
-from weightsearch.study.spec import StudySpec
+from weightsearch.study.spec import DEPTH_OBJECTIVE, StudySpec
+
+if TYPE_CHECKING:
+    from weightsearch.data.frames.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +40,18 @@ class Request:
     data: Path | None = None
     device: str = "auto"
     workers: int | None = None
+    lanes: str = "1"
+    """As `worker --lanes` has it."""
     on: str = "local"
     budget: Budget | None = None
     promote: bool = True
+    repeat: bool = False
+    """Promote by these settings, though there are full runs by others."""
     quiet: bool = False
     path: Sequence[str] = ()
     """Folders in which the study's own objective may lie."""
+    extends: bool = False
+    """The study is there, and the settings are what it grows to."""
     agree: Callable[[Expected], None] | None = None
     """Told what a new study is expected to take before it is planned; what it raises ends the
     launch, and nothing was planned. Without it, nothing is measured."""
@@ -53,19 +64,28 @@ class Prospect:
     is_known: bool
     """It is planned already, and a launch resumes it."""
     points: Plan
-    digests: tuple[str, str] | None
+    runs: int
+    """Of all of them, with their repeats."""
+    digests: tuple[str, str, str] | None
     """Of the packed data; None without data."""
     expected: Expected | None
     """What a new study will take; None where nobody asked, or nobody knows."""
+    full_runs: int
+    """At most, that follow the search."""
     packed_bytes: int
     """Of the packed data, with their training copies."""
+    grows: bool = False
+    """It is planned, and a launch adds to it."""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "resumes": self.is_known,
-            "points": len(self.points.points),
+            "points": self.runs,
+            "full_runs": self.full_runs,
             "packed_bytes": self.packed_bytes,
-            "expected": asdict(self.expected) if self.expected else None,
+            "expected": asdict(self.expected) | {"seconds": self.expected.seconds}
+            if self.expected
+            else None,
         }
 
 
@@ -77,18 +97,25 @@ def prospect(
     The points are those of `planned`, or of the sampler.
     """
     placed = PLACED[request.on](request.device, request.workers)
-    known = retry_while_away(lambda: studies.is_planned(database.engine, request.name, spec))
-    if not known and _unpacked(spec, request):
+    if request.promote and spec.promote and spec.promote.devices != 1:  # before hours of search
+        PLACED[request.on](request.device, request.workers, spec.promote.devices)
+    known = request.extends or retry_while_away(
+        lambda: studies.is_planned(database.engine, request.name, spec)
+    )
+    if not known and spec.data is not None and _unpacked(spec, spec.data, request):
         preflight.check_model(spec, _checked_on(request, placed), request.path)
     packed, digests = pack(spec, request) if spec.data is not None else (None, None)
     estimate = None if known else _checked(spec, request, placed, packed)
     points = planned or planning.plan(spec)
+    runs = planning.most(spec, points)
     cost = None
     if estimate is not None:
         asked = spec if request.promote else spec.model_copy(update={"promote": None})
-        cost = expected(estimate, asked, len(points.points), placed, request.budget)
+        cost = expected(estimate, asked, runs, placed, request.budget)
     files = packed.parent.glob(f"{packed.stem}*.h5") if packed else ()
-    return Prospect(known, points, digests, cost, sum(file.stat().st_size for file in files))
+    full = spec.promote.runs(len(points.points)) if spec.promote and request.promote else 0
+    held = sum(file.stat().st_size for file in files)
+    return Prospect(known, points, runs, digests, cost, full, held, request.extends)
 
 
 def prepare(
@@ -104,36 +131,56 @@ def prepare(
         request.agree(found.expected)
 
     def begin() -> tuple[Study, int]:
-        study = studies.create(database.engine, request.name, spec, points)
+        plan = studies.extend if request.extends else studies.create
+        study = plan(database.engine, request.name, spec, points)
         if digests is not None:
             studies.record_data(database.engine, study, *digests)
         study_control.set_budget(database.engine, study, request.budget)
         if study.state != StudyState.RUNNING:
             log.info("study %s was %s, and runs again", study.name, study.state)
             study_control.set_state(database.engine, study, StudyState.RUNNING)
+        study = studies.find(database.engine, request.name)  # with its data
         return study, queries.counts(database.engine, study)["total"]
 
     study, total = retry_while_away(begin)
+    full = found.full_runs
     log.info(
-        "study %s: %d points%s; %s",
+        "study %s: %d points%s; %s%s",
         study.name,
         total,
         f", {study.equivalent_left_out} equivalent ones left out"
         if study.equivalent_left_out
         else "",
         "resumed" if known else "planned",
+        f"; up to {full} full runs follow" if full and study.promoted is None else "",
     )
     return study
 
 
-def _unpacked(spec: StudySpec, request: Request) -> bool:
-    """Whether the data are still to be packed."""
+def _unpacked(spec: StudySpec, data: DataSpec, request: Request) -> bool:
+    """Whether the data are still to be packed. Raises DataError where they cannot be split as the
+    study asks: neither packing nor timing is done for nothing."""
     from weightsearch.data.packs import building
+    from weightsearch.data.readers.registry import open_source
 
-    data = spec.data
-    if data is None:
-        return False
-    return building.packed(data.source, request.data, data.options, request.home) is None
+    with closing(open_source(data.source, request.data, data.options)) as source:
+        packed = building.pack_of(source, request.home)
+        if spec.objective.run == DEPTH_OBJECTIVE:  # others need not split them
+            _check_split(spec, data, source, packed)
+    return packed is None
+
+
+def _check_split(spec: StudySpec, data: DataSpec, source: Source, packed: Path | None) -> None:
+    """By the pack, which lacks frames without depth, or by the names alone."""
+    from weightsearch.data.frames import split
+    from weightsearch.data.packs import building, validation_split
+
+    if packed is not None:
+        with building.Pack(packed) as native:
+            validation_split.split_frames(native, spec)
+    else:
+        groups = [ref.group for ref in source.frames if ref.split == "train"]
+        split.chosen(groups, data, spec.train.seed)
 
 
 def _checked_on(request: Request, placed: Sequence[str]) -> str:
@@ -147,19 +194,20 @@ def _checked(
     """What an epoch takes, where somebody wants to know it. Raises ObjectiveError."""
     asked = request.agree is not None
     device = _checked_on(request, placed)
+    lanes = int(request.lanes) if request.lanes.isdecimal() else None  # auto takes what there is
     if request.on != "local":
         if asked:
             log.info("how long it takes is not estimated: workers run elsewhere, on %s", request.on)
-        return preflight.check(spec, device, packed, request.path, None)
+        return preflight.check(spec, device, packed, request.path, None, lanes)
     if asked and spec.data is not None:  # of a large network, a step on a CPU takes half a minute
         log.info("timing a few training steps")
     threads = threads_each(placed) if asked else None
-    return preflight.check(spec, device, packed, request.path, threads)
+    return preflight.check(spec, device, packed, request.path, threads, lanes)
 
 
-def pack(spec: StudySpec, request: Request) -> tuple[Path, tuple[str, str]]:
-    """The pack, made with its training copies where that was not done before, and its digest: as
-    it is, and as an earlier release had it."""
+def pack(spec: StudySpec, request: Request) -> tuple[Path, tuple[str, str, str]]:
+    """The pack, made with its training copies where that was not done before, and its digests:
+    as they are, and as earlier releases had them."""
     from weightsearch.data.packs import building, depth_range
 
     assert spec.data is not None
@@ -176,4 +224,4 @@ def pack(spec: StudySpec, request: Request) -> tuple[Path, tuple[str, str]]:
     with building.Pack(whole) as opened:
         for line in depth_range.told(opened, opened.indices("train"), spec.data):
             log.warning("%s: %s", spec.data.source, line)
-        return whole, (opened.digest, opened.rounded_digest)
+        return whole, opened.digests

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import mean
@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from weightsearch.errors import StudyError
 from weightsearch.launch import model_card
+from weightsearch.report.evidence import answer, configurations
 from weightsearch.report.evidence.ranking import comparable
 from weightsearch.stats import comparison as compare
 from weightsearch.stats.comparison_result import Comparison, Verdict
@@ -27,6 +28,7 @@ from weightsearch.store.ledger.stored_promotion import (
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import PointState, Rung
 from weightsearch.study import search_space
+from weightsearch.study.objective_contract import CONSTANT
 from weightsearch.study.search_space import Point
 from weightsearch.study.spec import StudySpec
 
@@ -43,6 +45,21 @@ class Finalist:
 
     def samples(self, metric: str) -> list[Sequence[float]]:
         return [run.result.samples.get(metric, []) for run in self.runs]
+
+    def best_run(self, spec: StudySpec) -> Done:
+        """By its metric; where runs are scored on different folds, by what it is below the constant
+        prediction of its fold: the easiest fold has no better network."""
+        smaller = spec.objective.direction == "minimize"
+
+        def value(run: Done) -> float:
+            told = run.result.validation.about.get(CONSTANT)
+            known = told.get("value") if isinstance(told, Mapping) else None
+            found = run.result.metrics[spec.objective.metric]
+            if run.fold is None or not isinstance(known, int | float):
+                return found
+            return found - known
+
+        return (min if smaller else max)(self.runs, key=value)
 
     def simplicity(self) -> tuple[float, bool, int]:
         """Fewer parameters first, then fixed weights, then fewer terms in the loss."""
@@ -76,7 +93,9 @@ def decide(engine: Engine, study: Study) -> PromotionVerdict:
     words = [test.deciding.verdict for test in tests]
     level_ones = [o for o, word in zip(others, words, strict=True) if word != Verdict.BETTER]
     chosen = min([best, *level_ones], key=Finalist.simplicity)
-    run = (min if smaller else max)(chosen.runs, key=lambda r: r.result.metrics[metric])
+    run = chosen.best_run(study.spec)
+    settings = study.spec.promote.model_dump(mode="json")
+    before = studies.find(engine, study.name).promoted
     verdict = PromotionVerdict(
         verdict=_word(words),
         point=chosen.point.id(),
@@ -87,14 +106,17 @@ def decide(engine: Engine, study: Study) -> PromotionVerdict:
         seed=run.seed,
         metric=metric,
         protocol=study.spec.promote.protocol if study.spec.data else None,
-        finalists=[_scores(metric, finalist) for finalist in finalists],
+        finalists=[_scores(study.spec, finalist) for finalist in finalists],
         comparisons=tests,
         incomplete=incomplete,
         lineage=_lineage(engine, study, run),
         decided_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=settings,
+        previous=before.history(settings) if before else [],
     )
     studies.promote(engine, study, verdict)
-    model_card.write(study.spec, verdict)
+    told = answer.told(engine, replace(study, promoted=verdict))
+    model_card.write(study.spec, verdict, told.sentence if told else None)
     return verdict
 
 
@@ -110,12 +132,13 @@ def _word(against_others: Sequence[Verdict]) -> Promoted:
 
 def _lineage(engine: Engine, study: Study, run: Done) -> Lineage:
     assert study.spec.promote is not None
+    searched = queries.counts(engine, study)
     return Lineage(
         study=study.name,
         digest=study.spec.digest(),
         data_digest=study.data_digest,
-        search_points=queries.counts(engine, study)[PointState.DONE],
-        coverage=queries.coverage(engine, study),
+        search_points=searched[PointState.DONE],
+        coverage=queries.coverage(searched),
         seeds=list(study.spec.promote.seeds),
         commit=run.result.commit,
         versions=run.result.versions,
@@ -158,20 +181,23 @@ def _test(best: Finalist, other: Finalist, study: Study, level: float) -> Finali
 def _compared(
     best: Finalist, other: Finalist, spec: StudySpec, metric: str, level: float
 ) -> Comparison:
-    a, b = best.samples(metric), other.samples(metric)
-    groups = best.runs[0].result.groups
-    if not all(a) or not all(b):
-        a = [[run.result.metrics[metric] for run in best.runs]]
-        b = [[run.result.metrics[metric] for run in other.runs]]
-        groups = []
     goal = spec.objective
+    values = best.samples(metric)
+    mine = mean(map(mean, values)) if all(values) else best.mean(metric)
+    margin = spec.answer.delta().of(mine, metric == goal.metric)
+    pairs = configurations.common(best.runs, other.runs)
+    found = configurations.compared(spec, pairs, metric, margin, level)
+    if found is not None:
+        return found
+    a, b = ([[run.result.metrics[metric] for run in one.runs]] for one in (best, other))
     smaller = compare.smaller_is_better(metric, goal.metric, goal.direction == "minimize")
-    margin = spec.answer.delta().of(mean(map(mean, a)), metric == goal.metric)
-    return compare.paired(a, b, groups, smaller, level, margin)
+    return compare.paired(a, b, (), smaller, level, margin)
 
 
-def _scores(metric: str, finalist: Finalist) -> FinalistScores:
+def _scores(spec: StudySpec, finalist: Finalist) -> FinalistScores:
     """A finalist's validation metric, and its test metrics with the interval over scenes."""
+    metric = spec.objective.metric
+    kept = [finalist.best_run(spec)] if spec.keep.full == "best" else finalist.runs
     first = finalist.runs[0].result
     tests = [run.result.test for run in finalist.runs if run.result.test]
     names = sorted(set.intersection(*(set(t.metrics) for t in tests))) if tests else ()
@@ -180,15 +206,22 @@ def _scores(metric: str, finalist: Finalist) -> FinalistScores:
         params=finalist.point.params,
         weights=search_space.decimals(finalist.point.weights),
         validation={metric: finalist.mean(metric)},
-        validation_images=first.images,
-        validation_interval=_interval(metric, [run.result.validation for run in finalist.runs]),
+        validation_images=configurations.images(finalist.runs),
+        validation_interval=_validation_interval(metric, finalist),
         parameters=first.metrics.get("parameters"),
         seeds=len(finalist.runs),
-        checkpoints=[run.result.folder for run in finalist.runs if run.result.folder],
+        checkpoints=[run.result.folder for run in kept if run.result.folder],
         test={name: mean(t.metrics[name] for t in tests) for name in names} if tests else None,
         test_images=tests[0].images if tests else None,
         test_interval=_interval(metric, tests) if tests else None,
     )
+
+
+def _validation_interval(metric: str, finalist: Finalist) -> list[float] | None:
+    if all(run.fold is None for run in finalist.runs):
+        return _interval(metric, [run.result.validation for run in finalist.runs])
+    bounds = configurations.interval(finalist.runs, metric)
+    return list(bounds) if bounds else None
 
 
 def _interval(metric: str, runs: Sequence[Evaluation]) -> list[float] | None:

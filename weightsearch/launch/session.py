@@ -5,13 +5,17 @@ Each step is safe to repeat: the same launch resumes where the last one stopped.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Engine
 
 from weightsearch.errors import StudyError, WeightsearchError
 from weightsearch.launch import promotion as promote
@@ -26,11 +30,12 @@ from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S, interruptible
 from weightsearch.store.connection.database import Database
 from weightsearch.store.connection.outage import reason, retry_while_away
-from weightsearch.store.ledger import queries, studies, study_control
+from weightsearch.store.ledger import looks, queries, references, studies, study_control
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import OPEN, Rung, StudyState
-from weightsearch.study.spec import StudySpec
+from weightsearch.study.objective_contract import BEST, LAST
+from weightsearch.study.spec import PromoteSpec, StudySpec
 from weightsearch.worker.background import publishing
 
 LOOK_EVERY_S = 0.5
@@ -75,41 +80,85 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     study = prepare(database, spec, request)
     failpoints.reach("after-plan")
     work(database, study, Rung.SEARCH, "search", request)
+    # Where every worker was gone before the look that its last result made due.
+    while _look(database.engine, study):
+        work(database, study, Rung.SEARCH, "search", request)
     failpoints.reach("after-search")
     if retry_while_away(lambda: queries.leader(database.engine, study)) is None:
         raise StudyError(
             f"study '{study.name}' must have a finished point to rank, but has none;"
             f" `weightsearch status {study.name}` shows why."
         )
-    verdict = None
     if request.promote and spec.promote is not None:
-        verdict = promote_study(database, study, request)
+        verdict = promote_study(database, study, request, _settings(study, spec, request))
+        study = replace(study, promoted=verdict)
     else:
         mirror(database, study)
     points = retry_while_away(lambda: queries.counts(database.engine, study))
-    judged = replace(study, promoted=verdict)
     return Launched(
-        ranking=retry_while_away(lambda: answer.found(database.engine, judged)),
+        ranking=retry_while_away(lambda: answer.found(database.engine, study)),
         points=points,
-        coverage=queries.share_done(points),
+        coverage=queries.coverage(points),
         equivalent_left_out=study.equivalent_left_out,
         home=request.home,
     )
 
 
-def promote_study(database: Database, study: Study, request: Request) -> PromotionVerdict:
-    """Trains the finalists in full and marks the winner; the verdict. Raises WeightsearchError."""
+def _settings(study: Study, spec: StudySpec, request: Request) -> PromoteSpec | None:
+    """By which the best are promoted: full runs that are there keep theirs, unless others are asked
+    for by name, so that the same launch may always be given again."""
+    if study.spec.promote != spec.promote and not request.repeat:
+        log.warning(
+            "the full runs of study %s were planned by other [promote] settings than the file has"
+            " now, and stay; --promote-top, --promote-seeds or --promote-epochs repeats them by the"
+            " file's",
+            study.name,
+        )
+        return study.spec.promote
+    return spec.promote
+
+
+def _look(engine: Engine, study: Study) -> bool:
+    """Takes the look that is due; whether there is more to do."""
+    known = retry_while_away(lambda: looks.count(engine, study))
+    return retry_while_away(lambda: looks.take(engine, study, known))
+
+
+def promote_study(
+    database: Database, study: Study, request: Request, asked: PromoteSpec | None = None
+) -> PromotionVerdict:
+    """Trains the finalists in full and marks the winner; the verdict. Raises WeightsearchError.
+
+    Other settings than the study's, where they are asked for, are its settings from then on.
+    """
     retry_while_away(lambda: studies.refuse_other_revision(database.engine, study))
     if study.spec.data is not None:
         digests = pack(study.spec, request)[1]
         retry_while_away(lambda: studies.record_data(database.engine, study, *digests))
-    retry_while_away(lambda: promote.plan(database.engine, study))
+        study = retry_while_away(lambda: studies.find(database.engine, study.name))
+    if settings := asked or study.spec.promote:
+        coming = retry_while_away(lambda: promote.ahead(database.engine, study, settings))
+        devices = PLACED[request.on](request.device, request.workers)
+        log.info("promotion of study %s: %s", study.name, coming.told(devices))
+    retry_while_away(lambda: promote.plan(database.engine, study, settings))
+    study = retry_while_away(lambda: studies.find(database.engine, study.name))
     failpoints.reach("after-promotion-plan")
     work(database, study, Rung.PROMOTION, "promotion", request)
     failpoints.reach("after-promotion-runs")
     verdict = retry_while_away(lambda: promotion_verdict.decide(database.engine, study))
+    _tidy(database.engine, request.home, replace(study, promoted=verdict))
     mirror(database, study)
     return verdict
+
+
+def _tidy(engine: Engine, home: Path, study: Study) -> None:
+    """Removes the networks that `keep` lets go; what lies elsewhere, or stays, `gc` finds."""
+    for name in references.outdone(engine, study):
+        folder = home / "checkpoints" / study.name / name
+        for part in (BEST, LAST):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        with contextlib.suppress(OSError):  # an objective has files of its own there
+            folder.rmdir()
 
 
 def work(database: Database, study: Study, rung: int, title: str, request: Request) -> None:
@@ -122,16 +171,22 @@ def work(database: Database, study: Study, rung: int, title: str, request: Reque
     open_points = sum(counts[state] for state in OPEN)
     if not open_points:
         return
-    placed = PLACED[request.on](request.device, request.workers)
+    full = study.spec.promote if rung == Rung.PROMOTION else None
+    each = full.devices if full else 1
+    placed = PLACED[request.on](request.device, request.workers, each)
     command = Command(
         study=study.name,
         data=request.data,
-        environment=_environment(database, request),
+        environment=child_environment(database, request),
         logs=request.home / "logs" / study.name,
         path=request.path,
         folder=os.getcwd(),
+        lanes=request.lanes,
+        each=each,
     )
-    used = placed[:open_points]
+    # A look may plan more than is open now.
+    looking = rung == Rung.SEARCH and study.spec.has_looks()
+    used = placed if looking else placed[:open_points]
     check: Callable[[int], bool]
     with (
         interruptible() as raise_if_interrupted,
@@ -185,7 +240,7 @@ def _settle(database: Database, study: Study, rung: int) -> None:
     )
 
 
-def _environment(database: Database, request: Request) -> dict[str, str]:
+def child_environment(database: Database, request: Request) -> dict[str, str]:
     """How a worker finds the database: never in its arguments, which anyone can read."""
     found = {"WEIGHTSEARCH_HOME": str(request.home)}
     if not database.embedded:
@@ -214,3 +269,19 @@ def mirror(database: Database, study: Study) -> None:
         publish(database, study.name)
     except Exception as error:
         log.warning("the dashboard's figures are behind: %s", type(error).__name__)
+    _track(database, study)
+
+
+def _track(database: Database, study: Study) -> None:
+    """Shows the study where its table [track] says; what cannot be shown now can be later."""
+    if study.spec.track is None:
+        return
+    try:
+        from weightsearch.store.sinks.tracking import track
+
+        track(database.engine, study, study.spec.track)
+    except Exception as error:
+        why = str(error) if isinstance(error, WeightsearchError) else reason(error)
+        log.warning(
+            "not tracked: %s; `weightsearch track %s` makes up for it", why.rstrip("."), study.name
+        )

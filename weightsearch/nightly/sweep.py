@@ -101,6 +101,8 @@ class Accepted:
     made: Acceptance
     before: Acceptance | None
     """What it replaces."""
+    worse: Sequence[str]
+    """The metrics in which it is worse than what it replaces; only by force."""
     measured: NightValues
     """Without the values per image."""
 
@@ -109,23 +111,48 @@ class Accepted:
             "sweep": self.sweep,
             **self.made.to_json(),
             "before": self.before.to_json() if self.before else None,
+            "worse": list(self.worse),
             "measured": self.measured.to_json(),
         }
 
 
-def accept(engine: Engine, sweep: str | None, night: str | None, by: str, why: str) -> Accepted:
-    """Makes a night's canaries and best the baseline: the newest night's, or the named one's.
+def accept(
+    engine: Engine, sweep: str | None, night: str, by: str, why: str, force: bool = False
+) -> Accepted:
+    """Makes that night's canaries and best the baseline.
 
-    Raises StudyError where not all of it is done, or a run gave no number.
+    Raises StudyError where not all of it is done, a run gave no number, or, unless `force`, it is
+    worse than the baseline that counts now.
     """
     name = nights.newest(engine, sweep)
-    known = nights.history(engine, name)
-    chosen = next((n for n in known if night in (None, n.night)), None)
-    if chosen is None:
+    known = {n.night: n for n in nights.history(engine, name)}
+    if night not in known:
         raise StudyError(
-            f"sweep '{name}' has no night '{night}'; see `weightsearch nightly history`."
+            f"--night must name a night of sweep '{name}', but got '{night}'; the newest is"
+            f" {next(iter(known))}, and `weightsearch nightly history {name}` lists them all."
         )
+    chosen = known[night]
     found = nightly.measure(engine, chosen)
+    _check_whole(chosen, found)
+    # Against the baseline of now: its own verdict may be of an older one.
+    worse = nightly.worse_now(engine, chosen)
+    if worse and not force:
+        raise StudyError(
+            f"a baseline must not be worse than the one it replaces, but night {night} is:"
+            f" {'; '.join(worse)}; name another with --night, or add --force where that is meant."
+        )
+    before = nights.baseline(engine, name)
+    made = nights.accept(engine, chosen, found.digest, found.measured, by, why)
+    return Accepted(
+        sweep=name,
+        made=made.acceptance(),
+        before=before.acceptance() if before is not None else None,
+        worse=worse,
+        measured=found.measured.means_only(),
+    )
+
+
+def _check_whole(chosen: Night, found: nightly.Found) -> None:
     if found.lacking:
         raise StudyError(
             f"night {chosen.night} must be done to become the baseline, but"
@@ -138,14 +165,6 @@ def accept(engine: Engine, sweep: str | None, night: str | None, by: str, why: s
                     f"every run of a baseline must have ended with a number, but canary {canary}"
                     f" has none with seed {seed}; name another night with --night."
                 )
-    before = nights.baseline(engine, name)
-    made = nights.accept(engine, chosen, found.digest, found.measured, by, why)
-    return Accepted(
-        sweep=name,
-        made=made.acceptance(),
-        before=before.acceptance() if before is not None else None,
-        measured=found.measured.means_only(),
-    )
 
 
 @dataclass(frozen=True)

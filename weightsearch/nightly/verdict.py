@@ -14,16 +14,19 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 
 from weightsearch.report.evidence.ranking import not_comparable
+from weightsearch.report.evidence.units import is_of_depth
 from weightsearch.stats import comparison, drift
 from weightsearch.stats.night_values import CanaryRuns, Moved, NightValues, Row, SearchBest
 from weightsearch.store.ledger import nights, queries, studies
 from weightsearch.store.ledger.nights import Baseline, Night
 from weightsearch.store.ledger.stored_night import Mover, NightVerdict, NightWord
 from weightsearch.store.ledger.studies import Study
-from weightsearch.store.tables.states import PointState
+from weightsearch.store.tables.states import OPEN, PointState
 from weightsearch.study import planning, weight_presets
+from weightsearch.study.looks.pruner_spec import PrunerSpec
 from weightsearch.study.search_space import decimals
 from weightsearch.study.spec import SamplerSpec, StudySpec
+from weightsearch.study.tables.share_spec import ShareSpec
 
 Kept = TypeVar("Kept")
 
@@ -42,7 +45,8 @@ def canary_study(spec: StudySpec) -> StudySpec:
         weight_presets.tables(c.weights, spec.loss.terms) for c in spec.nightly.canaries
     )
     loss = spec.loss.model_copy(update={"weights": written, "weightings": (), "warm_up": None})
-    return spec.model_copy(update={"loss": loss, "sampler": SamplerSpec(), "promote": None})
+    plain = {"sampler": SamplerSpec(), "pruner": PrunerSpec(), "share": ShareSpec()}
+    return spec.model_copy(update={"loss": loss, **plain, "promote": None})
 
 
 def search_study(spec: StudySpec) -> StudySpec | None:
@@ -51,7 +55,9 @@ def search_study(spec: StudySpec) -> StudySpec | None:
     if not spec.nightly.trials:
         return None
     sampler = spec.sampler.model_copy(update={"trials": spec.nightly.trials})
-    return spec.model_copy(update={"sampler": sampler, "promote": None, "nightly": None})
+    # Nights compare only where their runs are of one form.
+    other = {"share": ShareSpec(), "promote": None, "nightly": None}
+    return spec.model_copy(update={"sampler": sampler, **other})
 
 
 @dataclass(frozen=True)
@@ -116,17 +122,21 @@ def _searched(engine: Engine, night: Night, lacking: list[str]) -> tuple[str, Se
     study = studies.find(engine, study_name(night, SEARCH))
     counts = queries.counts(engine, study)
     leader = queries.leader(engine, study)
-    if counts[PointState.DONE] + counts[PointState.FAILED] < counts["total"] or leader is None:
+    if any(counts[state] for state in OPEN) or leader is None:
         lacking.append(f"the search has {counts[PointState.DONE]} of {counts['total']} points done")
         return None
     point, value = leader
-    return study.spec.digest(), SearchBest(value, decimals(point.weights), point.params)
+    return study.spec.digest(promotion=True), SearchBest(
+        value, decimals(point.weights), point.params
+    )
 
 
 def digest(spec: StudySpec) -> str:
     """Twelve hex digits of all that a night depends on: the study with its canaries and seeds."""
     assert spec.nightly is not None
-    return _digest({"study": spec.digest(), "nightly": spec.nightly.model_dump(mode="json")})
+    return _digest(
+        {"study": spec.digest(promotion=True), "nightly": spec.nightly.model_dump(mode="json")}
+    )
 
 
 def _digest(facts: Mapping[str, Any]) -> str:
@@ -138,7 +148,8 @@ def _settings(study: Study) -> str:
     """Of what the canaries' values depend on, whatever is searched around them."""
     assert study.spec.nightly is not None
     facts = study.spec.resolved()
-    kept = {name: facts[name] for name in ("objective", "data", "train", "evaluate")}
+    kept = {name: facts[name] for name in ("objective", "data", "evaluate")}
+    kept["train"] = study.spec.train.identity()
     kept["model"] = facts["model"] and facts["model"] | {"encoder": None, "decoder": None}
     kept["seeds"] = facts["nightly"]["seeds"]
     kept["canaries"] = {
@@ -157,13 +168,14 @@ def verdict(engine: Engine, night: Night, cut: Sequence[str] = ()) -> NightVerdi
     notes: list[str] = []
     if baseline is None:
         reasons.append(
-            "there is no baseline; once the values are good, `weightsearch nightly accept"
-            f" {night.sweep} --why TEXT` makes one of them"
+            "there is no baseline; if its values are good, `weightsearch nightly accept"
+            f" {night.sweep} --night {night.night} --why TEXT` makes one of them"
         )
     elif baseline.digest != found.digest:
         reasons.append(
             f"the baseline of {baseline.night} was accepted for other canaries, settings or data;"
-            f" `weightsearch nightly accept {night.sweep} --why TEXT` makes another"
+            f" `weightsearch nightly accept {night.sweep} --night {night.night} --why TEXT` makes"
+            " another"
         )
     else:
         rows, notes = _rows(found, baseline)
@@ -175,6 +187,9 @@ def verdict(engine: Engine, night: Night, cut: Sequence[str] = ()) -> NightVerdi
     word = NightWord.NOT_JUDGED if reasons else NightWord.OK
     if any(row.moved == Moved.WORSE for row in rows):
         word = NightWord.REGRESSION
+    studies_of_night = [
+        study_name(night, part) for part in (CANARIES, SEARCH)[: 1 + _searches(found)]
+    ]
     return NightVerdict(
         sweep=night.sweep,
         night=night.night,
@@ -184,14 +199,24 @@ def verdict(engine: Engine, night: Night, cut: Sequence[str] = ()) -> NightVerdi
         answer=answer(word, rows, reasons),
         moved=_mover(rows),
         metric=found.spec.objective.metric,
+        of_depth=is_of_depth(found.spec),
         level=drift.LEVEL,
         rows=[_with_evidence(_with_margin(row, found), found, baseline) for row in rows],
         reasons=reasons,
         notes=notes,
         baseline=baseline.acceptance() if baseline is not None else None,
         measured=found.measured.means_only(),
-        studies=[study_name(night, part) for part in (CANARIES, SEARCH)[: 1 + _searches(found)]],
+        studies=studies_of_night,
+        device_seconds=sum(
+            queries.device_seconds(engine, studies.find(engine, name)) for name in studies_of_night
+        ),
     )
+
+
+def worse_now(engine: Engine, night: Night) -> list[str]:
+    """The metrics in which the night is worse than the baseline that counts now, described."""
+    rows = verdict(engine, night).rows
+    return [described(row) for row in rows if row.moved == Moved.WORSE]
 
 
 def _searches(found: Found) -> bool:

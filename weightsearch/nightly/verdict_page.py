@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from weightsearch.nightly.verdict_text import HEADINGS, cells
+from weightsearch.nightly.verdict_card import of_night
+from weightsearch.nightly.verdict_text import compared_or_measured
+from weightsearch.report.evidence.units import label
 from weightsearch.report.figures.nightly_history import Night, history
-from weightsearch.report.pages.html import Section, page
+from weightsearch.report.pages.html import Cell, Part, Section, Worse, page
+from weightsearch.stats.comparison_result import Verdict
 from weightsearch.store.ledger.stored_night import NightVerdict
 
 SHOWN = 90
@@ -17,29 +21,37 @@ SHOWN = 90
 
 def document(verdict: NightVerdict, nights: Sequence[NightVerdict]) -> str:
     """The page of a night; `nights` are the verdicts of its sweep, the newest first."""
-    notes = [*verdict.notes]
-    if baseline := verdict.baseline:
-        notes.append(
-            f"Baseline: night {baseline.night}, accepted by {baseline.accepted_by} on"
-            f" {baseline.accepted_at}: {baseline.why}"
-        )
-    sections = [
-        Section(
-            "Compared with the baseline",
-            "\n\n".join([f"All together hold at {100 * verdict.level:g} %.", *notes]),
-            table=(HEADINGS, [cells(row) for row in verdict.rows]),
-        ),
-        *(
-            Section(f"{verdict.metric} of {name}", figure=_history(name, verdict, nights))
-            for name in verdict.measured.canaries
-        ),
-    ]
     repeat = [
         f"commit {verdict.commit}",
         *(f"weightsearch best {study}" for study in verdict.studies),
         f"weightsearch nightly history {verdict.sweep}",
     ]
-    return page(f"Night {verdict.night} of {verdict.sweep}", verdict.answer, sections, repeat)
+    figures = [_history(name, verdict, nights) for name in verdict.measured.canaries]
+    sections = [
+        Section("Evidence", [_first(verdict)]),
+        Section("Night by night", [Part(figure=made) for made in figures]),
+        Section("Where it comes from", [Part("How to repeat it", lines=repeat)]),
+    ]
+    title = f"Night {verdict.night} of {verdict.sweep}"
+    return page(title, of_night(verdict), [section for section in sections if section.parts])
+
+
+def _first(verdict: NightVerdict) -> Part:
+    """The comparisons; of a night that has none, its values."""
+    heading = "Compared with the baseline" if verdict.rows else "Measured"
+    heads, found = compared_or_measured(verdict)
+    rows = [[_cell(one) for one in row] for row in found]
+    return Part(heading, "\n\n".join(verdict.notes), table=(heads, rows))
+
+
+def _cell(text: str) -> Cell:
+    return Worse(text) if text in (Verdict.WORSE, Verdict.WORSE_WITHIN) else text
+
+
+def _date(night: NightVerdict) -> str:
+    """The one that it is of, which its name begins with: it may have run later."""
+    named = re.match(r"\d{4}-\d\d-\d\d", night.night)
+    return named[0] if named else night.began_at
 
 
 def _history(canary: str, verdict: NightVerdict, nights: Sequence[NightVerdict]) -> go.Figure:
@@ -50,7 +62,7 @@ def _history(canary: str, verdict: NightVerdict, nights: Sequence[NightVerdict])
             if (row.canary, row.metric) == (canary, verdict.metric) and row.tonight:
                 points.append(
                     Night(
-                        date=night.began_at,
+                        date=_date(night),
                         value=row.tonight,
                         low=row.baseline - row.limit,
                         high=row.baseline + row.limit,
@@ -58,5 +70,5 @@ def _history(canary: str, verdict: NightVerdict, nights: Sequence[NightVerdict])
                         commit=night.commit,
                     )
                 )
-    metric = verdict.metric
-    return history(points, f"{metric} of canary {canary}, mean over seeds", metric)
+    shown = label(verdict.metric, verdict.of_depth)
+    return history(points, f"{shown} of canary {canary}, mean over seeds", shown)

@@ -5,31 +5,47 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from weightsearch.nightly import values_table
 from weightsearch.nightly.sweep import Accepted, History
-from weightsearch.runtime.console import columns, console
+from weightsearch.nightly.verdict_card import of_night
+from weightsearch.runtime.console import console
 from weightsearch.runtime.safe_text import presentable
+from weightsearch.runtime.tables import Column, Table
 from weightsearch.stats.night_values import Moved, Row
-from weightsearch.store.ledger.stored_night import NightVerdict, NightWord
+from weightsearch.store.ledger.stored_night import NightVerdict
 
-MARKS = {
-    NightWord.OK: "No regression",
-    NightWord.REGRESSION: "Regression",
-    NightWord.NOT_JUDGED: "Not judged",
-}
 HEADINGS = ("what", "metric", "baseline", "tonight", "difference", "band", "seeds worse", "verdict")
 
 
 def told(verdict: NightVerdict) -> None:
-    """A verdict on a terminal."""
-    table = columns(f"night {verdict.night} of {verdict.sweep}", HEADINGS)
-    for row in verdict.rows:
-        table.add_row(*cells(row))
+    """A verdict on a terminal: the headline, the comparisons, the notes."""
+    for line in of_night(verdict).lines():
+        console.print(line, soft_wrap=False)
+    console.print()
+    headings, rows = compared_or_measured(verdict)
+    shown: list[str | Column] = [*headings]
+    shown[0] = Column(headings[0], wraps=True)
     if verdict.rows:
+        shown[4:7] = _less(headings[4:7])
+    table = Table(f"night {verdict.night} of {verdict.sweep}", shown)
+    for row in rows:
+        table.add_row(*row)
+    if rows:
         console.print(table)
         console.print()
     for note in verdict.notes:
         console.print(f"note: {note}")
-    console.print(verdict.answer, soft_wrap=False)
+
+
+def _less(names: Sequence[str]) -> list[Column]:
+    return [Column(name, leave_out=k) for k, name in enumerate(names, start=1)]
+
+
+def compared_or_measured(verdict: NightVerdict) -> tuple[Sequence[str], list[list[str]]]:
+    """The table of a night: its comparisons, or where there are none the values themselves."""
+    if verdict.rows:
+        return HEADINGS, [cells(row) for row in verdict.rows]
+    return values_table.HEADINGS, values_table.rows(verdict)
 
 
 def cells(row: Row) -> list[str]:
@@ -48,32 +64,25 @@ def cells(row: Row) -> list[str]:
 
 def markdown(verdict: NightVerdict) -> str:
     """A verdict as Markdown; whatever stands in names and reasons is shown, not obeyed."""
-    baseline = verdict.baseline
+    card = of_night(verdict)
     lines = [
-        f"## {MARKS[verdict.verdict]}: {_plain(verdict.sweep)}, {_plain(verdict.night)}",
+        f"## {card.verdict}: {_plain(verdict.sweep)}, {_plain(verdict.night)}",
         "",
-        _plain(verdict.answer),
+        _plain(card.sentence),
+        "",
+        *(f"- {name}: {_plain(fact)}" for name, fact in card.facts.items()),
+        f"- next: {_typed(card.next_step)}",
         "",
     ]
-    if verdict.rows:
-        lines += _table(HEADINGS, [cells(row) for row in verdict.rows])
-        lines += ["", f"All comparisons together hold at {100 * verdict.level:g} %.", ""]
+    headings, rows = compared_or_measured(verdict)
+    if rows:
+        lines += [*_table(headings, rows), ""]
     for row in verdict.rows:
         if row.moved == Moved.WORSE and row.scenes:
             named = ", ".join(f"{scene} ({change:+.4f})" for scene, change in row.scenes)
             what = f"{_plain(row.metric)} of {_plain(row.canary or '')}"
             lines.append(f"- {what} by scene: {_plain(named)}")
     lines += [f"- {_plain(note)}" for note in verdict.notes]
-    if baseline is not None:
-        lines.append(
-            f"- baseline: night {_plain(baseline.night)}, accepted by"
-            f" {_plain(baseline.accepted_by)} on {baseline.accepted_at}:"
-            f" {_plain(baseline.why)}"
-        )
-        if verdict.verdict == NightWord.REGRESSION:
-            before, now = _commit(baseline.night), _commit(verdict.night)
-            if before != now:
-                lines.append(f"- what changed: `git log {_code(before)}..{_code(now)}`")
     lines.append(f"- commit {_plain(verdict.commit)}, began {verdict.began_at}")
     return "\n".join(lines) + "\n"
 
@@ -86,12 +95,16 @@ def accepted(found: Accepted) -> None:
         f"baseline of {found.sweep}: night {made.night}{instead}, accepted by"
         f" {made.accepted_by}: {made.why}"
     )
+    for worse in found.worse:
+        console.print(f"accepted though worse: {worse}")
 
 
 def history(found: History) -> None:
     """Nights and baselines, the newest first."""
     metric = next((verdict.metric for verdict in found.verdicts() if verdict.metric), "")
-    table = columns(f"sweep {found.sweep}", ("night", "verdict", "moved", f"{metric}, furthest"))
+    furthest = Column(f"{metric}, furthest", leave_out=1, wraps=True)
+    headings = (Column("night", wraps=True), "verdict", Column("moved", leave_out=2), furthest)
+    table = Table(f"sweep {found.sweep}", headings)
     for night in found.nights:
         verdict = night.verdict
         said = (
@@ -131,10 +144,9 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()<>#!|&~])", r"\\\1", presentable(text))
 
 
-def _code(text: str) -> str:
-    return re.sub(r"[^\w.+-]", "", text)
-
-
-def _commit(night: str) -> str:
-    """Of `2026-11-25-5cfad25abc-1a2b3c`: the commit alone."""
-    return "-".join(night.split("-")[3:4])
+def _typed(text: str) -> str:
+    """The same, where backquotes mark what is typed: without what would end it."""
+    parts = text.split("`")
+    return "`".join(
+        re.sub(r"[^\w .+-]", "", part) if k % 2 else _plain(part) for k, part in enumerate(parts)
+    )

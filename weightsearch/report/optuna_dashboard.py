@@ -26,10 +26,11 @@ from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from weightsearch.report.evidence import records as recorded
+from weightsearch.report.evidence.card import of_study
 from weightsearch.report.evidence.records import Records
-from weightsearch.report.figures.registry import FIGURES, ternaries
-from weightsearch.report.figures.style import is_nothing
-from weightsearch.report.pages import study_page as pages
+from weightsearch.report.figures import accuracy
+from weightsearch.report.figures.registry import FIGURES, weight_maps
+from weightsearch.report.figures.style import is_nothing, told_of
 from weightsearch.runtime.safe_text import presentable
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
@@ -39,6 +40,7 @@ PUBLISH_LOCK = 0x7075626C  # with the study's number, the advisory lock's key: "
 SIGNATURE = "*Written by weightsearch, until somebody writes a note of their own.*"
 REPORT = "[Report](/reports/{study}) (served by `weightsearch dashboard`)"
 CELL_PX = 440  # the dashboard cuts off what is higher
+ROWS = 10  # of the ranking, in as much
 PLOTS, NOTES = "dashboard:plot_data:", "dashboard:note_"
 EMPTY_FIGURE = '{"data": [], "layout": {}}'
 ATTRIBUTES: Table = models.StudySystemAttributeModel.__table__
@@ -71,12 +73,17 @@ def laid_out(records: Records, study: int) -> dict[str, Any]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     held = optuna.create_study(storage=optuna.storages.InMemoryStorage())
     drawn = {name: make(records) for name, make in FIGURES.items()}
-    drawn |= {f"ternary_{k}": made for k, made in enumerate(ternaries(records))}
+    drawn["ranking"] = accuracy.ranking(records, ROWS)
+    maps = weight_maps(records, records.metrics)
+    drawn |= {f"map_{k}": made for k, made in enumerate(maps)}
     for name, made in drawn.items():
         if not is_nothing(made):
+            made.layout.meta = told_of(made)  # the table would fill the database
             made.layout.height = min(made.layout.height or CELL_PX, CELL_PX)
             save_plotly_graph_object(held, made, graph_object_id=name)
-    said = re.sub(r"([\\`*_{}\[\]<>|~#])", r"\\\1", presentable(pages.answer(records)))
+    card = of_study(records)
+    told = presentable(f"{card.verdict}: {card.sentence}")
+    said = re.sub(r"([\\`*_{}\[\]<>|~#])", r"\\\1", told)
     save_note(held, f"{said}\n\n{REPORT.format(study=study)}\n\n{SIGNATURE}\n")
     return dict(held._storage.get_study_system_attrs(held._study_id))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.control import Control
-from rich.table import Table
 from rich.text import Text
 
+from weightsearch.runtime.line_width import width
 from weightsearch.runtime.safe_text import presentable
 
 
@@ -27,8 +27,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+WHOLE = 1000  # cells: wide enough for whatever is printed
+
+
 class Plain(Console):
     """Shows text as it is; what it cannot show, or must not, as `presentable` has it."""
+
+    @property  # type: ignore[misc]  # of the moment: who prints may ask for COLUMNS later
+    def size(self) -> ConsoleDimensions:
+        return ConsoleDimensions(width(self.file) or WHOLE, super().size.height)
 
     def render_str(self, text: str, **how: Any) -> Text:
         # Everything goes through here: what is printed, each cell, each title.
@@ -36,18 +43,8 @@ class Plain(Console):
 
 
 # Whole lines, however long: a path that is broken in two can be neither copied nor searched for.
-# Where nobody looks at a screen, tables are as wide as they want.
-console = Plain(
-    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000
-)
-
-
-def columns(title: str, headings: Sequence[str]) -> Table:
-    """A table that fits 80 columns in the usual case."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
-    return table
+# Where nobody looks at a screen, tables and sentences are as wide as they want.
+console = Plain(highlight=False, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from weightsearch.errors import ConfigError, DeviceError
 
@@ -16,12 +17,16 @@ WORKER_BYTES = 2 << 30
 
 CGROUP = Path("/sys/fs/cgroup")
 
+Each = int | Literal["auto"]
+"""How many devices a worker takes; `auto`: all that there are."""
 
-def pick(device: str, workers: int | None) -> list[str]:
+
+def pick(device: str, workers: int | None, each: Each = 1) -> list[str]:
     """One device per worker: `auto` takes the GPUs, else the CPU; several workers may share one.
 
-    Without `workers` one for each GPU, or for each core as far as memory goes. Raises DeviceError
-    where a GPU was asked for and there is none.
+    Without `workers` one for each GPU, or for each core as far as memory goes. Of workers that take
+    `each` so many devices, the first of each one's own. Raises DeviceError where a GPU was asked
+    for and there is none, or too few.
     """
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
@@ -34,9 +39,24 @@ def pick(device: str, workers: int | None) -> list[str]:
         )
     if gpus:
         devices = [device] if index else [f"cuda:{i}" for i in range(len(gpus))]
+        devices = _firsts(devices, each)
+        workers = workers if each == 1 else min(workers or len(devices), len(devices))
     else:
-        devices = ["cpu"] * (1 if workers else most_on_cpu())
+        several = 1 if each == "auto" else each
+        devices = ["cpu"] * (1 if workers else max(1, most_on_cpu() // several))
     return [devices[i % len(devices)] for i in range(workers or len(devices))]
+
+
+def _firsts(gpus: list[str], each: Each) -> list[str]:
+    """The first of each group of so many."""
+    size = len(gpus) if each == "auto" else each
+    if size > len(gpus):
+        raise DeviceError(
+            f"promote.devices must be at most the GPUs that a launch may use, but is {size}, and"
+            f" there {'is 1' if len(gpus) == 1 else f'are {len(gpus)}'}; lower it, or give another"
+            " --device."
+        )
+    return gpus[: len(gpus) // size * size : size]
 
 
 def most_on_cpu() -> int:

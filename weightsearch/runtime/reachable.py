@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.error
 import urllib.request
 
@@ -19,5 +20,16 @@ def unreachable(url: str) -> str | None:
     except urllib.error.HTTPError:
         return None  # it answers
     except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
+        return _said(getattr(error, "reason", error))
     return None
+
+
+def _said(reason: object) -> str:
+    """In words, without the number of an error."""
+    if isinstance(reason, socket.gaierror):
+        return "its name cannot be looked up: is there a network?"
+    if isinstance(reason, TimeoutError):
+        return f"no answer within {WITHIN_S:g} s"
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror.lower()
+    return str(reason)

@@ -51,6 +51,11 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """`1 epoch`, `3 epochs`, `0 epochs`; `several` where it is not `one` with an s."""
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
+
+
 class Presentable(logging.Filter):
     """Makes what a handler logs presentable, the traceback too."""
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightsearch.stats.comparison_result import Comparison, Verdict
-from weightsearch.stats.mean_estimate import estimate
+from weightsearch.stats.mean_estimate import Estimate, estimate, estimate_repeats
 
 LEVEL = 0.95
 
@@ -27,13 +28,26 @@ def interval(
 ) -> tuple[float, float] | None:
     """The interval of the mean of per-image values; None where there are not two groups.
 
-    Without groups every image counts as its own.
+    Without groups every image counts as its own. Of values that are never negative, as errors are,
+    it begins at 0 at the least.
     """
-    found = estimate(np.asarray([values]), groups)
+    return _bounds(estimate(np.asarray([values]), groups), min(values, default=0) >= 0, level)
+
+
+def interval_of_repeats(
+    repeats: Sequence[Sequence[float]], groups: Sequence[Sequence[str]], level: float = LEVEL
+) -> tuple[float, float] | None:
+    """The same of the mean over repeats, each of its own images with their groups."""
+    found = estimate_repeats([np.asarray(values, float) for values in repeats], groups)
+    return _bounds(found, all(min(values) >= 0 for values in repeats), level)
+
+
+def _bounds(found: Estimate | None, of_errors: bool, level: float) -> tuple[float, float] | None:
     if found is None:
         return None
     half = found.half_width(1 - level)
-    return found.mean - half, found.mean + half
+    low = found.mean - half
+    return max(0.0, low) if of_errors else low, found.mean + half
 
 
 def paired(
@@ -54,9 +68,29 @@ def paired(
         raise ValueError(
             f"both must be (seeds, images) of one shape, but got {first.shape}, {second.shape}."
         )
-    found = estimate(first - second, groups)
-    seeds, images = first.shape
-    mean = float((first - second).mean())
+    names = [groups] * len(first)
+    return paired_folds(list(first), list(second), names, smaller_is_better, level, margin)
+
+
+def paired_folds(
+    a: Sequence[Sequence[float] | NDArray[np.float64]],
+    b: Sequence[Sequence[float] | NDArray[np.float64]],
+    groups: Sequence[Sequence[str]],
+    smaller_is_better: bool = True,
+    level: float = LEVEL,
+    margin: float | None = None,
+) -> Comparison:
+    """Like `paired`, of repeats that may have other images each: repeat r of both has the same
+    seed, and the same images with the groups of r. The difference is the mean of the repeats'.
+
+    Raises ValueError where a repeat of the two is not of one length.
+    """
+    if any(len(x) != len(y) for x, y in zip(a, b, strict=True)):
+        raise ValueError("a repeat of both must be of the same images, but their numbers differ.")
+    differences = [np.subtract(x, y) for x, y in zip(a, b, strict=True)]
+    found, seeds = estimate_repeats(differences, groups), len(differences)
+    of_folds = {frozenset(names): len(d) for names, d in zip(groups, differences, strict=True)}
+    images, mean = sum(of_folds.values()), float(np.mean([d.mean() for d in differences]))
     if found is None:
         undecided = Verdict.UNDECIDED
         return Comparison(mean, None, None, undecided, images, 1, seeds, level, margin=margin)

@@ -93,12 +93,12 @@ class Comparison:
         word = REVERSED.get(self.verdict, self.verdict)
         return replace(self, difference=-self.difference, low=low, high=high, verdict=word)
 
-    def settled_by(self) -> str:
+    def settled_by(self, sample: str = "image") -> str:
         """`about 7 seeds or 40 scenes would decide`; empty where nothing is left to decide, or
-        where the interval alone would have decided. Without scenes it speaks of images."""
+        where the interval alone would have decided. Without scenes it speaks of samples."""
         if self.verdict != Verdict.UNDECIDED or not self._is_open():
             return ""
-        samples = "images" if self.groups == self.images else "scenes"
+        samples = f"{sample}s" if self.groups == self.images else "scenes"
         needed = {"seeds": self.seeds_needed, samples: self.groups_needed}
         ways = [f"{number} {what}" for what, number in needed.items() if number is not None]
         if not ways:

@@ -31,9 +31,9 @@ class Reliability:
 
     def __str__(self) -> str:
         return (
-            f"reliability {self.of_one:.2f} by one seed (95 % interval {self.low:.2f} to"
-            f" {self.high:.2f}), {self.of_mean:.2f} by the mean of {self.repeats}"
-            f" ({self.configurations} configurations)"
+            f"reliability (how far seeds agree on the order, 0 to 1): {self.of_one:.2f} by one seed"
+            f" (95 % interval {self.low:.2f} to {self.high:.2f}), {self.of_mean:.2f} by the mean of"
+            f" {self.repeats} ({self.configurations} configurations)"
         )
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import optuna
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
     FloatDistribution,
     distribution_to_json,
 )
@@ -50,6 +49,7 @@ from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points
 from weightsearch.store.tables.states import Outcome, Rung
 from weightsearch.study import search_space
+from weightsearch.study.samplers.asking_optuna import distribution
 
 MIRROR_LOCK = 0x6D697272  # with the study's number, the advisory lock's key: "mirr"
 BATCH = 500  # attempts in one transaction
@@ -76,6 +76,7 @@ class Mirror:
         if studies.find(database.engine, study.name).id != study.id:
             raise StudyError(f"study '{study.name}' must exist, but was deleted meanwhile.")
         self.distributions = _distributions(study)
+        self.last_stage = {Rung.SEARCH: len(study.spec.stages()) - 1}
         migration.prepare_optuna(database)
         self.studies = _optuna_studies(database, study)
         self._forget_what_is_gone()
@@ -98,7 +99,7 @@ class Mirror:
                 return 0
             rows = connection.execute(
                 queries.unshown(self.study.id, attempts, place.number, place.rung)
-                .add_columns(place.seed, place.weights, place.params, place.result)
+                .add_columns(place.seed, place.weights, place.params, place.result, place.stage)
                 .add_columns(place.attempt.label("last_attempt"))
                 .order_by(attempts.c.started_at, attempts.c.point_id, attempts.c.attempt)
                 .limit(BATCH)
@@ -173,7 +174,8 @@ class Mirror:
         """The number of each row's trial in Optuna's table, made where it is not there yet."""
         made: dict[tuple[int, int], int] = {}
         for rung, study in self.studies.items():
-            new = [row for row in rows if row.trial_id is None and row.rung == rung]
+            of = [row for row in rows if min(row.rung, Rung.PROMOTION) == rung]
+            new = [row for row in of if row.trial_id is None]
             if not new:
                 continue
             # As Optuna does, whose numbers must have no gap and no double.
@@ -217,6 +219,11 @@ class Mirror:
         return [row.trial_id or made[row.point_id, row.attempt] for row in rows]
 
     def _end(self, row: Row[Any]) -> tuple[TrialState, float | None]:
+        if row.outcome == Outcome.DROPPED or row.stage != self.last_stage.get(row.rung, 0):
+            # A part of a run: its values stand as intermediate ones, as Optuna's pruners do it. Or
+            # one whose start is shared, as Optuna would rank it beside those from scratch.
+            done = row.outcome in (Outcome.DROPPED, Outcome.DONE)
+            return TrialState.PRUNED if done else TrialState.FAIL, None
         if (
             row.outcome == Outcome.DONE
             and row.attempt == row.last_attempt
@@ -369,6 +376,5 @@ def _distributions(study: Study) -> dict[str, BaseDistribution]:
         t: FloatDistribution(0.0, highest) for t in spec.loss.terms
     }
     for name, options in search_space.varied(spec).items():
-        if len(options) > 1:
-            found[name] = CategoricalDistribution(options)
+        found[name] = distribution(options)
     return found

@@ -27,6 +27,7 @@ class WarmUp(Part):
     start: Weights
     """A table, or a name of `weight_presets.py`, kept as its table; `end` too."""
     end: Weights
+    """Where the weights stay from `share` of the epochs on."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Of the epochs: so long the weights move, in a straight line; then they stay."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from weightsearch.errors import ConfigError, did_you_mean
-from weightsearch.study import validation_messages
+from weightsearch.runtime import validation_messages
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Part
 
@@ -44,11 +44,12 @@ def _study_folders() -> Iterator[Path]:
             yield folder
 
 
-def load(path: Path, overrides: Mapping[str, Any] | None = None) -> StudySpec:
+def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> StudySpec:
     """The study in a TOML file, with overrides (`{"sampler.trials": 10}`) laid over it.
 
     Raises ConfigError, with the place, for anything that does not hold.
     """
+    path = Path(path)
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -66,13 +67,38 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> StudySpec:
     return parse(_placed(tables, path.parent), str(path))
 
 
+EXTENDED = {"trials": "sampler.trials", "repeats": "answer.repeats"}
+
+
+def extended(spec: StudySpec, text: str, where: str) -> StudySpec:
+    """The study with what `trials=40,repeats=5` says. Raises ConfigError."""
+    tables = spec.resolved()
+    for part in text.split(","):
+        name, _, number = part.strip().partition("=")
+        if name not in EXTENDED or not number.strip().isdecimal():
+            raise ConfigError(
+                f"--extend must read trials=N, repeats=N, or both with a comma, but got '{text}'."
+            )
+        table, _, key = EXTENDED[name].partition(".")
+        before = tables[table][key]
+        if before is not None and int(number) < before:
+            raise ConfigError(
+                f"--extend must not shrink a study, but {where} has {name}={before} and got"
+                f" '{part.strip()}'."
+            )
+        tables[table][key] = int(number)
+    return parse(tables, where)
+
+
 def _placed(tables: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    """The tables with the data's path as seen from anywhere, not only from the file's folder."""
-    data = tables.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("path"), str):
-        return tables
-    place = Path(os.path.expanduser(data["path"]))
-    return {**tables, "data": {**data, "path": str(folder.absolute() / place)}}
+    """The tables with their paths as seen from anywhere, not only from the file's folder."""
+    placed = dict(tables)
+    for part, key in (("data", "path"), ("train", "init")):
+        table = tables.get(part)
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            place = folder.absolute() / os.path.expanduser(table[key])
+            placed[part] = {**table, key: str(place)}
+    return placed
 
 
 def data_path(spec: StudySpec, given: Path | None) -> Path | None:

@@ -25,7 +25,7 @@ from weightsearch.study import loading, objective_contract
 from weightsearch.study.objective_contract import Estimate
 from weightsearch.study.spec import StudySpec
 
-ESTIMATE, MODEL = "estimate", "model"
+ESTIMATE, MODEL, LANES = "estimate", "model", "lanes="
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def check(
     packed: Path | None,
     path: Sequence[str] = (),
     threads: int | None = None,
+    lanes: int | None = None,
 ) -> Estimate | None:
     """With `threads`, what the objective estimates of a worker with so many; None where it does not
     estimate, or fails to, which is a warning.
@@ -45,6 +46,8 @@ def check(
     """
     environment = child_python.environment(path)
     arguments = [device, str(packed or "")]
+    if lanes is not None:
+        arguments.append(f"{LANES}{lanes}")
     if threads is not None:
         environment.setdefault("OMP_NUM_THREADS", str(threads))  # the user's goes first, as there
         arguments.append(ESTIMATE)
@@ -98,13 +101,17 @@ def _estimated(answered: str, ended: str) -> Estimate | None:
     return Estimate(**found) if found else None
 
 
-def answer(spec: StudySpec, device: str, packed: Path | None) -> dict[str, str] | None:
+def answer(
+    spec: StudySpec, device: str, packed: Path | None, lanes: int | None = None
+) -> dict[str, str] | None:
     """None, or in one line why the study cannot work here, with the objective's own traceback
     where its code has raised."""
     run = spec.objective.run
     try:
         objective_contract.load(run)
         objective_contract.check_weightings(spec)
+        objective_contract.check_shares(spec)
+        objective_contract.together(run, lanes)
         module = objective_contract.module_of(run)
         name, about = ("check", (packed,)) if packed is not None else ("check_model", ())
         if hasattr(module, name):
@@ -137,7 +144,9 @@ def main() -> None:
     spec = loading.parse(json.load(sys.stdin), "the study")
     device, packed = sys.argv[1], Path(sys.argv[2])
     with contextlib.redirect_stdout(sys.stderr):  # what the user's module prints is no answer
-        found = answer(spec, device, None if MODEL in sys.argv[3:] else packed)
+        more = sys.argv[3:]
+        lanes = [int(told.removeprefix(LANES)) for told in more if told.startswith(LANES)]
+        found = answer(spec, device, None if MODEL in more else packed, *lanes)
     # At once: what was found stays known, though the estimate should be killed for its memory.
     print(json.dumps(found), flush=True)
     if found is None and ESTIMATE in sys.argv[3:]:

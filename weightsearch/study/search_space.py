@@ -22,11 +22,15 @@ from fractions import Fraction
 
 from weightsearch.errors import ConfigError
 from weightsearch.study.learned_weightings import WARM_UP
-from weightsearch.study.loss_spec import Cube, LossSpec, Simplex
-from weightsearch.study.spec import StudySpec, TrainSpec
+from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
+from weightsearch.study.tables.loss_spec import Cube, LossSpec, Simplex
+from weightsearch.study.tables.number_range import LEVELS, Range
+from weightsearch.study.tables.train_spec import TrainSpec
 
 Direction = dict[str, Fraction]
+Options = tuple[Value, ...] | Range
+"""What a choice is made of: a list, or any number between two bounds."""
 
 WEIGHTING = "weighting"
 """The parameter that names a point's learned weighting; points of fixed weights lack it."""
@@ -74,8 +78,14 @@ def encode(weights: Mapping[str, Fraction]) -> dict[str, str]:
     return {term: str(weight) for term, weight in weights.items()}
 
 
-def decode(weights: Mapping[str, str]) -> Direction:
-    return {term: Fraction(weight) for term, weight in weights.items()}
+def decode(weights: Mapping[str, str], terms: Sequence[str] = ()) -> Direction:
+    """What `encode` wrote, in the order of `terms`: PostgreSQL's JSON has an order of its own."""
+    return in_order({term: Fraction(weight) for term, weight in weights.items()}, terms)
+
+
+def in_order(weights: Mapping[str, Fraction], terms: Sequence[str]) -> Direction:
+    """The same weights, those of `terms` first and as they follow each other there."""
+    return {t: weights[t] for t in dict.fromkeys([*terms, *weights]) if t in weights}
 
 
 def exact(weight: float) -> Fraction:
@@ -122,28 +132,55 @@ def are_directions(loss: LossSpec, train: TrainSpec) -> bool:
     return train.optimizer in ("adam", "adamw") and not coupled and train.clip_norm is None
 
 
-def choices(spec: StudySpec) -> dict[str, tuple[Value, ...]]:
+def choices(spec: StudySpec) -> dict[str, Options]:
     """What is chosen beside the weights, with its options; a fixed encoder is one option."""
-    found: dict[str, tuple[Value, ...]] = {}
+    found: dict[str, Options] = {}
     if spec.model is not None:
-        found["encoder"] = _options(spec.model.encoder)
-        found["decoder"] = _options(spec.model.decoder)
-    if isinstance(spec.train.lr, tuple):
-        found["lr"] = spec.train.lr
+        found["encoder"] = _options(spec, spec.model.encoder)
+        found["decoder"] = _options(spec, spec.model.decoder)
+    if isinstance(spec.train.lr, tuple | Range):
+        found["lr"] = _options(spec, spec.train.lr)
     for name, value in spec.params.items():
-        found[name] = _options(value)
+        found[name] = _options(spec, value)
     return found
 
 
-def varied(spec: StudySpec) -> dict[str, tuple[Value, ...]]:
-    """The choices, and by which weighting the terms are weighed where there are learned ones."""
-    rivals = {WEIGHTING: (FIXED, *spec.loss.weightings)} if spec.loss.weightings else {}
-    return choices(spec) | rivals
+def levels(spec: StudySpec) -> dict[str, tuple[Value, ...]]:
+    """The choices as lists: of a range its `steps` levels, or without them its middle."""
+    found = choices(spec).items()
+    return {n: options.levels() if isinstance(options, Range) else options for n, options in found}
+
+
+def has_ranges(spec: StudySpec) -> bool:
+    """Whether a number is drawn between two bounds."""
+    return any(isinstance(options, Range) for options in choices(spec).values())
+
+
+def varied(spec: StudySpec) -> dict[str, Options]:
+    """The choices of which there is more than one, and by which weighting the terms are weighed
+    where there are learned ones."""
+    rivals: dict[str, Options] = {}
+    if spec.loss.weightings:
+        rivals = {WEIGHTING: (FIXED, *spec.loss.weightings)}
+    found = (choices(spec) | rivals).items()
+    return {n: options for n, options in found if isinstance(options, Range) or len(options) > 1}
+
+
+def has(options: Options, value: Value) -> bool:
+    """Whether a choice has this option."""
+    if isinstance(options, Range):
+        return isinstance(value, int | float) and options.low <= value <= options.high
+    return value in options
+
+
+def told(options: Options) -> str:
+    """`['a', 'b']`, or `1e-05 to 0.001`."""
+    return options.told() if isinstance(options, Range) else str(list(options))
 
 
 def learned(spec: StudySpec) -> Iterator[Point]:
-    """Every learned weighting with every combination of choices."""
-    names, options = list(choices(spec)), list(choices(spec).values())
+    """Every learned weighting with every combination of choices; of a range with its levels."""
+    names, options = list(levels(spec)), list(levels(spec).values())
     for weighting in spec.loss.weightings:
         weights = _stand_in(spec, weighting)
         for chosen in itertools.product(*options):
@@ -158,17 +195,24 @@ def _stand_in(spec: StudySpec, weighting: str) -> Direction:
     return canonical(written(spec.loss.terms, given), are_directions(spec.loss, spec.train))
 
 
-def _options(value: Value | Sequence[Value]) -> tuple[Value, ...]:
+def _options(spec: StudySpec, value: Value | Sequence[Value] | Range) -> Options:
+    if isinstance(value, Range):
+        given = spec.sampler.kind in LEVELS or (on_levels(spec) and value.steps is not None)
+        return value.levels() if given else value
     return (value,) if isinstance(value, str | int | float) else tuple(value)
 
 
 def grid(spec: StudySpec) -> Iterator[Point]:
     """Every combination of weights and choices, equivalent ones too; the zero point is left out."""
-    directions = are_directions(spec.loss, spec.train)
-    names, options = list(choices(spec)), list(choices(spec).values())
+    names, options = list(levels(spec)), list(levels(spec).values())
     for chosen in itertools.product(*options):
-        for weights in grid_weights(spec.loss):
-            yield Point(canonical(weights, directions), dict(zip(names, chosen, strict=True)))
+        for weights in _canonical_grid(spec):
+            yield Point(weights, dict(zip(names, chosen, strict=True)))
+
+
+def _canonical_grid(spec: StudySpec) -> list[Direction]:
+    directions = are_directions(spec.loss, spec.train)
+    return [canonical(weights, directions) for weights in grid_weights(spec.loss)]
 
 
 def grid_weights(loss: LossSpec) -> Iterator[Direction]:
@@ -220,24 +264,39 @@ def face(terms: Sequence[str], zero: float, uniform: float) -> Sequence[str]:
     return [term for place, term in enumerate(terms) if chosen >> place & 1]
 
 
+def on_levels(spec: StudySpec) -> bool:
+    """Whether points have the weights that `[loss]` names, and no others."""
+    return spec.sampler.draw == "levels" or bool(spec.loss.vectors())
+
+
 def at(spec: StudySpec, uniforms: Sequence[float]) -> Point:
     """The point that numbers in [0, 1) mean: first the weights, then one number per choice, then
     whether it lies on a face, and on which."""
     terms, options = spec.loss.terms, choices(spec)
+    if on_levels(spec):
+        weights = _canonical_grid(spec)
+        return Point(weights[int(uniforms[0] * len(weights))], _picked(options, uniforms[1:]))
     last = len(terms) - 1 + len(options)
     kept = face(terms, spec.sampler.zero, uniforms[last]) if len(terms) > 1 else terms
     found = direction(kept, uniforms[: len(kept) - 1])
-    picked = zip(options.items(), uniforms[len(terms) - 1 : last], strict=True)
     return Point(
         {term: found.get(term, Fraction(0)) for term in terms},
-        {name: values[int(u * len(values))] for (name, values), u in picked},
+        _picked(options, uniforms[len(terms) - 1 : last]),
     )
+
+
+def _picked(options: Mapping[str, Options], uniforms: Sequence[float]) -> dict[str, Value]:
+    """One of each choice's options."""
+    return {
+        name: found.at(u) if isinstance(found, Range) else found[int(u * len(found))]
+        for (name, found), u in zip(options.items(), uniforms, strict=True)
+    }
 
 
 def dimensions(spec: StudySpec) -> int:
     """How many numbers `at` takes."""
     terms = len(spec.loss.terms)
-    return terms - 1 + len(choices(spec)) + (terms > 1)
+    return (1 if on_levels(spec) else terms - 1 + (terms > 1)) + len(choices(spec))
 
 
 def draw(spec: StudySpec, k: int, again: int = 0) -> Point:
@@ -254,6 +313,8 @@ def sizes(spec: StudySpec) -> list[tuple[int, int]]:
     """
     assert spec.data is not None
     searched = choices(spec).get("size", ())
+    if isinstance(searched, Range):
+        raise ConfigError("params.size must be a size HxW or a list of them, but got a range.")
     return [picture_size(str(size)) for size in searched] or [spec.data.size]
 
 

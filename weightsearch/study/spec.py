@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -16,12 +15,22 @@ from pydantic import Field, field_validator, model_validator
 from weightsearch.study import budget as budgets
 from weightsearch.study import known_names, learned_weightings, weight_presets
 from weightsearch.study.answer_spec import AnswerSpec
-from weightsearch.study.loss_spec import LossSpec
-from weightsearch.study.nightly_spec import NightlySpec
-from weightsearch.study.spec_fields import Count, Part, Positive, Seed, Value
+from weightsearch.study.data_spec import DataSpec
+from weightsearch.study.looks.pruner_spec import PrunerSpec
+from weightsearch.study.spec_fields import Count, Part, Positive, Seed
+from weightsearch.study.tables import number_range
+from weightsearch.study.tables.keep_spec import KeepSpec
+from weightsearch.study.tables.loss_spec import LossSpec
+from weightsearch.study.tables.nightly_spec import NightlySpec
+from weightsearch.study.tables.number_range import Range, Searched
+from weightsearch.study.tables.share_spec import ShareSpec
+from weightsearch.study.tables.track_spec import TrackSpec
+from weightsearch.study.tables.train_spec import TrainSpec
 
 DEPTH_OBJECTIVE = "weightsearch.depth.objective:run"
-NO_IDENTITY = ("goal", "answer", "retry", "nightly")
+SEED_STEP, MOST_SEED = 1000, 2**31 - 1
+"""Between the seeds of two repeats: promotions have small ones, which must be fresh."""
+NO_IDENTITY = ("goal", "answer", "keep", "retry", "track", "nightly")
 """Tables that no result depends on."""
 
 
@@ -33,8 +42,9 @@ class ObjectiveSpec(Part):
     metric: str = "rmse"
     """The metric that ranks points: never the weighted loss, whose scale depends on the weights."""
     direction: Literal["minimize", "maximize"] = "minimize"
+    """Which values of the metric are better."""
     guards: tuple[str, ...] = ("rel", "log10")
-    """Metrics shown beside it."""
+    """Metrics shown beside it, where the objective yields them."""
 
     @field_validator("metric")
     @classmethod
@@ -47,109 +57,41 @@ class ObjectiveSpec(Part):
         return metric
 
 
-class DataSpec(Part):
-    """Which frames, at which size, in which representation."""
-
-    source: str
-    """A reader: a key of `weightsearch.data.readers.registry.READERS`."""
-    path: Path | None = Field(default=None, exclude=True)
-    """Where the data set lies on this machine, relative to the study file; `--data` goes before it.
-    Of this machine only: what is excluded here is neither stored nor in a digest."""
-    size: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
-    """Input height and width in pixels; the output is half of it."""
-    target: Literal["depth", "inverse", "log"] = "depth"
-    """What the loss compares: d, max_depth_m / d, or ln d, but for terms that are always of one of
-    them (`depth/loss/weighted_sum.py`). Metres in, metres out in any case."""
-    val: str = "blocks:10%"
-    """Share of the training frames held out for validation, by scene or block, never by frame."""
-    min_depth_m: Positive = 0.1
-    max_depth_m: Positive = 10.0
-    """Left out: the range of the reader, 80 m for KITTI (`known_names.FARTHEST_M`)."""
-    limit: Count | None = None
-    """At most this many frames for training and validation, whole blocks evenly spread."""
-    options: dict[str, Value] = Field(default_factory=dict)
-    """Options of the reader; they are part of the pack's identity."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _range_of_the_reader(cls, table: Any) -> Any:
-        if not isinstance(table, dict) or "max_depth_m" in table:
-            return table
-        options = table.get("options")
-        reach_m = known_names.farthest_m(
-            str(table.get("source")), options if isinstance(options, dict) else {}
-        )
-        return {**table, "max_depth_m": reach_m}
-
-    @model_validator(mode="after")
-    def _in_order(self) -> DataSpec:
-        if self.min_depth_m >= self.max_depth_m:
-            raise ValueError(
-                f"`min_depth_m` must be below `max_depth_m`, but got {self.min_depth_m:g} and"
-                f" {self.max_depth_m:g}."
-            )
-        return self
-
-    @field_validator("val")
-    @classmethod
-    def _by_blocks(cls, val: str) -> str:
-        kind, _, share = val.partition(":")
-        try:
-            percent = float(share.removesuffix("%"))
-        except ValueError:
-            percent = 0.0
-        if kind != "blocks" or not share.endswith("%") or not 0 < percent <= 50:
-            raise ValueError(f"`val` must read 'blocks:P%' with 0 < P <= 50, but got '{val}'.")
-        return val
-
-
 class ModelSpec(Part):
     """Encoder and decoder; a list is searched, a value is fixed."""
 
     encoder: str | Annotated[tuple[str, ...], Field(min_length=1)]
     """timm names."""
     decoder: str | Annotated[tuple[str, ...], Field(min_length=1)] = "densedepth"
+    """Names of docs/decoders.md."""
     width: Positive = 1.0
     """Channels of the decoder: of densedepth and nn as a share of the encoder's last (DenseDepth:
     1.0 or 0.5), of the others as a share of their published number."""
     pretrained: bool = True
-
-
-class TrainSpec(Part):
-    """How one point is trained; the same for all but for what is searched."""
-
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: Positive | Annotated[tuple[Positive, ...], Field(min_length=1)] = 1e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Coupled (L2) under adam and sgd, decoupled under adamw."""
-    clip_norm: Positive | None = None
-    batch: Count = 8
-    epochs: Count = 5
-    patience: Count | None = None
-    """Stop after this many epochs without a better validation metric."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast where the device computes it natively, else fp32."""
-    augment: tuple[Literal["mirror", "channels"], ...] = ("mirror", "channels")
-    seed: Seed = 0
-    """Initialisation and data order; the same for every point."""
+    """Whether encoders start from ImageNet weights."""
 
 
 class SamplerSpec(Part):
     """Which points, in which order."""
 
     kind: str = "grid"
+    """A name of docs/samplers.md."""
     trials: Count | None = None
     """How many points; a grid without it is run whole."""
     seed: Seed = 0
+    """Of the order of a grid, and of what is drawn."""
     draw: Literal["simplex", "levels"] = "simplex"
     """Whether random draws are uniform on the simplex or on the grid's own points."""
     zero: Annotated[float, Field(ge=0, lt=1)] = 1 / 8
     """The share of random and qmc draws that leave terms out; and the share of each coordinate
-    that means exactly 0 or 1 to tpe, gp and cmaes (`samplers/stick_breaking.py`)."""
+    that means exactly 0 or 1 to tpe, gp and cmaes (`study/samplers/stick_breaking.py`)."""
 
 
 class EvaluateSpec(Part):
+    """How predictions are turned into numbers during the search."""
+
     protocol: str = "full"
+    """A name of docs/protocols.md, for the numbers on the validation split."""
 
 
 class PromoteSpec(Part):
@@ -158,10 +100,17 @@ class PromoteSpec(Part):
     protocol: str = "full"
     """For the numbers on the test split."""
     top: Count = 3
+    """How many of the best are trained in full."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1, 2, 3)
     """Fresh: not the search's seed. Three or more, or little can be told apart."""
     epochs: Count = 25
+    """Of a full run at most."""
     patience: Count | None = 5
+    """A full run stops after this many epochs without a better validation metric."""
+    devices: Count | Literal["auto"] = 1
+    """So many GPUs of a machine train each full run together (on a CPU, so many processes); `auto`:
+    all that a worker sees. No part of a study's identity: the result is the same but for rounding.
+    """
 
     @model_validator(mode="after")
     def _comparable(self) -> PromoteSpec:
@@ -198,21 +147,30 @@ class StudySpec(Part):
     model: ModelSpec | None = None
     loss: LossSpec
     train: TrainSpec = TrainSpec()
-    params: dict[str, Value | Annotated[tuple[Value, ...], Field(min_length=1)]] = Field(
-        default_factory=dict
-    )
-    """Other parameters for the objective; a list is searched, a value is fixed."""
+    params: dict[str, Searched] = Field(default_factory=dict)
+    """Other parameters for the objective; a list or a range ({ low, high, log }) is searched, a
+    value is fixed."""
     sampler: SamplerSpec = SamplerSpec()
+    pruner: PrunerSpec = PrunerSpec()
+    share: ShareSpec = ShareSpec()
     evaluate: EvaluateSpec = EvaluateSpec()
     promote: PromoteSpec | None = PromoteSpec()
     answer: AnswerSpec = AnswerSpec()
+    keep: KeepSpec = KeepSpec()
     retry: RetrySpec = RetrySpec()
+    track: TrackSpec | None = None
+    """Where it is shown beside its own database."""
     nightly: NightlySpec | None = None
     """What `weightsearch nightly` repeats; no part of a launched study's identity."""
 
     @field_validator("objective", mode="before")
     @classmethod
     def _metric_alone(cls, objective: Any) -> Any:
+        if isinstance(objective, str) and ":" in objective:
+            raise ValueError(
+                "must be a metric alone, or a table that names the function: write"
+                f' `[objective]` with `run = "{objective}"`.'
+            )
         return {"metric": objective} if isinstance(objective, str) else objective
 
     @field_validator("budget", mode="before")
@@ -263,6 +221,7 @@ class StudySpec(Part):
         if self.promote is not None:
             epochs["promote.epochs"] = self.promote.epochs
         learned_weightings.check_epochs(self.loss.weightings, epochs)
+        self.train.check_epochs(epochs)
         known_names.check("protocol", self.evaluate.protocol)
         if self.promote is not None:
             known_names.check("protocol", self.promote.protocol)
@@ -286,11 +245,45 @@ class StudySpec(Part):
 
     @model_validator(mode="after")
     def _fresh_seeds(self) -> StudySpec:
-        if self.promote is not None and self.train.seed in self.promote.seeds:
+        last = self.seed_of(self.answer.repeats - 1)
+        if last > MOST_SEED:
             raise ValueError(
-                f"promote.seeds must be fresh, but {self.train.seed} is the search's seed"
-                " (train.seed)."
+                f"answer.repeats = {self.answer.repeats} needs seeds up to {last}, but they must be"
+                f" at most {MOST_SEED}; lower train.seed."
             )
+        used = {self.seed_of(repeat) for repeat in range(self.answer.repeats)}
+        for seed in sorted(used & set(self.promote.seeds if self.promote else ())):
+            raise ValueError(
+                f"promote.seeds must be fresh, but {seed} is a seed of the search (train.seed"
+                f"{f', and {SEED_STEP} more for each repeat' if len(used) > 1 else ''})."
+            )
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rungs_by_default(cls, tables: Any) -> Any:
+        """A third of the epochs, where the pruner is to have rungs and says not which."""
+        pruner, train = (tables.get(part) or {} for part in ("pruner", "train"))
+        if isinstance(pruner, dict) and pruner.get("kind") == "rungs" and not pruner.get("rungs"):
+            epochs = train.get("epochs") if isinstance(train, dict) else None
+            whole = epochs if isinstance(epochs, int) else TrainSpec().epochs
+            return {**tables, "pruner": {**pruner, "rungs": [max(1, whole // 3)]}}
+        return tables
+
+    @model_validator(mode="after")
+    def _something_to_prune(self) -> StudySpec:
+        self.pruner.check(self.train.epochs)
+        if self.pruner.kind == "racing" and self.answer.repeats == 1:
+            raise ValueError(
+                "pruner 'racing' drops configurations between repeats, so answer.repeats must be 2"
+                " or more, but is 1; raise it (`--repeats 3`), or choose 'rungs'."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_share(self) -> StudySpec:
+        learned, ranges = bool(self.loss.weightings), bool(self.ranges())
+        self.share.check(self.train, self.pruner.kind, self.sampler.kind, learned, ranges)
         return self
 
     @model_validator(mode="after")
@@ -327,25 +320,63 @@ class StudySpec(Part):
                 f"sampler 'mixture' needs 2 to 8 terms, but got {len(self.loss.terms)}; leave some"
                 " out, or choose another sampler."
             )
+        number_range.check(self.ranges(), kind, self.sampler.trials)
         return self
+
+    def ranges(self) -> dict[str, Range]:
+        """The numbers that are searched between bounds, by their place in the file."""
+        numbers: dict[str, object] = {"train.lr": self.train.lr}
+        numbers |= {f"params.{name}": value for name, value in self.params.items()}
+        return {place: value for place, value in numbers.items() if isinstance(value, Range)}
+
+    def has_looks(self) -> bool:
+        """Whether rows decide on the way what else is trained."""
+        return self.pruner.kind != "none" or self.share.kind != "none"
+
+    def seed_of(self, repeat: int) -> int:
+        """The seed of a repeat, the same for every configuration; the first is `train.seed`."""
+        return self.train.seed + SEED_STEP * repeat
+
+    def stages(self) -> tuple[int, ...]:
+        """The epochs at the end of each stage of a run; the last is the whole run."""
+        return self.pruner.stages(self.train.epochs)
+
+    def fold_of(self, repeat: int) -> int | None:
+        """The fold that a repeat is scored on, or a promotion's run of that seed; None where the
+        frames are not divided."""
+        folds = self.data.folds() if self.data is not None else None
+        return None if folds is None else repeat % folds
 
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, defaults included, as JSON types."""
         return self.model_dump(mode="json")
 
-    def digest(self) -> str:
-        """Twelve hex digits that change whenever a setting does that a result depends on.
+    def digest(self, promotion: bool = False) -> str:
+        """Twelve hex digits that change whenever a setting does that a result of the search depends
+        on. With `promotion` as of releases in which [promote] was part of what a study is.
 
         They name the settings, not what a release makes of them, and defaults of settings that
         older studies did not have are left out, so that these are found. That of `zero` is one,
         though `random` and `qmc` did not draw faces before there was it: a plan that is stored is
         carried on as it is, a new one of the same digest has other points.
         """
-        facts = {k: v for k, v in self.resolved().items() if k not in NO_IDENTITY}
+        left_out = NO_IDENTITY if promotion else (*NO_IDENTITY, "promote")
+        facts = {k: v for k, v in self.resolved().items() if k not in left_out}
+        if facts.get("promote") is not None:
+            del facts["promote"]["devices"]
+        facts["train"] = self.train.identity()
         if not self.loss.weightings:  # as before there were any
             del facts["loss"]["weightings"], facts["loss"]["warm_up"]
         if self.sampler.zero == SamplerSpec().zero:  # so that studies from before it are found
             del facts["sampler"]["zero"]
+        if self.pruner.kind == "none":
+            del facts["pruner"]
+        else:  # it decides what is dropped
+            facts["margin"] = str(self.answer.delta())
+        del facts["share"]
+        facts |= self.share.identity()
+        if self.answer.repeats > 1:
+            facts["repeats"] = self.answer.repeats
         if self._loss_was_revised():
             facts["loss"]["revision"] = 2
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))

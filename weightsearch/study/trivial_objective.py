@@ -11,11 +11,11 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from weightsearch.errors import NonFiniteLoss
-from weightsearch.study import search_space
+from weightsearch.study import objective_contract, search_space
 from weightsearch.study.objective_contract import Context, Run
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
@@ -33,14 +33,27 @@ def run(weights: Mapping[str, float], params: Mapping[str, Value], context: Cont
     found: dict[str, list[float] | list[str]] = {}
     for epoch in range(1, context.epochs + 1):
         time.sleep(float(params.get("epoch_s", 0.0)))
-        found = _errors(weights, images, context.seed, 1 + 1 / epoch)
+        own = context.fork is None or epoch > context.fork.epochs
+        trained = weights if own or context.fork is None else context.fork.weights
+        found = _errors(trained, images, context.seed, 1 + 1 / epoch)
         yield found
     return found if context.final else None
 
 
+SHARES = ("trunk", "frozen")
+APART = ("epoch_s", "images", "diverge_above")
+
+
+def run_together(
+    points: Sequence[objective_contract.Point], contexts: Sequence[Context]
+) -> list[Run]:
+    """They have nothing to share, and only take turns."""
+    return [run(*point, context) for point, context in zip(points, contexts, strict=True)]
+
+
 def estimate(spec: StudySpec, device: str, packed: Path) -> dict[str, float]:
     """An epoch takes as long as it sleeps."""
-    slept = search_space.choices(spec).get("epoch_s", (0.0,))
+    slept = search_space.levels(spec).get("epoch_s", (0.0,))
     return {"epoch_s": statistics.fmean(float(seconds) for seconds in slept)}
 
 

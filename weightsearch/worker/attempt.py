@@ -6,7 +6,8 @@ import contextlib
 import logging
 import platform
 import shutil
-import time
+from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,68 +20,107 @@ from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import leases, queries, result_spool, study_control
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.tables.states import Outcome, PointState, Rung, StudyState
-from weightsearch.study import objective_contract, search_space
-from weightsearch.study.objective_contract import Objective
+from weightsearch.study import objective_contract, point_text
+from weightsearch.study.objective_contract import Context, Run
+from weightsearch.study.spec import StudySpec
+from weightsearch.study.tables.share_spec import Form
 from weightsearch.worker import failure_kinds
-from weightsearch.worker.background import Hold, renewing
+from weightsearch.worker.background import Hold
 from weightsearch.worker.objective_run import checkpoints_of, drive
 from weightsearch.worker.process import Unfit, Worker
 
 SAME_FAILURES = 3  # so many points, and nothing else so far: the study is broken, not they
 
+Turns = Generator[None, None, bool]
+
 log = logging.getLogger(__name__)
 
 
-def attempt(worker: Worker, trained: Objective, results: Path, lease: Lease) -> bool:
-    """One go at a point; whether its result was committed."""
-    began = time.monotonic()
+class TooManyLanes(Exception):
+    """Memory ran out, and points were trained together."""
+
+
+def attempt(
+    worker: Worker,
+    run: Run,
+    context: Context,
+    results: Path,
+    lease: Lease,
+    hold: Hold,
+    has_company: Callable[[], bool],
+    share: Callable[[], float],
+) -> Turns:
+    """One go at a point, an epoch at each turn; returns whether its result was committed.
+
+    `has_company`: whether others are trained beside it; `share`: its part of the worker's time.
+    Raises TooManyLanes where memory ran out in company, and has then written nothing down.
+    """
     log.info("point %d started  %s", lease.number, _shown(lease))
     failed: failure_kinds.Failure | None = None
 
-    def hung() -> None:
-        said = f"an epoch took longer than {worker.study.spec.retry.epoch_limit_s:g} s"
-        _failed(worker, lease, failure_kinds.Failure("hang", said))
+    def leave(reason: str, paused: bool = False) -> None:
+        give_back(worker, replace(lease, share=share()), hold, reason, paused)
 
-    limit_s = worker.study.spec.retry.epoch_limit_s
-    with renewing(worker.database, lease, worker.lease_s, limit_s, hung) as hold:
-        try:
-            result, outcome = drive(worker, trained, lease, hold), Outcome.DONE
-        except NonFiniteLoss as verdict:
-            result, outcome = {"metrics": {}, "reason": str(verdict)}, Outcome.DIVERGED
-        except Interrupted:
-            why = "asked to stop" if worker.stop.asked() else "the study was paused or stopped"
-            _give_back(worker, lease, hold, why, paused=True)
-            return False
-        except StopNow:
-            _give_back(worker, lease, hold, "asked to stop", paused=False)
-            raise
-        except WeightsearchError as error:
-            _give_back(worker, lease, hold, str(error), paused=False)
-            raise
-        except DBAPIError:  # the database, not the objective; `retry_while_away` has said so
-            _give_back(worker, lease, hold, "the database was away", paused=False)
-            return False
-        except (Exception, SystemExit) as error:  # an objective's `sys.exit` is no order to us
-            failed = failure_kinds.Failure.of(error)
-            log.error("point %d failed, %s", lease.number, own_traceback.shown(failed.trace))
-        if failed is not None:  # here the failed attempt's memory can be freed
-            _failed(worker, lease, failed)
-            return False
-        failpoints.reach("after-compute")
-        seconds = time.monotonic() - began
-        result |= {"outcome": outcome, "seconds": seconds, "device": worker.device}
-        result |= {"host": platform.node(), "attempt": lease.attempt, "shrink": lease.shrink}
-        result |= {"commit": provenance.commit(), "versions": provenance.versions()}
-        with worker.stop.held_off():
-            kept = _deliver(worker, results, lease, result, outcome)
-            failpoints.reach("after-commit")
-    if kept and lease.rung == Rung.SEARCH:  # nobody resumes from there any more
-        shutil.rmtree(checkpoints_of(worker, lease) / objective_contract.LAST, ignore_errors=True)
+    try:
+        result, outcome = (yield from drive(worker, run, context, lease, hold)), Outcome.DONE
+    except NonFiniteLoss as verdict:
+        result, outcome = {"metrics": {}, "reason": str(verdict)}, Outcome.DIVERGED
+    except Interrupted:
+        why = "asked to stop" if worker.stop.asked() else "the study was paused or stopped"
+        leave(why, paused=True)
+        return False
+    except StopNow:
+        leave("asked to stop")
+        raise
+    except WeightsearchError as error:
+        leave(str(error))
+        raise
+    except DBAPIError:  # the database, not the objective; `retry_while_away` has said so
+        leave("the database was away")
+        return False
+    except (Exception, SystemExit) as error:  # an objective's `sys.exit` is no order to us
+        failed = failure_kinds.Failure.of(error)
+        log.error("point %d failed, %s", lease.number, own_traceback.shown(failed.trace))
+    lease = replace(lease, share=share())
+    if failed is not None:  # here the failed attempt's memory can be freed
+        if failed.kind == "memory" and has_company():
+            raise TooManyLanes(failed.reason)
+        fail(worker, lease, failed)
+        return False
+    failpoints.reach("after-compute")
+    seconds = hold.spent_s
+    result |= {"outcome": outcome, "seconds": seconds, "device": worker.device}
+    result |= {"host": platform.node(), "attempt": lease.attempt, "shrink": lease.shrink}
+    result |= {"commit": provenance.commit(), "versions": provenance.versions()}
+    with worker.stop.held_off():
+        kept = _deliver(worker, results, lease, result, outcome)
+        failpoints.reach("after-commit")
+    if kept:
+        _tidy(worker, lease)
     log.info("point %d %s  %s  %.1f s", lease.number, outcome, _shown(lease), seconds)
     return kept
 
 
-def _failed(worker: Worker, lease: Lease, failed: failure_kinds.Failure) -> None:
+def _tidy(worker: Worker, lease: Lease) -> None:
+    """Removes what nobody resumes from any more; what a crash leaves of it, `gc` does."""
+    folder, final = checkpoints_of(worker, lease), lease.rung == Rung.PROMOTION
+    if final and worker.study.spec.keep.full == "all":
+        return
+    if not final and _others_go_on(worker.study.spec, lease):
+        return
+    with contextlib.suppress(OSError):
+        if objective_contract.passes(folder, final):
+            shutil.rmtree(folder / objective_contract.LAST, ignore_errors=True)
+            folder.rmdir()  # where nothing else is in it
+
+
+def _others_go_on(spec: StudySpec, lease: Lease) -> bool:
+    """From its checkpoint: a later stage of the same run, or runs that fork from a trunk."""
+    is_trunk = spec.share.form(lease.stage) == Form.TRUNK
+    return is_trunk or (spec.share.kind == "none" and lease.stage < len(spec.stages()) - 1)
+
+
+def fail(worker: Worker, lease: Lease, failed: failure_kinds.Failure) -> None:
     """Writes a failure down, so that the point is tried again or given up, by what kind it is.
 
     Raises Unfit where this process is of no more use, ObjectiveError where the study is not.
@@ -136,7 +176,7 @@ def _deliver(
         return False
 
 
-def _give_back(worker: Worker, lease: Lease, hold: Hold, reason: str, paused: bool) -> None:
+def give_back(worker: Worker, lease: Lease, hold: Hold, reason: str, paused: bool) -> None:
     """Lets another worker have the point at once; where that fails, its lease runs out."""
     if not hold.lost.is_set():
         with contextlib.suppress(DBAPIError):
@@ -146,6 +186,4 @@ def _give_back(worker: Worker, lease: Lease, hold: Hold, reason: str, paused: bo
 
 def _shown(lease: Lease) -> str:
     assert lease.point is not None
-    weights = " ".join(f"{t}={w:g}" for t, w in search_space.decimals(lease.point.weights).items())
-    params = " ".join(f"{name}={value}" for name, value in lease.point.params.items())
-    return f"{weights} {params} seed={lease.seed}"
+    return f"{point_text.described(lease.point)} [{lease.point.id()}] seed={lease.seed}"

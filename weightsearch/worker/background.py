@@ -1,5 +1,10 @@
 """Runs beside the training, in threads: the lease is renewed, the Optuna study follows, and
-with it the figures that a dashboard shows."""
+with it the figures that a dashboard shows.
+
+Their threads import Optuna, and it sqlalchemy.orm, which is therefore imported here, before them:
+half imported, it fails a statement of another thread that compares a column with an enum, which
+ended a launch on busy cores.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import sqlalchemy.orm  # noqa: F401
 from sqlalchemy.exc import DBAPIError
 
 from weightsearch.errors import StudyError
@@ -32,13 +38,17 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Hold:
-    """What became of a worker's claim while it trains."""
+    """What became of a worker's claim on a point while it trains."""
 
     lost: threading.Event = field(default_factory=threading.Event)
     """The point is another worker's."""
     halted_at: float | None = None
     """When it was heard that the study is paused or stopped."""
     epoch_began: float = field(default_factory=time.monotonic)
+    spent_s: float = 0.0
+    """Of the worker's time, its part."""
+    over: bool = False
+    """The attempt has ended: there is nothing to renew."""
 
     def heard(self, state: str | None) -> None:
         """Takes in what the ledger answered: the study's state, or None where the claim is lost."""
@@ -57,40 +67,51 @@ class Hold:
 @contextlib.contextmanager
 def renewing(
     database: Database,
-    lease: Lease,
+    claimed: Sequence[Lease],
     lease_s: float,
     limit_s: float | None = None,
     hung: Callable[[], None] = lambda: None,
-) -> Iterator[Hold]:
-    """Renews the lease while the block runs, and hears what becomes of it.
+) -> Iterator[list[Hold]]:
+    """Renews the leases while the block runs, and hears what becomes of each.
 
-    Where an epoch takes longer than `limit_s`, calls `hung` and ends the process: nothing else gets
-    at a training that hangs. The thread is joined before the next claim: one that outlived its
-    lease would renew, or give up, the next point.
+    Where an epoch takes longer than `limit_s` for each point that is trained, calls `hung` and ends
+    the process: nothing else gets at a training that hangs. The thread is joined before the next
+    claim: one that outlived its lease would renew, or give up, the next point.
     """
-    hold = Hold()
+    holds = [Hold() for _ in claimed]
 
     def left_s() -> float:
-        return float("inf") if limit_s is None else hold.epoch_began + limit_s - time.monotonic()
+        going = [hold for hold in holds if not hold.over]
+        if limit_s is None or not going:
+            return float("inf")
+        latest = max(hold.epoch_began for hold in holds)
+        return latest + limit_s * len(going) - time.monotonic()
 
     def renew(over: threading.Event) -> None:
         while not over.wait(max(0.0, min(lease_s / 4, left_s()))):
             if left_s() <= 0:
                 _end_process(hung)
-            try:
-                state = retry_while_away(
-                    lambda: leases.renew(database.engine, lease, lease_s), over.is_set
-                )
-            except Exception as error:  # it must go on renewing whatever went wrong once
-                if not over.is_set():
-                    log.warning("renewing the lease failed: %s", type(error).__name__)
-                continue
-            hold.heard(state)
-            if hold.lost.is_set():
+            for lease, hold in zip(claimed, holds, strict=True):
+                if not (hold.over or hold.lost.is_set()):
+                    _renew(database, lease, hold, lease_s, over)
+            if all(hold.over or hold.lost.is_set() for hold in holds):
                 return
 
     with _beside("renew", renew):
-        yield hold
+        yield holds
+
+
+def _renew(
+    database: Database, lease: Lease, hold: Hold, lease_s: float, over: threading.Event
+) -> None:
+    try:
+        state = retry_while_away(lambda: leases.renew(database.engine, lease, lease_s), over.is_set)
+    except Exception as error:  # it must go on renewing whatever went wrong once
+        if not over.is_set():
+            log.warning("renewing the lease failed: %s", type(error).__name__)
+        return
+    if not hold.over:
+        hold.heard(state)
 
 
 @contextlib.contextmanager

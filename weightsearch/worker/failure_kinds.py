@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from weightsearch.runtime import own_traceback
+from weightsearch.runtime import out_of_memory, own_traceback
 
 Kind = Literal["memory", "device", "hang", "code"]
 
@@ -15,7 +15,6 @@ REPLACE_ME = 75
 """Exit code of a worker that cannot go on in this process, while nothing is wrong with the study:
 its device is gone, or an attempt hung. (EX_TEMPFAIL of sysexits.h.)"""
 
-MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "status_alloc_failed")
 DEVICE = ("cuda error", "cudnn error", "cublas error", "cuda driver", "nccl error", "hip error")
 
 
@@ -27,11 +26,9 @@ def kind(error: BaseException) -> Kind:
     torch.AcceleratorError (2.8 and later), RuntimeError("CUDA error: ...") before it.
     """
     name, said = type(error).__name__, own_traceback.message(error).lower()
-    if "OutOfMemory" in name or isinstance(error, MemoryError):
+    if out_of_memory.said_by(error):
         return "memory"
-    if isinstance(error, RuntimeError) and any(words in said for words in MEMORY):
-        return "memory"
-    if name == "AcceleratorError":
+    if name in ("AcceleratorError", "RankLost"):  # of a full run, another process is gone
         return "device"
     if isinstance(error, RuntimeError) and any(words in said for words in DEVICE):
         return "device"

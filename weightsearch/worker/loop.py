@@ -1,8 +1,9 @@
 """A worker: claims a point, runs the objective on it, records the result, until none is left.
 
-The route of one trial: `run` claims (store/ledger/leases.py) → `attempt` (attempt.py) → `drive`
-runs the objective, an epoch at a time (objective_run.py) → `_deliver` spools the result and commits
-it (store/ledger/result_spool.py) → `mirroring` shows it in the Optuna study (background.py,
+The route of one trial: `run` claims (store/ledger/leases.py), with --lanes others beside it →
+`train` gives each its turns (lanes.py) → `attempt` (attempt.py) → `drive` runs the objective, an
+epoch at a time (objective_run.py) → `_deliver` spools the result and commits it
+(store/ledger/result_spool.py) → `mirroring` shows it in the Optuna study (background.py,
 store/optuna_mirror.py).
 """
 
@@ -14,6 +15,7 @@ import platform
 from dataclasses import replace
 from pathlib import Path
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from weightsearch.errors import StudyError
@@ -21,11 +23,13 @@ from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import StopNow
 from weightsearch.store.connection.notifications import Listener
 from weightsearch.store.connection.outage import retry_while_away
-from weightsearch.store.ledger import leases, result_spool, study_control
+from weightsearch.store.ledger import leases, looks, result_spool, study_control
 from weightsearch.store.ledger.leases import Lease
+from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import StudyState
 from weightsearch.study import objective_contract, planning
-from weightsearch.worker.attempt import attempt
+from weightsearch.study.search_space import Point
+from weightsearch.worker import lanes
 from weightsearch.worker.background import mirroring
 from weightsearch.worker.process import Worker
 
@@ -41,7 +45,8 @@ def run(worker: Worker) -> int:
     StudyError where the Optuna study could not follow and no launch is there to make up for it.
     """
     engine, study, stop = worker.database.engine, worker.study, worker.stop
-    trained = objective_contract.load(study.spec.objective.run)
+    objective = objective_contract.load(study.spec.objective.run)
+    together = objective_contract.together(study.spec.objective.run, worker.lanes)
     results = retry_while_away(lambda: result_spool.folder(engine, worker.home), stop.asked)
     retry_while_away(lambda: _arrive(worker, results), stop.asked)
     changes = Listener(worker.database, study.id)
@@ -58,8 +63,12 @@ def run(worker: Worker) -> int:
                         now = retry_while_away(
                             lambda: study_control.standing(engine, study.id), stop.asked
                         )
-                        if now.state == StudyState.STOPPED or not now.left:
+                        if now.state == StudyState.STOPPED:
                             break
+                        if not now.left:
+                            if not _look(worker, now.looks):
+                                break
+                            continue
                 except DBAPIError:  # the database is away, and we were asked to stop
                     break
                 if lease is None:  # another worker may yet give a point up
@@ -67,7 +76,8 @@ def run(worker: Worker) -> int:
                 else:
                     changes.close()
                     failpoints.reach("after-claim")
-                    finished += attempt(worker, trained, results, lease)
+                    claimed = [lease, *lanes.beside(worker, together, lease)]
+                    finished += lanes.train(worker, objective, together, results, claimed)
     except StopNow:
         pass
     finally:
@@ -95,6 +105,12 @@ def _arrive(worker: Worker, results: Path) -> None:
     study_control.sign_on(engine, worker.study, name, host, pid, worker.device)
 
 
+def _look(worker: Worker, known: int) -> bool:
+    """Takes the look that is due, with nothing left to claim; whether there is more to do."""
+    engine, study = worker.database.engine, worker.study
+    return retry_while_away(lambda: looks.take(engine, study, known), worker.stop.asked)
+
+
 def _until_next(now: study_control.Standing) -> float | None:
     """Until the next lease runs out; None where nothing is leased."""
     if now.expires_s is None:
@@ -109,11 +125,20 @@ def _claim(worker: Worker) -> Lease | None:
     while lease := leases.claim(engine, study.id, worker.name, worker.device, worker.lease_s, most):
         if lease.point is not None:
             return lease
-        point = planning.ask(study.spec, lease.number, leases.seen(engine, study))
-        if point is None:
+        point = _choice(engine, study, lease)
+        if point is None and lease.repeat:
+            leases.fail(engine, lease, f"place {lease.place} of the plan was never filled")
+        elif point is None:
             leases.fail(engine, lease, "every configuration of the study was tried already")
         elif leases.fill(engine, lease, point):
             return replace(lease, point=point)
         else:  # another worker chose the same a moment ago: choose again, knowing that
             leases.give_back(engine, lease, "another worker chose the same point", paused=False)
     return None
+
+
+def _choice(engine: Engine, study: Study, lease: Lease) -> Point | None:
+    """What an adaptive sampler wants tried; a repeat takes what its first run was given."""
+    if lease.repeat:
+        return leases.chosen(engine, lease)
+    return planning.ask(study.spec, lease.place, leases.seen(engine, study))

@@ -28,7 +28,13 @@ class Worker:
     name: str = field(default_factory=worker_name)
     replaces: str | None = None
     """The name of a worker whose process is known to be gone: what it held is free at once."""
+    lanes: int | None = 1
+    """How many points are trained together; None: as many as are fastest on the device."""
     cache: dict[str, Any] = field(default_factory=dict)
+    fastest: dict[str, int] = field(default_factory=dict)
+    """What was measured of that, by the parameters of the points."""
+    most: dict[str, int] = field(default_factory=dict)
+    """How many of them fit in memory at once, where more have run out of it."""
 
 
 class Unfit(Exception):

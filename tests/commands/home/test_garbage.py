@@ -16,7 +16,7 @@ from sqlalchemy import func, select, update
 from support import fork_server
 from support.faulty_servers import wait_until, workers
 from support.garbage import left
-from support.homes import DAY_S, aged, create, removed, rows, run, show, write
+from support.homes import DAY_S, aged, create, promote, removed, rows, run, show, write
 from support.processes import Cli
 
 from weightsearch.commands.home import garbage, study_files
@@ -25,7 +25,7 @@ from weightsearch.store import study_removal
 from weightsearch.store.administration import migration
 from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import leases, queries, references, result_spool, studies
+from weightsearch.store.ledger import leases, queries, references, result_spool
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.optuna_mirror import _optuna_studies
 from weightsearch.store.tables.schema import points
@@ -90,7 +90,7 @@ def test_on_a_terminal_the_answer_counts(
 
 
 def checkpoint(home: Path, study: Study, folder: str, age_s: float = DAY_S) -> Path:
-    write(home / "checkpoints" / study.name / folder / "last" / "manifest.json")
+    write(home / "checkpoints" / study.name / folder / "best" / "manifest.json")
     path = home / "checkpoints" / study.name / folder
     aged(path, age_s)
     return path
@@ -111,7 +111,7 @@ def test_the_folder_that_a_worker_uses_has_the_name_that_gc_knows(
     monkeypatch.chdir(tmp_path)
     study = create(opened, objective={"run": "keeps:run"})
     run(opened, study, tmp_path)
-    studies.add_promotion(opened.engine, study, queries.planned(opened.engine, study)[:1])
+    promote(opened, study, queries.planned(opened.engine, study)[:1])
     run(opened, study, tmp_path)
     for rung in (Rung.SEARCH, Rung.PROMOTION):
         for done in queries.done(opened.engine, study, rung):
@@ -130,7 +130,7 @@ def test_gc_keeps_what_is_not_done_the_best_and_the_finalists(
     named = queries.planned(opened.engine, study)
     run(opened, study, tmp_path)
     finalists = named[:2]
-    studies.add_promotion(opened.engine, study, finalists)
+    promote(opened, study, finalists)
     run(opened, study, tmp_path)
     with opened.engine.begin() as connection:
         for number, state in ((4, "failed"), (5, "paused")):
@@ -178,7 +178,7 @@ def test_what_was_written_a_short_while_ago_stays(opened: Database, tmp_path: Pa
     study = create(opened)
     study_removal.delete_study(opened.engine, study)
     path = checkpoint(tmp_path, study, "0123456789-s0")
-    fresh = path / "last" / "fresh"
+    fresh = path / "best" / "fresh"
     fresh.touch()
     aged(path)
     os.utime(fresh)
@@ -307,7 +307,7 @@ def test_gc_as_a_command_says_each_and_the_total(
     assert lines == [
         f"    100 B  {path.parents[1]}  study 'gone' does not exist",
         "      0 B  1 that are empty (--json names them)",
-        "100 B would be freed",
+        "100 B would be freed: checkpoints 100 B",
     ]
     ran = json.loads(cli("gc", "--json", **told).stdout)
     assert (ran["dry_run"], ran["bytes"], len(ran["removed"])) == (False, 100, 2)

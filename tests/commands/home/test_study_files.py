@@ -15,7 +15,7 @@ from weightsearch.errors import StorageError, StudyError
 from weightsearch.store import study_removal
 from weightsearch.store.administration import migration
 from weightsearch.store.connection.database import Database, open_database
-from weightsearch.store.ledger import leases, queries, result_spool
+from weightsearch.store.ledger import leases, queries, result_spool, verification
 
 # delete
 
@@ -34,7 +34,7 @@ def test_delete_leaves_not_a_row_of_the_study_and_all_of_the_other(
     assert rows(opened)["trials"] == 2 * before["trials"] > 0
     assert study_removal.delete_study(opened.engine, second).trials == before["trials"]
     assert rows(opened) == before
-    assert queries.verify(opened.engine, first).ok
+    assert verification.verify(opened.engine, first).ok
 
 
 def test_delete_removes_the_files_of_the_study_and_no_other(

@@ -63,19 +63,26 @@ def test_a_ranking_marks_what_is_level_with_the_first_and_what_learned_nothing(
 ) -> None:
     launch_result.ranking(answer())
     said = capsys.readouterr().out
-    assert [line.split()[0] for line in said.splitlines() if "0.25 0.75" in line] == [
+    assert [line.split()[0] for line in said.splitlines() if "0.5000" in line] == [
         "1",
         "2=",
         "3~!",
     ]
+    said = " ".join(said.split())
     assert (
         "= equivalent to the first within 1 %; ~ undecided against the first; ! not shown" in said
     )
-    assert "a constant prediction of 2.5 m: rmse 0.7000; not shown to be better: point 8\n" in said
-    assert f"{answer().reliability}\n" in said
-    rows = [replace(row, against_constant=Verdict.BETTER) for row in answer().rows]
+    assert "a constant prediction of 2.5 m: rmse 0.7000; not shown to be better: point 8 " in said
+    assert str(answer().reliability) in said
+    assert "Next: " not in said
+    launch_result.ranking(replace(answer(), next_step="`weightsearch promote s` does it."))
+    assert capsys.readouterr().out.endswith("\nNext: `weightsearch promote s` does it.\n")
+    assert "no intervals" not in said
+    rows = [replace(row, against_constant=Verdict.BETTER, interval=None) for row in answer().rows]
     launch_result.ranking(replace(answer(), rows=rows))
-    assert "rmse 0.7000; every network ranked is better\n" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "n = 12 images, one seed; no intervals, which take two scenes; =" in said
+    assert "rmse 0.7000; every network ranked is better " in said
 
 
 def test_a_ranking_says_which_networks_were_never_compared_with_the_constant(
@@ -87,8 +94,8 @@ def test_a_ranking_says_which_networks_were_never_compared_with_the_constant(
         rows = zip(answer().rows, words, strict=True)
         told = [replace(row, number=k, against_constant=w) for k, (row, w) in enumerate(rows)]
         launch_result.ranking(replace(answer(), rows=told))
-        lines = capsys.readouterr().out.splitlines()
-        return next(line for line in lines if "2.5 m" in line).partition("rmse 0.7000; ")[2]
+        out = capsys.readouterr().out.partition("rmse 0.7000; ")[2]
+        return " ".join(out.partition("reliability")[0].split())
 
     assert said(None, None, None) == "not compared with the networks ranked"
     assert said(Verdict.BETTER, None, None) == (
@@ -135,7 +142,7 @@ def test_a_checkpoint_that_does_not_exist_is_not_printed(
 ) -> None:
     def said(checkpoint: str | None, host: str | None) -> str:
         launch_result.promoted(promotion(checkpoint=checkpoint, host=host))
-        return capsys.readouterr().out.splitlines()[-1].partition("(winner), ")[2]
+        return capsys.readouterr().out.splitlines()[-1]
 
     here, gone = str(tmp_path), str(tmp_path / "gone")
     assert said(here, platform.node()) == f"checkpoint {here}"
@@ -155,10 +162,11 @@ def test_failures_are_followed_by_the_last_traceback(
     row = {
         "rung": 0, "number": 3, "attempt": 1, "outcome": "failed", "seconds": None, "worker": "w",
         "reason": "KeyError: 'x'", "state": "failed",
+        "key": '{"weights": {"mae": "1"}, "params": {}}',
     }  # fmt: skip
     found = {"study": "toy", "attempts": [row]}
     study_status.failures(found, tmp_path / "absent")
-    line = "point 3 attempt 1 failed on w: KeyError: 'x' (now failed)\n"
+    line = "point 3 (1 mae) attempt 1 failed on w: KeyError: 'x' (now failed)\n"
     assert capsys.readouterr().out == line
     shown = [own_traceback.shown(f"{n}\n\n{n}") for n in (1, 2)]
     log = "".join(f"a point failed, {text}\nmore\n" for text in shown)
@@ -194,8 +202,8 @@ def test_a_verdict_speaks_of_a_test_split_only_where_there_is_one(
     assert "test" not in said
     tested = finalist(test={"rmse": 0.6}, test_images=9, test_interval=[0.5, 0.7])
     launch_result.promoted(promotion(finalists=[tested], protocol="bts"))
-    said = capsys.readouterr().out
-    assert "fresh seeds; test split of 9 images; protocol bts\n" in said
+    said = " ".join(capsys.readouterr().out.split())
+    assert "fresh seeds; test split of 9 images; protocol bts; 95 % test: the interval" in said
     assert "0.500..0.700" in said
 
 

@@ -242,7 +242,7 @@ def test_the_contact_sheet_shows_each_frame_in_three_pictures(
     said = cli("data", "inspect", tmp_path / "set", "--picture", path)
     assert said.returncode == 0, said.stderr
     assert "83.3 % of the pixels valid" in said.stdout
-    assert "warning: a validation split must leave" in said.stdout
+    assert "not seen: a validation split must leave" in " ".join(said.stdout.split())
     sheet = np.asarray(Image.open(path)).astype(int)
     row = sheet.shape[0] // 3
     assert sheet.shape == (3 * row + (sheet.shape[0] - 3 * row), 3 * 246 + 6, 3)

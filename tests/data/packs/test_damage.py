@@ -22,7 +22,7 @@ from weightsearch.data.packs.building import (
 )
 from weightsearch.data.packs.layout import DamagedPackError
 from weightsearch.data.readers import registry
-from weightsearch.depth import objective
+from weightsearch.depth import prepared
 from weightsearch.depth.training.batches import open_frames
 from weightsearch.study.spec_fields import Value
 
@@ -110,7 +110,7 @@ def test_the_objective_makes_a_damaged_copy_again(
         frames = range(len(pack))
     flip_a_bit(copy, 0)
     made = context(spec, tmp_path / "point", home=tmp_path)
-    trainer = objective._trainer(packed, frames, spec.model, made)
+    trainer = prepared.trainer(packed, frames, spec.model, made, None)
     assert trainer is not None
     assert f"{copy} was damaged, and is made again from its pack" in caplog.text
     assert len(read(copy)) == 3

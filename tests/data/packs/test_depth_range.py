@@ -22,7 +22,7 @@ from weightsearch.data.packs import building, depth_range
 from weightsearch.data.packs.layout import Pack
 from weightsearch.data.readers.registry import READERS, open_source
 from weightsearch.study import known_names
-from weightsearch.study.spec import DataSpec
+from weightsearch.study.data_spec import DataSpec
 
 
 def of_ramp(left_out: int = 0) -> Frame:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,6 +22,7 @@ from support.small_packs import ROOMS, files, flip_a_bit, frame, made, python
 from weightsearch.data.frames.source import Frame
 from weightsearch.data.packs.building import Pack, ensure, training_copy
 from weightsearch.data.readers.registry import open_source
+from weightsearch.data.synthetic import room_rendering
 from weightsearch.errors import DataError
 from weightsearch.study.spec_fields import Value
 
@@ -176,6 +178,28 @@ def test_the_digest_is_of_names_and_contents(tmp_path: Path) -> None:
     assert len({digest(a, b), digest(b, a), digest(a), digest(a, b, splits="test")}) == 4
 
 
+def test_processors_that_compute_other_last_bits_agree_on_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As kernels of BLAS do: a study's workers, and who continues it, may have another kind."""
+
+    def digests(home: str, options: dict[str, Value]) -> tuple[str, str, str]:
+        with Pack(ensure("synthetic", None, options, tmp_path / home)) as pack:
+            return pack.digests
+
+    here, other = digests("here", ROOMS), digests("here", ROOMS | {"seed": 1})
+    draw = room_rendering.draw
+
+    def drawn_elsewhere(*asked: Any) -> Any:
+        rgb, depth_m = draw(*asked)
+        return rgb, np.nextafter(depth_m, np.float32(0))
+
+    monkeypatch.setattr(room_rendering, "draw", drawn_elsewhere)
+    there = digests("there", ROOMS)
+    assert here[0] == there[0] != other[0]
+    assert here[1] != there[1]
+
+
 # Opening what is no pack
 
 
@@ -252,6 +276,7 @@ def test_a_mutated_pack_is_read_or_refused(tmp_path: Path) -> None:
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 import numpy as np
 from weightsearch.data.packs.layout import Pack
 from weightsearch.errors import DataError

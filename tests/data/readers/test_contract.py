@@ -142,8 +142,10 @@ def test_the_reader_is_found_out_from_a_file(labeled: Labeled, csv: Csv, tmp_pat
 
 @pytest.mark.parametrize("reader", sorted(READERS.keys() - {"synthetic"}))
 def test_a_reader_of_files_asks_for_their_place(reader: str, tmp_path: Path) -> None:
-    assert "--data" in refused(reader, None)
+    assert "add --data PATH of " in refused(reader, None)
     assert "absent" in refused(reader, tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    assert "the folder is empty; put the data there, or name" in refused(reader, tmp_path / "empty")
 
 
 def test_inspect_counts_and_measures(place: tuple[str, Path | None]) -> None:

@@ -16,6 +16,7 @@ from support.data_sets import Csv
 from support.nyu_sets import real
 from support.readers import frames, refused
 
+from weightsearch.data.readers import nyu_csv
 from weightsearch.data.readers.picture_depth_pairs import nyu_scene
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
@@ -49,6 +50,31 @@ def test_csv_training_depth_is_decoded_at_the_middle_of_its_step(csv: Csv) -> No
         assert np.array_equal(middle[i].valid, valid)
         assert np.array_equal(low[i].valid, valid)
     assert middle[0].depth_m[0, :3] == pytest.approx([0, 1.5 / 25.5, 10])
+
+
+def test_csv_steps_of_depth_are_rounded_off_within_each_step(csv: Csv) -> None:
+    rows, columns = np.mgrid[:60, :80]
+    truth_m = 2 + 0.004 * rows + 0.006 * columns
+    steps = np.floor(25.5 * truth_m).astype(np.uint8)
+    found_m = nyu_csv.smoothed(steps)
+    within = 25.5 * found_m.astype(np.float64) - steps
+    assert -1e-5 <= within.min() < within.max() <= 1 + 1e-5
+    errors = [np.abs(one - truth_m)[8:-8, 8:-8].mean() for one in (found_m, (steps + 0.5) / 25.5)]
+    assert errors[0] < 0.3 * errors[1]
+
+
+def test_csv_smooth_steps_are_asked_for(csv: Csv) -> None:
+    plain, other, smooth = (
+        open_source("nyu_csv", csv.root, options)
+        for options in ({"smooth": False}, {}, {"smooth": True})
+    )
+    with closing(plain), closing(other), closing(smooth):
+        assert plain.fingerprint == other.fingerprint != smooth.fingerprint
+        of_step = 25.5 * smooth.read(0).depth_m - csv.steps[0]
+        known = csv.steps[0] > 0
+        assert (of_step[known] > -1e-4).all()
+        assert (of_step[known] < 1 + 1e-4).all()
+        assert not np.array_equal(smooth.read(0).depth_m, plain.read(0).depth_m)
 
 
 def test_csv_test_depth_is_in_millimetres(csv: Csv) -> None:

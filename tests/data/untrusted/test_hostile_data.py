@@ -357,4 +357,4 @@ def test_names_are_shown_as_they_are_and_steer_nothing(tmp_path: Path) -> None:
     csv.list("train", [(strange.replace(".png", ".jpg"), strange)])
     (said,) = run_all([Run(["data", "inspect", csv.root])], tmp_path)
     assert said.code == 0, said.err
-    assert f"train: 1 frames, 1 scenes or blocks\n  {strange.removesuffix('.png')}" in said.out
+    assert f"train: 1 frame, 1 scene or block\n  {strange.removesuffix('.png')}" in said.out

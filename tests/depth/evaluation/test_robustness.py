@@ -20,7 +20,7 @@ from weightsearch.depth.evaluation.robustness import CORRUPTIONS, measure, write
 from weightsearch.depth.evaluation.scoring import evaluate_checkpoint
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.errors import DataError
-from weightsearch.study.spec import DataSpec
+from weightsearch.study.data_spec import DataSpec
 
 SIZE = (48, 64)
 

@@ -175,7 +175,9 @@ def test_a_network_is_rebuilt_from_its_checkpoint_alone(tmp_path: Path) -> None:
     net = DepthNet(SPEC.model, SPEC.data).eval()
     net.encoder.mean.fill_(0.4)
     checkpoint.save(tmp_path, "best", {"model": checkpoint.named_tensors(net)}, facts())
+    before = torch.get_rng_state()
     again = checkpoint.network(tmp_path, "cpu")
+    assert torch.equal(torch.get_rng_state(), before)  # nothing was drawn to be thrown away
     rgb = torch.rand(1, 3, 48, 64)
     with torch.no_grad():
         assert torch.equal(again(rgb), net(rgb))

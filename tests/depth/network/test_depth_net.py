@@ -19,7 +19,8 @@ from weightsearch.depth.network.depth_net import DepthNet, metres
 from weightsearch.depth.network.targets import Range, represent, value_range
 from weightsearch.errors import ConfigError
 from weightsearch.study import known_names
-from weightsearch.study.spec import DataSpec, ModelSpec
+from weightsearch.study.data_spec import DataSpec
+from weightsearch.study.spec import ModelSpec
 
 SMALL = "test_efficientnet"
 TARGETS = ("depth", "inverse", "log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,56 @@ def test_an_epoch_is_its_steps_and_its_validation_of_each_network(
     assert asked == [("test_efficientnet", (48, 64)), ("test_resnet", (48, 64))]
     assert found == {
         "epoch_s": ((STEPS * 2.0 + VAL * 0.5) + (STEPS * 5.0 + VAL * 0.25)) / 2,
-        "full_bytes": ((3 * 100 + 2 * 200) + (3 * 300 + 2 * 600)) / 2,
+        "point_bytes": 0,
+        "full_bytes": (100 + 300) / 2,
         "how": "a step of 4 frames took 2.0 s to 5.0 s with 2 of 2 networks",
     }
+
+
+def test_epochs_of_a_frozen_encoder_take_less(
+    asked: list[tuple[str, tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two epochs of a point, and one of four of a full run."""
+    known = replace(KNOWN["test_efficientnet"], frozen_step_s=1.0)
+    monkeypatch.setitem(KNOWN, "test_efficientnet", known)
+    full = {"protocol": "full", "top": 1, "seeds": [1], "epochs": 4}
+    spec = depth_spec(train={"epochs": 2, "freeze": 1}, promote=full)
+    found = cost.estimate(spec, "cpu", packed(spec))
+    assert found["epoch_s"] == STEPS * (0.5 * 1.0 + 0.5 * 2.0) + VAL * 0.5
+    assert found["full_epoch_s"] == STEPS * (0.25 * 1.0 + 0.75 * 2.0) + VAL * 0.5
+
+
+@pytest.mark.parametrize(("freeze", "kinds"), [(0, [False]), (1, [False, True]), ("all", [True])])
+def test_steps_are_timed_with_and_without_the_encoder(
+    freeze: int | str, kinds: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, frozen = depth_spec(train={"freeze": freeze}), []
+
+    def steps_s(self: Trainer, lane: Any) -> Iterator[float]:
+        frozen.append(lane.is_frozen())
+        yield 9.0 - frozen[-1]
+
+    monkeypatch.setattr(Trainer, "steps_s", steps_s)
+    on = trainer(spec)
+    lane, step_s = cost._stepped(on)
+    frozen_s = cost._frozen_step_s(on, lane)
+    assert frozen == kinds
+    assert [step_s, frozen_s] == [9.0 - kinds[0], 8.0 if len(kinds) == 2 else None]
+
+
+@pytest.mark.parametrize(
+    ("keep", "point", "full"),
+    [
+        ({"search": "weights", "full": "weights"}, (100 + 300) / 2, (100 + 300) / 2),
+        ({"full": "all"}, 0, ((3 * 100 + 2 * 200) + (3 * 300 + 2 * 600)) / 2),
+    ],
+)
+def test_what_stays_is_what_the_study_keeps(
+    keep: dict[str, str], point: float, full: float, asked: list[tuple[str, tuple[int, int]]]
+) -> None:
+    spec = depth_spec(model={"encoder": ["test_efficientnet", "test_resnet"]}, keep=keep)
+    found = cost.estimate(spec, "cpu", packed(spec))
+    assert (found["point_bytes"], found["full_bytes"]) == (point, full)
 
 
 def test_searched_sizes_are_networks_too(asked: list[tuple[str, tuple[int, int]]]) -> None:
@@ -98,7 +146,7 @@ def test_it_answers_as_the_contract_asks_and_foresees_what_a_full_run_leaves(
     assert found.epoch_s > 0
     assert found.point_bytes == 0
     list(objective.run(WEIGHTS, {}, context(spec, tmp_path, final=True)))
-    left = sum(file.stat().st_size for file in tmp_path.rglob("*.safetensors"))
+    left = sum(file.stat().st_size for file in tmp_path.glob("best/*.safetensors"))
     assert found.full_bytes == pytest.approx(left, rel=0.05)  # headers, and rows of losses
 
 
@@ -129,7 +177,7 @@ def test_timed_steps_are_those_of_training() -> None:
     one, other = trainer(), trainer()
     timed, trained = one.lane(WEIGHTS, 0, 1e-3), other.lane(WEIGHTS, 0, 1e-3)
     assert len(list(one.steps_s(timed))) == STEPS
-    other._epoch(trained, lambda: None)
+    other._epoch([trained], lambda: None)
     assert _equal(timed.model, trained.model)
 
 

@@ -12,7 +12,8 @@ from support.lanes import same, trainer, unscored, with_dropout
 
 from weightsearch.depth.loss.weightings import WEIGHTINGS, Learned
 from weightsearch.depth.network import checkpoint
-from weightsearch.depth.training.trainer import Epoch, Trainer
+from weightsearch.depth.training.epoch_record import Epoch
+from weightsearch.depth.training.trainer import Trainer
 from weightsearch.depth.training.trial_state import Lane
 from weightsearch.errors import CheckpointError, Interrupted
 
@@ -95,7 +96,7 @@ def test_variances_are_trained_without_weight_decay() -> None:
     state = lane.weighting.state["log_variance"]
     with torch.no_grad():
         state.fill_(2.0)
-    on._step(lane, next(on.frames.batches(12, 0, 0)))
+    on._moved([lane], next(on.frames.batches(12, 0, 0)))
     moved = (state.detach() - 2.0).abs()
     torch.testing.assert_close(moved, torch.full((3,), 1e-3), rtol=2e-3, atol=0)
     decays = [group["weight_decay"] for group in lane.optimizer.param_groups]

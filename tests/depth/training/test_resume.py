@@ -64,7 +64,7 @@ def test_a_smaller_micro_batch_takes_the_same_step() -> None:
                 layer.training = False
         lane = on.lane(WEIGHTS, 0, 1e-3, shrink)
         assert lane.micro == 4 >> shrink
-        on._step(lane, next(on.frames.batches(4, 0, 0)))
+        on._moved([lane], next(on.frames.batches(4, 0, 0)))
         lanes.append(lane)
     for lane in lanes[1:]:
         torch.testing.assert_close(lane.rows[0], lanes[0].rows[0], rtol=1e-5, atol=1e-6)
@@ -104,7 +104,7 @@ def test_what_ran_out_of_memory_compares_unless_normalisation_saw_less() -> None
     for shrink in (0, 1, 2):
         lane = does_not.lane(WEIGHTS, 0, 1e-3, shrink)
         assert does_not.is_comparable(lane)
-        does_not._step(lane, next(does_not.frames.batches(4, 0, 0)))
+        does_not._moved([lane], next(does_not.frames.batches(4, 0, 0)))
         losses.append(lane.rows[0].tolist())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[2] == pytest.approx(losses[0], rel=1e-4)
@@ -117,7 +117,7 @@ def test_normalisation_of_maps_of_one_pixel_gets_two_images_or_a_word() -> None:
     assert [on.lane(WEIGHTS, 0, 1e-3, shrink).micro for shrink in range(4)] == [5, 2, 2, 2]
     lane = on.lane(WEIGHTS, 0, 1e-3, 3)
     on._graph.train()
-    on._step(lane, next(on.frames.batches(5, 0, 0)))  # parts of 3 and 2, none of 1
+    on._moved([lane], next(on.frames.batches(5, 0, 0)))  # parts of 3 and 2, none of 1
     assert lane.rows[0].isfinite().all()
     with pytest.raises(ConfigError, match=r"two images of 32x32 .* but gets 1; raise train\.batch"):
         trainer(depth_spec("test_resnet", data=small, train={"batch": 1}))

@@ -36,7 +36,7 @@ from weightsearch.launch.places.ray_cluster import Node
 from weightsearch.launch.places.remote_worker import ConsecutiveWorkerDeaths, Ended
 from weightsearch.runtime import devices
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger import studies, verification
 from weightsearch.store.tables.schema import points
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -200,7 +200,7 @@ def test_a_node_that_is_lost_costs_an_attempt_and_nothing_else(
         assert connection.execute(over.values(lease_until=func.to_timestamp(0))).rowcount == 1
     assert running.wait(PATIENCE_S) == 0, (tmp_path / "said").read_text()
 
-    found = queries.verify(opened.engine, studies.find(opened.engine, "toy-grid"))
+    found = verification.verify(opened.engine, studies.find(opened.engine, "toy-grid"))
     assert found.ok
     assert (found.starts, found.lost, found.given_back) == (11, 1, 0)
     assert json.loads((tmp_path / "answer").read_text())["points"]["done"] == 10
@@ -242,7 +242,7 @@ def test_without_a_cluster_an_instance_of_this_machine_is_started_and_ended(
     assert running.wait(PATIENCE_S) == 0, (tmp_path / "said").read_text()
     said = (tmp_path / "said").read_text()
     assert f"{min(10, devices.most_on_cpu())} workers on a Ray instance of this machine" in said
-    assert queries.verify(opened.engine, studies.find(opened.engine, "toy-grid")).ok
+    assert verification.verify(opened.engine, studies.find(opened.engine, "toy-grid")).ok
     assert psutil.wait_procs(processes, timeout=PATIENCE_S)[1] == []
     password_watch.look_through(folder)
     shutil.rmtree(folder)
@@ -317,6 +317,14 @@ def test_workers_share_the_cluster_in_equal_parts(
     nodes: list[tuple[int, int]], devices: list[str], demand: str
 ) -> None:
     assert str(ray.demanded([Node("n", *node) for node in nodes], devices)) == demand
+
+
+def test_a_worker_asks_for_all_gpus_that_it_takes() -> None:
+    nodes = [Node("a", 16, 4), Node("b", 16, 8), Node("c", 64, 0)]
+    for each, demand in ((2, "2 GPU and 4 cores"), ("auto", "8 GPU and 16 cores")):
+        assert str(ray.demanded(nodes, ["cuda:0"] * 2, each)) == demand
+    with pytest.raises(DeviceError, match="need 9 GPUs each"):
+        ray.demanded(nodes, ["cuda:0"], 9)
 
 
 def test_a_cluster_without_what_workers_need_is_refused() -> None:

@@ -27,7 +27,7 @@ from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.launch.places import slurm, slurm_jobs
 from weightsearch.launch.places.local import Command
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger import queries, studies, verification
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import points
 from weightsearch.study import planning
@@ -118,7 +118,7 @@ def test_an_element_near_its_time_limit_is_requeued_and_goes_on(
     assert running.wait(60) == 0, (tmp_path / "said").read_text()
 
     study = studies.find(opened.engine, "toy-grid")
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert found.ok
     assert found.lost == 0  # its point was given back, unless it was in its last epoch
     assert found.starts == 10 + found.given_back
@@ -155,7 +155,7 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
     wait_until(lambda: {element.read("state") for element in both} == {"CANCELLED", "COMPLETED"})
     study = studies.find(opened.engine, "toy-grid")
     assert queries.counts(opened.engine, study)["leased"] == 0
-    assert queries.verify(opened.engine, study).lost == 0
+    assert verification.verify(opened.engine, study).lost == 0
 
     # An element that still waits in the queue must not keep the launch from ending.
     again = launch("--workers", "2")
@@ -163,7 +163,7 @@ def test_an_interrupted_launch_leaves_nothing_in_the_queue_and_goes_on_later(
     wait_until(lambda: any(holds(opened, element) for element in both))
     Element("").write("room", 0)  # in one piece: elements read it all the time
     assert again.wait(60) == 0, (tmp_path / "said").read_text()
-    assert queries.verify(opened.engine, study).ok
+    assert verification.verify(opened.engine, study).ok
     wait_until(lambda: {element.read("state") for element in both} == {"CANCELLED", "COMPLETED"})
 
 
@@ -206,7 +206,7 @@ def test_an_element_that_is_lost_with_its_node_is_replaced(
         follow(check, opened, study)
     assert lost.read("state") == "NODE_FAIL"
     wait_until(lambda: Element("2").read("state") == "COMPLETED")
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert found.ok
     assert (found.starts, found.lost) == (10 + held, held)
 
@@ -231,7 +231,7 @@ def test_an_element_that_its_owner_cancels_gives_its_point_back_and_is_not_repla
         follow(check, opened, study)
     assert cancelled.read("state") == "CANCELLED"
     assert not list(home.glob("2*"))
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert found.ok
     assert (found.lost, found.starts) == (0, 10 + found.given_back)
 
@@ -243,6 +243,12 @@ def test_what_a_worker_states_ends_the_launch(
     stated = pytest.raises(WeightsearchError, match=r"there is no study yet.* \(on .*\)")
     with stated, slurm.workers(command, ["cpu"], 30) as check:  # there is no study of that name
         wait_until(lambda: not check(0))
+
+
+def test_an_element_asks_for_as_many_gpus_as_its_worker_takes() -> None:
+    for said, each, gpus in (("", 4, "4"), ("", "auto", "1"), ("--gpus-per-node=2", "auto", "2")):
+        asked = slurm_jobs.options(said, "cuda", each)["additional_parameters"]
+        assert asked["gpus-per-node"] == gpus
 
 
 @pytest.mark.parametrize(

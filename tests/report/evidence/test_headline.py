@@ -13,6 +13,7 @@ from support.verdicts import finalist, promotion
 
 from weightsearch.report.evidence import constant as constants
 from weightsearch.report.evidence.answer import repeats_agree
+from weightsearch.report.evidence.configurations import configurations
 from weightsearch.report.evidence.headline import Headline, headline
 from weightsearch.report.evidence.ranking import ranking
 from weightsearch.stats.comparison_result import Comparison, Verdict
@@ -22,12 +23,14 @@ from weightsearch.store.ledger.stored_promotion import FinalistComparison
 from weightsearch.store.tables.states import Outcome
 from weightsearch.study import search_space
 from weightsearch.study.answer_spec import AnswerSpec
+from weightsearch.study.data_spec import DataSpec
 from weightsearch.study.search_space import Point, exact
 from weightsearch.study.spec import StudySpec
 
 GROUPS = [f"scene {i // 2}" for i in range(24)]
 HARD = [random.Random(i).gauss(0, 0.2) for i in range(24)]
 SPEC = make_spec(loss={"weights": {"grid": "simplex", "steps": 3}}, params={"encoder": ["a", "b"]})
+OF_DEPTH = SPEC.model_copy(update={"data": DataSpec(source="synthetic", size=(32, 32))})
 CONSTANT = {"says": "a constant prediction of 2.5 m", "value": 1.5, "samples": [1.5] * 24}
 
 
@@ -62,6 +65,13 @@ def by_name(found: Headline) -> Mapping[str, Any]:
     return {name: rival for rival in found.rivals for name in rival.names}
 
 
+def test_of_single_terms_the_next_best_is_the_rival_of_the_best() -> None:
+    done = [run(1, 0, 0, 1.0), run(0.5, 0, 0.5, 1.1), run(0, 1, 0, 1.3), run(0, 0, 1, 1.4)]
+    rivals = by_name(told(done))
+    assert rivals["the next best single term"].says == "a · 1 edge"
+    assert "the best single term" not in rivals
+
+
 def test_it_names_the_best_and_each_rival_with_a_verdict_and_the_margin() -> None:
     done = [
         run(0.5, 0, 0.5, 1.0, constant=CONSTANT),
@@ -77,12 +87,12 @@ def test_it_names_the_best_and_each_rival_with_a_verdict_and_the_margin() -> Non
         *("the runner-up", "equal weights", "the paper's direction", "the best single term"),
         "the constant prediction",
     ]
-    assert rivals["the runner-up"].says == "0.5 mae + 0.5 ssim with b"
-    assert rivals["the best single term"].says == "1 ssim with a"
+    assert rivals["the runner-up"].says == "b · 0.5 mae 0.5 ssim"
+    assert rivals["the best single term"].says == "a · 1 ssim"
     assert rivals["the paper's direction"].point == done[3].point.id()
     assert {rival.comparison.verdict for rival in rivals.values()} == {"better"}
-    assert found.sentence.startswith("0.5 mae + 0.5 ssim with a has RMSE 1.0")
-    assert "(1 run of the search): better than the runner-up (0.5 mae + 0.5 ssim with b, -0." in (
+    assert found.sentence.startswith("a · 0.5 mae 0.5 ssim has RMSE 1.0")
+    assert "(1 run of the search): better than the runner-up (b · 0.5 mae 0.5 ssim, -0." in (
         found.sentence
     )
     assert "and a constant prediction of 2.5 m (-0." in found.sentence
@@ -104,7 +114,7 @@ def test_one_configuration_with_several_names_is_one_rival() -> None:
     assert rival.comparison.verdict == "better"
     assert ranking(SPEC, [best, other])[1].against_best == "worse"
     assert rival.to_json()["names"] == ["the runner-up", "the best single term"]
-    assert ": better than the runner-up and best single term (1 mae with a, -0.02," in (
+    assert ": better than the runner-up and best single term (a · 1 mae, -0.02," in (
         headed.sentence
     )
 
@@ -152,8 +162,9 @@ def test_one_full_run_is_told_from_one_of_the_search() -> None:
     assert "(1 full run): " in found.sentence
     runner_up, constant = found.rivals
     assert (runner_up.is_full, constant.to_json()["full_runs"]) == (False, True)
-    assert found.sentence.count("1 seed of the search") == 1
-    assert "1 seed of the search) and a constant prediction" in found.sentence
+    assert found.sentence.count("by 1 run of the search: -") == 1
+    assert (found.runs(), found.runs(runner_up)) == ("1 full run", "1 run of the search")
+    assert found.runs(constant) == "1 full run"
 
 
 def test_of_two_finalists_it_says_what_the_promotion_says() -> None:
@@ -169,8 +180,8 @@ def test_of_two_finalists_it_says_what_the_promotion_says() -> None:
     rival = by_name(found)["the runner-up"]
     assert (rival.point, rival.is_finalist, rival.comparison) == (a, True, test.reversed())
     span = "+0.1, 97.5 % interval -0.05 to +0.2"
-    assert f"(0.5 mae + 0.5 ssim with a, {span}; rel worse)" in found.sentence
-    assert ", 1 seed of the search)" in found.sentence
+    assert f"(a · 0.5 mae 0.5 ssim, {span}; rel worse)" in found.sentence
+    assert "equal weights (by 1 run of the search: -0.2055, 95 % interval" in found.sentence
     straight = promotion(point=a, finalists=[finalist(a), finalist(b)], comparisons=[made])
     assert by_name(told(done, full, straight))["the runner-up"].comparison == test
     old = dataclasses.replace(made, deciding=dataclasses.replace(test, margin=None))
@@ -181,9 +192,9 @@ def test_of_two_finalists_it_says_what_the_promotion_says() -> None:
 @pytest.mark.parametrize(
     ("value", "word", "warned"),
     [
-        (0.9, "worse", "No better than a constant prediction: 0.5 mae"),
-        (1.0, "worse, within the margin", "No better than a constant prediction: 0.5 mae"),
-        (1.2, "better", "0.5 mae"),
+        (0.9, "worse", "No better than a constant prediction: a · 0.5 mae"),
+        (1.0, "worse, within the margin", "No better than a constant prediction: a · 0.5 mae"),
+        (1.2, "better", "a · 0.5 mae"),
     ],
 )
 def test_a_best_that_is_no_better_than_the_constant_is_named_as_such(
@@ -211,9 +222,20 @@ def test_without_a_constant_or_values_per_image_nothing_is_said_of_them() -> Non
         )
         for one in done
     ]
-    assert "without values per image nothing can be told apart" in told(bare).sentence
+    assert "without values per sample nothing can be told apart" in told(bare).sentence
+    depth = headline(OF_DEPTH, bare, [], None, 0.0)
+    assert depth is not None
+    assert "without values per image nothing can be told apart" in depth.sentence
     assert "there is nothing to compare it with" in told(done[:1]).sentence
     assert headline(SPEC, [], [], None, 0.0) is None
+
+
+def test_only_metrics_of_depth_have_a_unit() -> None:
+    done = [run(0.5, 0, 0.5, 1.0), run(1, 0, 0, 1.4)]
+    assert " has RMSE 1.03 (1 run of the search)" in told(done).sentence
+    found = headline(OF_DEPTH, done, [], None, 0.0)
+    assert found is not None
+    assert " has RMSE 1.03 m (1 run of the search)" in found.sentence
 
 
 @pytest.mark.parametrize(
@@ -224,7 +246,7 @@ def test_without_a_constant_or_values_per_image_nothing_is_said_of_them() -> Non
     ],
 )
 def test_what_an_objective_says_wrongly_of_a_constant_is_left_out(about: dict[str, Any]) -> None:
-    assert constants.constant([run(1, 0, 0, 1.0, **about)]) is None
+    assert constants.constant(configurations(SPEC, [run(1, 0, 0, 1.0, **about)])) is None
 
 
 @pytest.mark.parametrize("samples", [[1.5] * 3, None, 7, ["x"] * 24, [float("nan")] * 24, "1" * 24])
@@ -232,7 +254,19 @@ def test_a_constant_of_other_samples_is_shown_and_not_compared(samples: object) 
     done = [run(1, 0, 0, 1.0, constant=CONSTANT | {"samples": samples})]
     assert by_name(told(done))["the constant prediction"].comparison is None
     assert ranking(SPEC, done)[0].against_constant is None
-    found = constants.constant(done)
+    found = constants.constant(configurations(SPEC, done))
     assert found is not None
     said = {"says": CONSTANT["says"], "value": 1.5, "interval": None, "images": None}
     assert found.to_json() == said
+
+
+def test_the_best_of_many_is_better_only_as_the_best_of_many() -> None:
+    """It was chosen from all of them, so all of them are the family of Holm's correction."""
+    shares = [(a, b, 12 - a - b) for a in range(1, 12) for b in range(1, 12 - a) if a != b]
+    many = [run(*each, 1.0) for each in shares]
+    best, equal = min(many, key=lambda one: one.result.metrics["rmse"]), run(1, 1, 1, 1.0)
+    of_two, of_all = (
+        by_name(told([*done, equal]))["equal weights"].comparison for done in ([best], many)
+    )
+    assert of_two.p == of_all.p < 0.01
+    assert (of_two.verdict, of_all.verdict) == ("better", "undecided")

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import math
+import re
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,10 +14,22 @@ import pytest
 from support.records import ENCODERS, OPTIMUM, make_records, report_spec
 
 from weightsearch.report.evidence.records import Records
+from weightsearch.report.figures import directions
 from weightsearch.report.figures import ternary_map as ternaries
-from weightsearch.report.figures.registry import FIGURES, Night, history, ternary
+from weightsearch.report.figures.accuracy import ranking
+from weightsearch.report.figures.nightly_history import Night, history
+from weightsearch.report.figures.registry import FIGURES, weight_map
 from weightsearch.report.figures.search_progress import MOST_WORKERS
-from weightsearch.report.figures.style import ORDER, colours, is_nothing
+from weightsearch.report.figures.style import (
+    ORDER,
+    SYMBOLS,
+    WORSE,
+    colours,
+    is_nothing,
+    table_of,
+    told_of,
+)
+from weightsearch.report.figures.ternary_map import ternary
 from weightsearch.report.pages.study_page import report
 from weightsearch.store.ledger.results import Evaluation
 from weightsearch.study.objective_contract import NOT_COMPARABLE
@@ -31,7 +44,7 @@ CASES = {
 }
 EVERYTHING = {
     **FIGURES,
-    **{f"ternary {m}": lambda r, m=m: ternary(r, ENCODERS[0], m) for m in ("rmse", "rel", "log10")},
+    **{f"map {m}": lambda r, m=m: weight_map(r, ENCODERS[0], m) for m in ("rmse", "rel", "log10")},
 }
 
 
@@ -53,7 +66,7 @@ def test_a_figure_has_traces_a_title_and_a_description(name: str, case: str) -> 
     figure = drawn_of(name, case)
     assert figure.data
     assert figure.layout.title.text
-    assert figure.layout.meta
+    assert told_of(figure)
     assert len(figure.to_json()) < 400_000
     json.loads(figure.to_json(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
 
@@ -66,15 +79,37 @@ def test_a_figure_of_nothing_says_why(name: str, case: str) -> None:
     assert figure.data[0].text[0].endswith((".", ")."))
 
 
-# Shares have neither; points are counted in those of the whole search.
-NEITHER = {"by_depth", "timeline", "parallel", "loss_shares", "weightings"}
+WITHOUT_A_UNIT = {"by_depth", "timeline", "loss_shares", "weightings", "map rel", "map log10"}
 
 
-@pytest.mark.parametrize("name", sorted(set(EVERYTHING) - NEITHER))
-def test_axes_or_title_have_the_unit_or_the_number(name: str) -> None:
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_a_figure_says_its_unit_and_n_and_has_its_table(name: str) -> None:
     figure = drawn_of(name, "many")
-    said = figure.layout.meta + str(figure.layout.to_plotly_json())
-    assert "n = 24 images" in said or "(m)" in said
+    if is_nothing(figure):
+        assert table_of(figure) is None
+        return
+    assert "n = " in told_of(figure)
+    said = {key: held for key, held in figure.layout.to_plotly_json().items() if key != "meta"}
+    assert "(m)" in str(said) or name in WITHOUT_A_UNIT
+    behind = table_of(figure)
+    assert behind is not None
+    assert behind.rows
+    assert {len(row) for row in behind.rows} == {len(behind.heads)}
+
+
+@pytest.mark.parametrize("name", sorted(set(EVERYTHING) - {"by_depth"}))
+def test_a_figure_of_an_own_objective_has_no_unit_and_no_images(name: str) -> None:
+    many = CASES["many"]
+    own = dataclasses.replace(many, spec=many.spec.model_copy(update={"data": None}))
+    figure = EVERYTHING[name](own)
+    said = f"{figure.layout.title.text} {figure.layout.xaxis.title.text} {told_of(figure)}"
+    assert "(m)" not in said
+    assert not re.search(r"\bimages?\b", said)
+
+
+def test_what_is_worse_has_a_colour_and_a_sunk_one_a_symbol_that_nothing_else_has() -> None:
+    assert WORSE not in ORDER
+    assert not any(symbol.startswith("x") for symbol in SYMBOLS)
 
 
 def test_an_encoder_has_one_colour_everywhere() -> None:
@@ -130,22 +165,62 @@ def test_points_that_the_images_do_not_tell_apart_are_ringed() -> None:
         if str(trace.to_plotly_json().get("marker", {}).get("symbol")) == "circle-open"
     ]
     assert len(rings) == 2  # white below black
-    equal = ternaries._equals(
-        records,
-        "rmse",
-        min(
-            (d for d in records.done if d.point.params["encoder"] == ENCODERS[0]),
-            key=lambda d: d.result.metrics["rmse"],
-        ),
-        [d for d in records.done if d.point.params["encoder"] == ENCODERS[0]],
+    found = directions.tried(records, ENCODERS[0], "rmse")
+    assert found is not None
+    assert len(rings[0].x) == len(found.level) < 20
+
+
+def test_two_terms_are_a_line_and_four_are_shown_pair_by_pair() -> None:
+    (line,) = weight_map(CASES["two terms"], ENCODERS[0], "rmse").data
+    found = directions.tried(CASES["two terms"], ENCODERS[0], "rmse")
+    assert found is not None
+    assert list(line.y) == pytest.approx(list(found.values), abs=1e-4)
+    assert line.x[0] == pytest.approx(float(found.shares[0, 0]), abs=1e-4)
+    panels = weight_map(CASES["four terms"], ENCODERS[0], "rmse").data
+    assert len({(panel.xaxis, panel.yaxis) for panel in panels}) == 6
+    seven = make_records(2, terms=("a", "b", "c", "d", "e", "f", "g"))
+    assert "At most 6 terms" in told_of(weight_map(seven, ENCODERS[0], "rmse"))
+
+
+def test_the_ranking_shows_the_margin_and_no_error_below_nothing() -> None:
+    records = CASES["many"]
+    figure = ranking(records, 10)
+    first = records.rows[0].value
+    (band,) = figure.layout.shapes
+    assert (band.x0, band.x1) == (first, pytest.approx(1.01 * first))
+    shown = [note.text for note in figure.layout.annotations]
+    assert len(shown) == 10
+    assert shown[0].startswith(f"1. {records.rows[0].encoder} · ")
+    for trace in figure.data:
+        assert all(x - low >= 0 for x, low in zip(trace.x, trace.error_x.arrayminus, strict=True))
+
+
+def test_the_best_stands_beside_its_rivals_and_the_margin() -> None:
+    records = CASES["many"]
+    figure = FIGURES["rivals"](records)
+    told = records.headline
+    assert told is not None
+    assert [trace.name for trace in figure.data] == [rival.name for rival in told.rivals]
+    assert [trace.x[0] for trace in figure.data] == pytest.approx(
+        [rival.comparison.difference for rival in told.rivals if rival.comparison], rel=1e-4
     )
-    assert len(rings[0].x) == 1 + len(equal) < 20
+    margin = told.rivals[0].comparison.margin  # type: ignore[union-attr]
+    assert (figure.layout.shapes[0].x0, figure.layout.shapes[0].x1) == (-margin, margin)
 
 
-def test_more_or_fewer_than_three_terms_are_told_not_drawn() -> None:
-    for case in ("two terms", "four terms"):
-        figure = ternary(CASES[case], ENCODERS[0], "rmse")
-        assert "three loss terms; this study has" in figure.layout.meta
+def test_a_star_marks_what_is_compared_by_other_runs_than_the_best_is_told_by() -> None:
+    records = CASES["many"]
+    assert records.headline is not None
+    first, *others = records.headline.rivals
+    rivals = [dataclasses.replace(first, is_full=True), *others]
+    told = dataclasses.replace(records.headline, is_full=True, rivals=rivals)
+    for headline, starred in ((records.headline, []), (told, others)):
+        beside = dataclasses.replace(records)
+        vars(beside)["headline"] = headline  # a cached property
+        figure = FIGURES["rivals"](beside)
+        shown = [note.text for note in figure.layout.annotations if "*" in note.text]
+        assert shown == [f"{r.name}*: {r.comparison.verdict}" for r in starred if r.comparison]
+        assert ("but * by those of the search" in str(figure.layout.meta)) == bool(starred)
 
 
 def test_names_are_text_in_figures() -> None:
@@ -153,7 +228,7 @@ def test_names_are_text_in_figures() -> None:
     records = make_records(12, encoders=(evil, "b"))
     for name, make in FIGURES.items():
         assert evil not in written(make(records)), name
-    assert evil not in written(ternary(records, evil, "rmse"))
+    assert evil not in written(weight_map(records, evil, "rmse"))
 
 
 def test_losses_and_second_attempts_can_be_seen() -> None:

@@ -11,8 +11,9 @@ from support.records import make_records, report_spec, result
 from weightsearch.report.evidence.headline import headline
 from weightsearch.report.evidence.records import Attempt, Records
 from weightsearch.report.figures.learned_weights import weightings
-from weightsearch.report.figures.registry import FIGURES, ternary
-from weightsearch.report.figures.style import is_nothing
+from weightsearch.report.figures.registry import FIGURES
+from weightsearch.report.figures.style import is_nothing, told_of
+from weightsearch.report.figures.ternary_map import ternary
 from weightsearch.report.pages.study_page import answer, ranking_table, report
 from weightsearch.store.ledger.queries import Done
 from weightsearch.study import search_space
@@ -54,7 +55,7 @@ def test_the_weights_over_the_epochs_are_those_of_each_weightings_best_point() -
     names = [f"{name}, {term}" for name in ("cov", "random") for term in ("mae", "edge", "ssim")]
     assert [line.name for line in figure.data] == names
     assert list(figure.data[0].y) == [0.5, 0.6]
-    assert "point 100: cov, densenet121; point 103: random, densenet121" in figure.layout.meta
+    assert "point 100: densenet121 · cov; point 103: densenet121 · random" in told_of(figure)
     assert is_nothing(weightings(FIXED))
     records = with_learned()
     silent = [dataclasses.replace(a, epochs=[{"rmse": 1.0}]) for a in records.attempts]
@@ -69,18 +70,17 @@ def test_a_weighting_that_drew_no_line_is_not_named() -> None:
     ]
     figure = weightings(dataclasses.replace(records, attempts=some))
     assert {line.name.partition(",")[0] for line in figure.data} == {"random"}
-    assert "(point 103: random, densenet121)" in figure.layout.meta
+    assert "(n = 1: point 103: densenet121 · random)" in told_of(figure)
 
 
 def test_the_ranking_names_a_learned_weighting_in_the_place_of_its_weights() -> None:
     records = with_learned()
     heads, rows = ranking_table(records)
     first = dict(zip(heads, rows[0], strict=True))
-    assert (first["weighting"], first["mae"], first["edge"]) == ("cov", "", "")
+    assert first["point"].startswith("densenet121 · cov [")
     last = dict(zip(heads, rows[-1], strict=True))
-    assert last["weighting"] == ""
-    assert float(last["mae"]) + float(last["edge"]) + float(last["ssim"]) == pytest.approx(1)
-    assert answer(records).startswith("densenet121 with cov leads with")
+    assert " · 1 edge [" in last["point"]
+    assert answer(records).startswith("densenet121 · cov has RMSE")
     assert "Learned weightings" in report(records)
 
 
@@ -102,8 +102,8 @@ def test_the_headline_sets_a_learned_weighting_against_fixed_weights() -> None:
     rivals = [*records.done, done(200, equal, 0.0)]
     told = headline(records.spec, rivals, [], None, 1.0)
     assert told is not None
-    assert told.sentence.startswith("cov with densenet121")
+    assert told.sentence.startswith("densenet121 · cov has")
     against = {rival.name: rival.says for rival in told.rivals}
-    assert against["the runner-up"] == "cov with efficientnet_b0"
-    assert against["equal weights"].startswith("0.333 mae + 0.333 edge + 0.333 ssim")
+    assert against["the runner-up"] == "efficientnet_b0 · cov"
+    assert against["equal weights"] == "densenet121 · 0.33 mae 0.33 edge 0.33 ssim"
     assert "mae" in against["the best single term"] or "ssim" in against["the best single term"]

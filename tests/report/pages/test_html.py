@@ -13,22 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import page_looks
 from support.pages import browser, listened, promoted
 from support.processes import Cli
 from support.records import make_records
-from support.verdicts import beaten, promotion
 
-from weightsearch.commands.answers import report_pages
+from weightsearch.api import report_pages
 from weightsearch.errors import StudyError
 from weightsearch.report.evidence import records
+from weightsearch.report.evidence.card import Card
 from weightsearch.report.evidence.records import Records
+from weightsearch.report.evidence.verdict import Tone
 from weightsearch.report.pages import comparison_page, html, study_page
-from weightsearch.report.pages.html import Picture, Section
-from weightsearch.stats.comparison_result import Verdict
+from weightsearch.report.pages.html import Frame, Part, Pictures, Scale, Section, View
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger.stored_promotion import Promoted
-from weightsearch.study.answer_spec import AnswerSpec
-from weightsearch.study.point_text import weighted_sum
+from weightsearch.study.point_text import named
 
 __all__ = ["browser", "promoted"]
 
@@ -97,46 +96,48 @@ def test_five_hundred_points_stay_below_six_megabytes() -> None:
 
 
 def test_a_page_without_figures_carries_no_plotly() -> None:
-    document = html.page("t", "a", [Section("h", table=(["a"], [["1"]]))], ["r"])
+    part = Part(table=(["a"], [["1"]]), lines=["r"])
+    document = html.page("t", Card("v", Tone.GOOD, "s"), [Section("h", [part])])
     assert len(document) < 20_000
     assert Parts(document).scripts[0][0] == ""
 
 
 def test_what_is_needed_to_read_it_without_eyes_is_there() -> None:
-    pictures = [Picture(b"png", "first", "told", b"png", "second")]
-    parts = Parts(study_page.report(make_records(20), pictures))
+    parts = Parts(study_page.report(make_records(20), PICTURES))
     assert len(parts.ids) == len(set(parts.ids))
     assert ("html", {"lang": "en"}) in parts.tags
     assert all(a.get("alt") for tag, a in parts.tags if tag == "img")
-    assert all(a.get("aria-label") for tag, a in parts.tags if tag == "input")
+    labels = [k for k, (tag, _) in enumerate(parts.tags) if tag == "input"]
+    assert all(parts.tags[k - 1][0] == "label" for k in labels)
     named = [a for tag, a in parts.tags if tag == "div" and a.get("class") == "table"]
     assert named
     assert all(a["tabindex"] == "0" and a["aria-label"] for a in named)
     headings = [tag for tag, _ in parts.tags if re.fullmatch("h[1-6]", tag)]
     assert headings[0] == "h1"
-    assert set(headings[1:]) == {"h2"}
+    assert headings[1] == "h2"
+    assert set(headings[1:]) == {"h2", "h3"}
     linked = {a["href"] for tag, a in parts.tags if tag == "a"}
     assert linked <= {f"#{name}" for name in parts.ids}
 
 
-@pytest.mark.parametrize("count", [0, 1, 500])
-def test_the_answer_is_two_sentences(count: int) -> None:
-    said = study_page.answer(make_records(count))
-    assert len(re.findall(r"\.(?= |$)", said)) == 2
-    assert said.endswith(f"{count} of {count} planned points are done.")
-
-
-def test_where_all_failed_the_answer_says_so() -> None:
-    records = make_records(9, failed=True)
-    assert study_page.answer(records).startswith("Nothing has won: 9 points failed.")
-    document = study_page.report(records)
+def test_where_all_failed_the_page_says_so() -> None:
+    document = study_page.report(make_records(9, failed=True))
+    assert "9 of 9 points failed, none has a result." in document
     assert "Attempts without a result" in document
     assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in document
 
 
+def test_a_page_has_at_most_six_parts_in_one_order() -> None:
+    document = study_page.report(make_records(40), PICTURES)
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", document)
+    assert headings == ["Evidence", "Which weights", "Pictures", "Training", "Where it comes from"]
+    assert document.index('id="answer"') < document.index("<h2")
+
+
 def test_a_reason_cannot_show_a_password() -> None:
-    document = html.page("t", "postgresql://me:secret@host/x", [], [])
-    assert "secret" not in document
+    told = "postgresql://me:secret@host/x"
+    card = Card(told, Tone.OPEN, told, {"best": told}, told)
+    assert "secret" not in html.page(told, card, [Section(told, [Part(text=told, lines=[told])])])
 
 
 # Of a real study in the database
@@ -157,17 +158,20 @@ def test_records_are_what_the_ledger_holds(promoted: Database) -> None:
 def test_a_report_of_a_promotion_begins_with_the_winner(promoted: Database, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "report.html"
     here = report_pages.Here(tmp_path, None, "cpu")
-    answer = report_pages.report(promoted.engine, "study", out, here)
+    written = report_pages.report(promoted.engine, "study", out, here)
     found = records.read(promoted.engine, "study")
     assert found.promoted is not None
+    assert found.headline is not None
     (winner,) = [f for f in found.promoted.finalists if f.validation["rmse"] < 1.1]
-    who = weighted_sum(winner.weights)
-    assert answer["answer"].startswith(f"{who} was promoted: RMSE 0.9")
-    assert "it beats every other finalist" in answer["answer"]
+    who = named(winner.weights, {})
+    assert written.answer == found.headline.sentence
+    assert written.answer.startswith(f"{who} has RMSE 0.9")
     document = out.read_text()
+    assert document.index("A clear winner") < document.index(found.headline.brief)
+    assert "better than every other finalist (3 trained in full)" in document
     assert "The objective is not the depth one, so there are no pictures." in document
     assert "weightsearch report study --out report.html" in document
-    assert answer["bytes"] == out.stat().st_size
+    assert written.bytes == out.stat().st_size
 
 
 def test_two_points_are_compared_over_their_full_runs(promoted: Database, tmp_path: Path) -> None:
@@ -218,48 +222,20 @@ def test_the_place_of_a_point_without_a_result_is_no_other_points_id() -> None:
         comparison_page.sides(without, place, without, str(other.number))
 
 
-@pytest.mark.parametrize("word", [Promoted.UNDECIDED, Promoted.NO_DIFFERENCE])
-def test_the_answer_counts_the_finalists_that_the_best_is_not_shown_to_beat(word: Promoted) -> None:
-    records = make_records(5)
-    equal = beaten(Verdict.UNDECIDED, harmed=("rel",))
-    promoted = promotion(verdict=word, comparisons=[beaten(), equal])
-    said = study_page.answer(dataclasses.replace(records, promoted=promoted))
-    assert "is not shown to be better than 1 of the other 2 finalists" in said
-    assert "at the expense of REL" in said
-    alone = dataclasses.replace(promoted, comparisons=[beaten(Verdict.UNDECIDED)])
-    said = study_page.answer(dataclasses.replace(records, promoted=alone))
-    assert "is not shown to be better than the other finalist, and" in said
+def visible(document: str) -> str:
+    bare = re.sub(r"<(script|style)\b.*?</\1>", "", document, flags=re.S)
+    return re.sub(r"<[^>]*>", " ", bare)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ([Verdict.UNDECIDED], "the other point is undecided"),
-        ([Verdict.WORSE_WITHIN], "the other point comes to the same within the margin"),
-        ([Verdict.WORSE], ""),
-        (
-            [Verdict.EQUIVALENT, Verdict.EQUIVALENT, Verdict.UNDECIDED, *[Verdict.WORSE] * 6],
-            "of the other 9 points 2 come to the same within the margin and 1 is undecided",
-        ),
-        (
-            [Verdict.EQUIVALENT, Verdict.UNDECIDED, Verdict.UNDECIDED],
-            "of the other 3 points 1 comes to the same within the margin and 2 are undecided",
-        ),
-    ],
-)
-def test_the_answer_counts_the_points_that_are_level(words: list[Verdict], said: str) -> None:
-    row = make_records(3).rows[1]
-    assert row.comparison is not None
-    rows = [dataclasses.replace(row, comparison=dataclasses.replace(row.comparison, verdict=word))
-            for word in words]  # fmt: skip
-    assert study_page._level(rows) == said
-
-
-def test_the_answer_of_two_points_speaks_of_the_other_one() -> None:
-    records = make_records(2)
-    wide = records.spec.model_copy(update={"answer": AnswerSpec(margin="80 %")})
-    said = study_page.answer(dataclasses.replace(records, spec=wide))
-    assert "; the other point comes to the same within the margin (validation split" in said
+def test_the_page_of_an_own_objective_knows_neither_metres_nor_images() -> None:
+    of_depth = make_records(12)
+    own = dataclasses.replace(of_depth, spec=of_depth.spec.model_copy(update={"data": None}))
+    page, known = (visible(study_page.report(one)) for one in (own, of_depth))
+    for word in ("(m)", " m ", "depth", "image", "picture.jpg"):
+        assert word not in page, word
+    assert "n = 24 samples" in page
+    assert "(m)" in known
+    assert "n = 24 images" in known
 
 
 def test_the_page_has_the_headline_and_the_constant_to_beat() -> None:
@@ -280,37 +256,18 @@ def test_the_page_has_the_headline_and_the_constant_to_beat() -> None:
         return study_page.report(dataclasses.replace(records, done=done))
 
     beaten_by_all, beats_all = beside(9.0), beside(0.1)
-    assert "The headline" in beaten_by_all
     assert "the runner-up (" in beaten_by_all
+    assert "Not shown to beat a constant" not in beaten_by_all
     assert "A constant prediction has RMSE 9 m; every network ranked is better." in beaten_by_all
     assert "margin 1 %, " in beaten_by_all
-    assert "No better than a constant prediction: " in beats_all
-    assert "A constant prediction has RMSE 0.1 m; not shown to be better: points " in beats_all
+    assert '<p class="verdict">No better than a constant</p>' in beats_all
+    assert '<span class="worse">worse</span>' in beats_all
+    assert "no better than a constant</td>" in beats_all  # behind the map
+    assert "A constant prediction has RMSE 0.1 m; no network is shown to be better." in beats_all
     assert "against the constant" in beats_all
     unknown = beside(9.0, images=0)
     assert "has RMSE 9 m; not compared with the networks ranked." in unknown
     assert "against the constant" not in unknown
-
-
-def test_the_answer_says_that_finalists_come_to_the_same() -> None:
-    promoted = promotion(verdict=Promoted.EQUIVALENT, comparisons=[beaten(Verdict.BETTER_WITHIN)])
-    said = study_page.answer(dataclasses.replace(make_records(5), promoted=promoted))
-    assert "comes to the same as the other finalist, and of these it is the simplest" in said
-
-
-def test_without_values_per_image_nothing_is_said_to_be_told_apart() -> None:
-    records = make_records(4)
-    bare = [
-        dataclasses.replace(
-            done,
-            result=dataclasses.replace(
-                done.result, validation=dataclasses.replace(done.result.validation, samples={})
-            ),
-        )
-        for done in records.done
-    ]
-    said = study_page.answer(dataclasses.replace(records, done=bare))
-    assert "nothing was measured by which points could be told apart" in said
 
 
 def test_the_commands_write_pages(cli: Cli, storage: str, promoted: Database) -> None:
@@ -325,11 +282,9 @@ def test_the_commands_write_pages(cli: Cli, storage: str, promoted: Database) ->
 # In a browser
 
 
-def test_a_report_opens_in_a_browser(browser: Any, promoted: Database, tmp_path: Path) -> None:
-    found = records.read(promoted.engine, "study")
-    shown = Picture(PNG, "A", "told", PNG, "B")
+def test_a_report_opens_in_a_browser(browser: Any, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
-    html.write(file, study_page.report(found, [shown]))
+    html.write(file, study_page.report(make_records(20), PICTURES))
     tab, said, asked = listened(browser)
     tab.route("**/*", lambda r: r.continue_() if r.request.url.startswith("file:") else r.abort())
     tab.goto(file.as_uri())
@@ -337,27 +292,55 @@ def test_a_report_opens_in_a_browser(browser: Any, promoted: Database, tmp_path:
     plots = tab.evaluate("[...document.querySelectorAll('.plot')].map(p => p.data?.length ?? 0)")
     assert len(plots) > 8
     assert all(plots)
-    drawn = tab.evaluate("document.querySelectorAll('.plot .main-svg').length")
-    assert drawn >= len(plots)
+    tab.locator("details.more summary").first.click()
+    tab.wait_for_selector("details.more .main-svg")
 
-    tab.locator("input[type=range]").focus()
-    before = tab.evaluate("getComputedStyle(document.querySelector('.over')).clipPath")
-    tab.keyboard.press("Home")
-    after = tab.evaluate("getComputedStyle(document.querySelector('.over')).clipPath")
-    assert before != after == "inset(0px 0px 0px 0%)"
+    assert tab.locator("details.behind[open]").count() == 0
+    tab.locator("details.behind summary").first.click()
+    assert tab.locator("details.behind[open] table").first.is_visible()
 
-    tab.set_viewport_size({"width": 390, "height": 800})
-    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    zoom = tab.locator("input[data-sets=zoom]").first
+    zoom.focus()
+    tab.keyboard.press("End")
+    size = "[...document.querySelectorAll('.lens img')].map(i => getComputedStyle(i).transform)"
+    assert set(tab.evaluate(size)) == {"matrix(8, 0, 0, 8, 0, 0)"}
+    tab.locator(".lens").first.click()
+    assert set(tab.evaluate(size)) == {"matrix(1, 0, 0, 1, 0, 0)"}
+
     tab.emulate_media(media="print", color_scheme="dark")
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     tab.wait_for_selector(".main-svg[width='672']", state="attached")  # A4 has room for 717
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
-    tab.wait_for_selector(".main-svg[width='390']", state="attached")
+    tab.wait_for_selector(".main-svg[width='760']", state="attached")
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    tab.close()
+
+
+def test_a_report_can_be_read_without_scripts(browser: Any, tmp_path: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(page_looks.as_file(tmp_path, study_page.report(make_records(20), PICTURES)))
+    assert tab.locator(".verdict").is_visible()
+    assert tab.locator("details.behind[open] table").first.is_visible()
+    assert not tab.locator(".plot").first.is_visible()
+    assert not tab.locator(".zoom").first.is_visible()
+    context.close()
+
+
+def test_a_report_suits_every_width_and_paper(browser: Any, tmp_path: Path) -> None:
+    records = make_records(30, encoders=("densenet121",))
+    address = page_looks.as_file(tmp_path, study_page.report(records, PICTURES))
+    assert page_looks.faults(browser, address) == []
 
 
 PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
+VIEWS = [
+    View(PNG, what, f"Frame 1: {what}")
+    for what in ("Input", "Ground truth", "Prediction: a · 1 mae", "Error: a · 1 mae")
+]
+SCALES = [Scale("Depth", "0.5 m", "8 m", ["#000000", "#ffffff"])]
+PICTURES = Pictures("By a rule.", SCALES, [Frame("Best: room 1, RMSE (m) 0.3", VIEWS)])

@@ -26,7 +26,7 @@ from weightsearch.store import study_removal
 from weightsearch.store.administration import backup
 from weightsearch.store.connection.database import Database, open_database, resolve
 from weightsearch.store.embedded import postgres_programs
-from weightsearch.store.ledger import leases, queries, studies
+from weightsearch.store.ledger import leases, queries, studies, verification
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.optuna_mirror import Mirror
 from weightsearch.store.tables import schema
@@ -89,7 +89,7 @@ def test_a_restored_sweep_has_the_same_counts_and_finishes(
     before = {done.number: done.result for done in queries.done(fresh.engine, study)}
     with workers(1, "study", server.url("fresh"), tmp_path / "second", lease=2.0) as (worker,):
         assert worker.wait(60) == 0, worker.said()
-    found = queries.verify(fresh.engine, study)
+    found = verification.verify(fresh.engine, study)
     assert found.ok
     assert found.done_once == 15
     assert found.starts == 15 + found.lost
@@ -143,7 +143,7 @@ def test_the_embedded_database_goes_on_in_another_home(cli: Cli, tmp_path: Path)
         assert made.returncode == 0, made.stderr
         restored = cli("restore", "studies.dump", **second)
         assert restored.returncode == 0, restored.stderr
-        assert restored.stdout == "restored from studies.dump: 1 studies, 6 of 6 points done\n"
+        assert restored.stdout == "restored from studies.dump: 1 study, 6 of 6 points done\n"
         again = json.loads(cli(*launch, **second).stdout)
         assert again["ranking"] == json.loads(ran.stdout)["ranking"]
     finally:

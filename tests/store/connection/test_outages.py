@@ -24,7 +24,7 @@ from support.specs import make_spec
 from weightsearch.store.connection.connecting import Connection
 from weightsearch.store.connection.database import Database, open_database, resolve
 from weightsearch.store.connection.outage import is_away, retry_while_away
-from weightsearch.store.ledger import leases, queries, studies
+from weightsearch.store.ledger import leases, queries, studies, verification
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables import schema
 from weightsearch.store.tables.schema import points
@@ -80,7 +80,7 @@ def test_restarts_and_crashes_cost_no_result_and_no_attempt(
             with server.away(how, seconds):
                 pass
         assert [worker.wait(PATIENCE_S) for worker in started] == [0, 0]
-        verified = queries.verify(opened.engine, study)
+        verified = verification.verify(opened.engine, study)
         assert verified.ok
         assert verified.starts == verified.points == 12
         assert all(1 <= worker.outages() <= 2 for worker in started)
@@ -107,7 +107,7 @@ def test_an_outage_longer_than_the_lease_costs_no_result(
         assert server.password not in worker.said()
     # Several threads want in, and yet a second lies between two tries.
     assert min(b - a for a, b in itertools.pairwise(tries)) > 0.9
-    verified = queries.verify(opened.engine, study)
+    verified = verification.verify(opened.engine, study)
     assert verified.ok
     assert verified.starts == 3 + verified.lost
     proxy.close()
@@ -137,7 +137,7 @@ def test_a_half_open_connection_is_noticed_and_the_lease_renewed_on_a_new_one(
             wanted = select(points.c.lease_until).filter_by(id=lease.point_id)
             return connection.execute(wanted).scalar_one()
 
-    with background.renewing(behind, lease, lease_s=4.0):
+    with background.renewing(behind, [lease], lease_s=4.0):
         before, connections = lease_until(), len(proxy.accepted)
         proxy.freeze()
         wait_until(lambda: lease_until() > before)
@@ -167,7 +167,7 @@ def test_more_workers_than_connections_get_everything_done(
     # Whoever comes next shows in the Optuna study what they had no connection for.
     with workers(1, "study", server.url(dbname), home) as (last,):
         assert last.wait(PATIENCE_S) == 0
-    verified = queries.verify(opened.engine, study)
+    verified = verification.verify(opened.engine, study)
     assert verified.ok
     assert verified.starts == verified.points == 12
 

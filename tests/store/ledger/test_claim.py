@@ -27,7 +27,7 @@ def test_its_states_are_those_of_the_tables() -> None:
         "NOT IN": set(ENDED),
     }
     assert set(ENDED) == set(PointState) - set(OPEN)
-    assert re.findall(r"outcome = '(\w+)'", SQL) == [Outcome.LOST]
+    assert set(re.findall(r"outcome = '(\w+)'", SQL)) == {Outcome.LOST}
 
 
 def test_it_can_be_explained_and_walks_along_the_open_points_in_their_order(

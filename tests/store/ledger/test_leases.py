@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
+from support.homes import promote
 from support.specs import make_spec
 
 from weightsearch.errors import StorageError, StudyError
 from weightsearch.store.connection import database
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
-from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger import queries, studies, verification
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables import schema
@@ -88,7 +90,7 @@ def test_many_processes_share_a_plan_without_double_or_missed_claims(
     for process in processes:
         process.join()
     assert sorted(claimed) == list(range(190))
-    assert queries.verify(opened.engine, study).ok
+    assert verification.verify(opened.engine, study).ok
 
 
 def test_an_expired_lease_is_taken_over_at_its_own_place(opened: Database) -> None:
@@ -147,7 +149,7 @@ def test_finishing_twice_is_finishing_once(opened: Database) -> None:
     lease = claim(opened, study)
     assert ledger.finish(opened.engine, lease, RESULT)
     assert ledger.finish(opened.engine, lease, RESULT)
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert (found.done_once, found.duplicated) == (1, [])
 
 
@@ -199,8 +201,9 @@ def test_planning_again_goes_on_and_planning_otherwise_is_refused(opened: Databa
     again = create(opened)
     assert again.id == study.id
     assert queries.counts(opened.engine, again)["leased"] == 1
-    with pytest.raises(StudyError, match="was planned from other settings"):
-        create(opened, spec=make_spec(train={"epochs": 9}))
+    other = make_spec(train={"epochs": 9}, goal="another wording")
+    with pytest.raises(StudyError, match=r"settings \(train.epochs was 2, now 9\); restore it, or"):
+        create(opened, spec=other)
     with pytest.raises(StudyError, match="unknown study 'stdy'; did you mean 'study'"):
         studies.find(opened.engine, "stdy")
 
@@ -232,6 +235,8 @@ def test_the_data_of_a_study_stays_the_same(opened: Database) -> None:
     studies.record_data(opened.engine, study, "a" * 64)
     with pytest.raises(StudyError, match="was begun on data with digest aaaaaaaaaaaa"):
         studies.record_data(opened.engine, study, "b" * 64)
+    for digests in (("b" * 64, "a" * 64), ("b" * 64, "c" * 64, "a" * 64)):  # of earlier releases
+        studies.record_data(opened.engine, study, *digests)
 
 
 def test_places_of_an_adaptive_sampler_are_filled_once(opened: Database) -> None:
@@ -252,7 +257,7 @@ def test_promotion_runs_stand_beside_the_points(opened: Database) -> None:
     study = create(opened)
     finalists = [p for p in planning.plan(study.spec).points[:2] if p]
     for _ in range(2):
-        studies.add_promotion(opened.engine, study, finalists)
+        promote(opened, study, finalists)
     assert queries.counts(opened.engine, study, Rung.PROMOTION)["total"] == 4
     assert queries.counts(opened.engine, study)["total"] == 10
     assert queries.planned(opened.engine, study, Rung.PROMOTION) == finalists
@@ -284,7 +289,7 @@ def test_verify_names_what_is_missing_and_what_is_double(opened: Database) -> No
                 point_id=lease.point_id, attempt=7, worker="ghost", outcome="done"
             )
         )
-    found = queries.verify(opened.engine, study)
+    found = verification.verify(opened.engine, study)
     assert not found.ok
     assert found.duplicated == [0]
     assert found.missing == list(range(1, 10))
@@ -317,6 +322,20 @@ def test_a_database_that_cannot_be_used_is_one_line_without_the_password(
         database.open_database(url, tmp_path)  # type: ignore[arg-type]
     assert "sesame" not in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "--storage" in str(caught.value)
+    assert "psycopg" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:sesame@127.0.0.1:1/x", "sqlite:///x.db", "here"])
+def test_a_database_that_the_variable_names_wrongly_is_told_of_the_variable(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEIGHTSEARCH_STORAGE", url)
+    with pytest.raises(StorageError, match="WEIGHTSEARCH_STORAGE") as caught:
+        database.open_database(None, tmp_path)
+    assert "--storage" not in str(caught.value)
+    if "@" in url:
+        assert "at postgresql://u:***@127.0.0.1:1/x cannot be used" in str(caught.value)
 
 
 def test_a_server_that_is_too_old_is_refused(

@@ -28,8 +28,8 @@ FETCHED = (
     " WHERE relname LIKE 'ws\\_%' AND relkind IN ('r', 'i')"
 )
 MORE = (
-    "INSERT INTO ws_points (study_id, number, key, weights, params, seed)"
-    " SELECT study_id, n, 'more' || n, weights, params, seed"
+    "INSERT INTO ws_points (study_id, number, place, key, weights, params, seed)"
+    " SELECT study_id, n, n, 'more' || n, weights, params, seed"
     " FROM ws_points, generate_series(10, :last) AS n WHERE number = 0"
 )
 DONE = (  # as claims and finishes leave the table: each point was written twice
@@ -116,7 +116,9 @@ def test_they_read_no_more_where_thousands_of_points_are_done(
     many = reads(study)
     assert few.keys() == many.keys() == {"claim", "renew", "standing", "seen alive", "finish"}
     flat = few.keys() - (set() if vacuumed else {"claim", "seen alive"})
-    assert all(many[what] <= few[what] + SLACK for what in flat), (few, many)
+    # The index of leases has dead entries too: those of whoever asked at the same time.
+    slack = SLACK if vacuumed else 3 * SLACK
+    assert all(many[what] <= few[what] + slack for what in flat), (few, many)
 
 
 def test_they_read_no_more_of_a_large_plan_that_has_no_statistics_yet(

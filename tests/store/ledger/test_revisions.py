@@ -14,7 +14,7 @@ from weightsearch.errors import StudyError
 from weightsearch.launch import session
 from weightsearch.launch.preparation import Request
 from weightsearch.store.connection.database import Database
-from weightsearch.store.ledger import queries, studies
+from weightsearch.store.ledger import studies, verification
 from weightsearch.store.tables import schema
 from weightsearch.study import loading, planning
 
@@ -33,7 +33,7 @@ def test_neither_worker_nor_promotion_goes_on_with_a_study_of_another_loss(
     assert line.startswith("error: study 'study' must be computed as it was planned, but this")
     with pytest.raises(StudyError, match="digest before, now"):
         session.promote_study(opened, study, Request("study", tmp_path))
-    assert queries.verify(opened.engine, study).starts == 0
+    assert verification.verify(opened.engine, study).starts == 0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from weightsearch.errors import WeightsearchError
+from weightsearch.errors import ObjectiveError, WeightsearchError
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 
@@ -16,6 +16,8 @@ class Row:
     state: str
     """`ok`, `warning`, or `wrong`: nothing can be launched so."""
     said: str
+    trace: str = ""
+    """Of the user's own code, where that has raised."""
 
 
 def all_well(rows: Iterable[Row]) -> bool:
@@ -28,4 +30,5 @@ def asked(part: str, ask: Callable[[], Iterator[Row]]) -> Iterator[Row]:
     try:
         yield from ask()
     except WeightsearchError as error:
-        yield Row(part, WRONG, str(error))
+        trace = error.trace if isinstance(error, ObjectiveError) else ""
+        yield Row(part, WRONG, str(error), trace)

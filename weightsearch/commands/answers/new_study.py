@@ -15,13 +15,12 @@ from weightsearch.data.frames import split
 from weightsearch.data.inspection import report
 from weightsearch.data.readers import registry
 from weightsearch.errors import ConfigError, DataError, WeightsError
+from weightsearch.runtime.safe_text import counted
 from weightsearch.study import known_names, loading
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
 
 LOOKED_AT = 8
-SHARES = (10, 20, 30, 40, 50)
-"""Per cent held out for validation: the first that whole groups can give."""
 PIXELS = {"cpu": 128 * 176, "cuda": 240 * 320}
 """Of a training picture at most, to begin with: not measured, `launch --dry-run` says the hours."""
 STEP = 32
@@ -70,7 +69,7 @@ class Wanted:
 
 def look(reader: str | None, path: Path | None, options: Mapping[str, Value]) -> Look:
     """Opens the data, and reads some frames. Raises ConfigError and DataError."""
-    reader = reader or registry.detect(path)
+    reader = reader or registry.detect(path, options)
     with closing(registry.open_source(reader, path, options)) as source:
         groups = [ref.group for ref in source.frames if ref.split == "train"]
         source.read(0)  # depth that is none is said before what it is divided into
@@ -99,12 +98,8 @@ def _validation(path: Path | None, groups: Sequence[str]) -> str:
             f"{where}: must hold training frames, but all of its frames are of the test split; put"
             " those to train on elsewhere than into folders called test or val."
         )
-    for share in SHARES:
-        try:
-            split.validation(groups, f"blocks:{share}%", 0)
-        except DataError:
-            continue
-        return f"blocks:{share}%"
+    if found := split.smallest(groups, 0):
+        return found
     raise DataError(
         f"{where}: must have at least two scenes or blocks of similar size, one of which validates,"
         f" but its {len(groups)} training frames are of {len(set(groups))}; put each scene into a"
@@ -164,7 +159,10 @@ def text(found: Look, wanted: Wanted, file: Path) -> str:
         (f"pretrained = {_toml(wanted.pretrained)}", f"start from {start} weights"),
         ("[loss]", ""),
         (f"terms   = {_toml(list(wanted.terms))}", "docs/losses.md"),
-        (f"weights = {weights}", f"{directions} directions, so {points} points"),
+        (
+            f"weights = {weights}",
+            f"{counted(directions, 'direction')}, so {counted(points, 'point')}",
+        ),
         ("[train]", ""),
         (f"lr     = {'1e-4' if wanted.pretrained else '1e-3'}", ""),
         (f"batch  = {min(8, max(2, found.train // 4))}", ""),

@@ -11,22 +11,28 @@ from sqlalchemy import Engine
 
 from weightsearch.commands.home import disk_usage
 from weightsearch.report.evidence import answer
-from weightsearch.report.evidence.answer import Ranking
+from weightsearch.report.evidence.headline import Headline
 from weightsearch.report.evidence.ranking import RankedPoint, not_comparable, ranking
-from weightsearch.store.ledger import claim, queries, studies
-from weightsearch.store.ledger.queries import Done, Verification
+from weightsearch.report.evidence.verdict import next_step
+from weightsearch.store.ledger import claim, looked, queries, studies, study_control, verification
+from weightsearch.store.ledger.queries import Done
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
-from weightsearch.store.tables.states import PointState, Rung, StudyState
+from weightsearch.store.ledger.verification import Verification
+from weightsearch.store.tables.states import OPEN, Phase, Rung, phase
 
 
 @dataclass(frozen=True)
 class Status:
     """Where a study stands."""
 
+    headline: Headline | None
+    """The answer so far, as `best` has it; None while nothing is ranked."""
+    next_step: str
+    """What to do next, as `best` has it."""
     study: str
     goal: str
-    state: StudyState
+    state: Phase
     state_reason: str | None
     points: Mapping[str, int]
     """The search's, by state, and `total`."""
@@ -56,32 +62,53 @@ class Status:
     digest: str
     """Of the settings."""
     data_digest: str | None
+    history: Sequence[Mapping[str, Any]]
+    """How it grew: when, from which digest, what changed."""
+    looks: Sequence[Mapping[str, Any]]
+    """What each look decided, in words (`told`) and as it is stored; and which of those that it
+    dropped are trained on, and were really better (`audits`, with the last one)."""
 
     def to_json(self) -> dict[str, Any]:
         return vars(self) | {
+            "headline": self.headline.to_json() if self.headline else None,
             "best": self.best.to_json() if self.best else None,
             "promoted": self.promoted.to_json() if self.promoted else None,
         }
 
 
-def status(engine: Engine, name: str | None, home: Path) -> Status:
-    """Where a study stands, with its resolved settings, and what lies under `home`."""
+def status(engine: Engine, name: str | None, home: Path, last: Status | None = None) -> Status:
+    """Where a study stands, with its resolved settings, and what lies under `home`. The `last` one
+    gives its headline where nothing has ended since: to find it anew takes a training's time."""
     study = studies.find(engine, name)
     done = queries.done(engine, study)
     points, workers = queries.counts(engine, study), queries.present(engine, study)
+    full = queries.counts(engine, study, Rung.PROMOTION)
     each = queries.point_seconds(engine, study)
-    left = points["total"] - points[PointState.DONE] - points[PointState.FAILED]
+    left = sum(points[state] for state in OPEN)
     best = ranking(study.spec, done, first=1)
+    is_as_last = last is not None and (last.points, last.promotion, last.promoted) == (
+        points, full, study.promoted,
+    )  # fmt: skip
+    told = last.headline if last and is_as_last else answer.told(engine, study, done)
     return Status(
+        headline=told,
+        next_step=next_step(study.name, study.spec, points, told, study.promoted),
         study=study.name,
         goal=study.spec.goal,
-        state=study.state,
+        state=phase(
+            study.state,
+            points,
+            full,
+            promoted=study.promoted is not None,
+            workers=bool(workers),
+            left=study_control.standing(engine, study.id).left,
+        ),
         state_reason=study.state_reason,
         points=points,
-        coverage=queries.coverage(engine, study),
+        coverage=queries.coverage(points),
         budget=budget(engine, study),
         disk=disk_usage.disk(home, engine),
-        promotion=queries.counts(engine, study, Rung.PROMOTION),
+        promotion=full,
         equivalent_left_out=study.equivalent_left_out,
         workers=workers,
         best=best[0] if best else None,
@@ -95,7 +122,33 @@ def status(engine: Engine, name: str | None, home: Path) -> Status:
         spec=study.spec.resolved(),
         digest=study.spec.digest(),
         data_digest=study.data_digest,
+        history=study.history,
+        looks=_looks(engine, study),
     )
+
+
+def _looks(engine: Engine, study: Study) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        found = looked.read(connection, study)
+    audits = found.audits()
+    return [
+        {
+            **decision.to_json(),
+            "told": found.told(decision),
+            "audits": [
+                {
+                    "key": one.key,
+                    "difference": one.compared.difference,
+                    "verdict": one.compared.verdict,
+                    "is_better": one.is_better,
+                    "is_shown_better": one.is_shown_better,
+                }
+                for one in audits
+                if one.look == decision.look
+            ],
+        }
+        for decision in found.decisions
+    ]
 
 
 def _not_comparable(done: Sequence[Done]) -> dict[str, list[int]]:
@@ -137,9 +190,4 @@ def failures(engine: Engine, name: str | None) -> dict[str, Any]:
 
 def verify(engine: Engine, name: str | None) -> Verification:
     """Whether each planned point is done exactly once."""
-    return queries.verify(engine, studies.find(engine, name))
-
-
-def best(engine: Engine, name: str | None) -> Ranking:
-    """The ranking with its headline, and by which protocol and on which split it was measured."""
-    return answer.found(engine, studies.find(engine, name))
+    return verification.verify(engine, studies.find(engine, name))

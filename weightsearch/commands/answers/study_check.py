@@ -1,4 +1,5 @@
-"""Whether a study can be launched here, part by part and without training: what `check` answers."""
+"""Whether a study can be launched here, part by part: what `check` answers. Only an objective of
+the user's own trains, one epoch."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from weightsearch.commands.answers import tiny_epoch
 from weightsearch.commands.answers.findings import OK, WARNING, WRONG, Row, all_well, asked
 from weightsearch.data.frames import split
 from weightsearch.data.frames.source import Frame, Source
@@ -20,11 +22,13 @@ from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DeviceError
 from weightsearch.launch.preparation import Request
 from weightsearch.runtime import devices
-from weightsearch.runtime.safe_text import size
+from weightsearch.runtime.safe_text import counted, size
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import studies
 from weightsearch.study import planning, preflight, search_space
-from weightsearch.study.spec import DEPTH_OBJECTIVE, DataSpec, StudySpec
+from weightsearch.study.data_spec import DataSpec
+from weightsearch.study.spec import DEPTH_OBJECTIVE, StudySpec
+from weightsearch.study.tables.number_range import Range
 
 DEPTH_BYTES = 5
 """Of a pixel in a pack, uncompressed: float32 depth, and whether it is valid."""
@@ -47,34 +51,52 @@ class Checked:
 Ask = Callable[[], Iterator[Row]]
 
 
-def check(spec: StudySpec, request: Request, database: Callable[[], Database]) -> Checked:
-    """Looks at every part, also where another is wrong."""
+def check(
+    spec: StudySpec, request: Request, database: Callable[[], Database], epoch: bool = True
+) -> Checked:
+    """Looks at every part, also where another is wrong; with `epoch`, an objective of the user's
+    own then trains one, unless something else is in its way."""
+    own = spec.objective.run != DEPTH_OBJECTIVE
     parts: dict[str, Ask] = {
         "points": lambda: _points(spec),
         "device": lambda: _device(request),
         "data": lambda: _data(spec, request),
-        "encoders": lambda: _model(spec, request),
+        # A user's own module may be at fault, which has nothing to do with encoders.
+        "objective" if own else "encoders": lambda: _model(spec, request),
         "database": lambda: _name(spec, request, database),
     }
     rows = [row for part, ask in parts.items() for row in asked(part, ask)]
+    if epoch and own and all_well(rows):
+        rows += asked(
+            tiny_epoch.PART, lambda: tiny_epoch.tried(spec, request, _picked_device(request))
+        )
     return Checked(request.name, rows)
 
 
 def _points(spec: StudySpec) -> Iterator[Row]:
     planned = planning.plan(spec)
     options = " x ".join(
-        f"{len(found)} {name}s"
+        f"{name} {found.told()}" if isinstance(found, Range) else f"{len(found)} {name}s"
         for name, found in search_space.choices(spec).items()
-        if len(found) > 1
+        if isinstance(found, Range) or len(found) > 1
     )
-    same = planned.equivalent_left_out
+    shares = spec.share.kind != "none"
+    same, repeats = planned.equivalent_left_out, spec.answer.repeats
     told = [
-        f"{len(planned.points)} of {spec.train.epochs} epochs{f' ({options})' * bool(options)}",
+        f"{len(planned.points)} of"
+        f" {counted(spec.train.epochs, 'epoch')}{f' ({options})' * bool(options)}",
+        *([f"{repeats} repeats of each"] if repeats > 1 and spec.pruner.kind == "none" else []),
+        *([f"up to {counted(repeats, 'repeat')} of each"] if spec.pruner.kind != "none" else []),
+        *(
+            [f"a pilot of {spec.share.pilot} decides on share.kind = '{spec.share.kind}'"]
+            if shares
+            else []
+        ),
         *([f"{same} equivalent ones left out"] if same else []),
     ]
     if full := spec.promote:
         runs = full.runs(len(planned.points))
-        told.append(f"then {runs} full runs of up to {full.epochs} epochs")
+        told.append(f"then {counted(runs, 'full run')} of up to {counted(full.epochs, 'epoch')}")
     if spec.budget:
         told.append(f"the search ends after {', '.join(spec.budget)}")
     yield Row("points", OK, "; ".join(told))
@@ -86,7 +108,7 @@ def _device(request: Request) -> Iterator[Row]:
         return
     placed = devices.pick(request.device, request.workers)
     cpu = placed[0] == "cpu"
-    told = f"{len(placed)} x cpu, {devices.cores()} cores" if cpu else ", ".join(placed)
+    told = f"{len(placed)} x cpu, {counted(devices.cores(), 'core')}" if cpu else ", ".join(placed)
     yield Row("device", OK, told)
     if cpu and request.device == "auto":
         yield Row("device", WARNING, "there is no GPU: keep encoders and data.size small")
@@ -99,8 +121,9 @@ def _data(spec: StudySpec, request: Request) -> Iterator[Row]:
     with closing(open_source(data.source, request.data, data.options)) as source:
         groups = [ref.group for ref in source.frames if ref.split == "train"]
         test = len(source.frames) - len(groups)
-        told = f"{len(groups)} training frames in {len(set(groups))} scenes or blocks"
-        yield Row("data", OK, f"reader {data.source}: {told}; {test} test frames")
+        blocks = counted(len(set(groups)), "scene or block", "scenes or blocks")
+        told = f"{counted(len(groups), 'training frame')} in {blocks}"
+        yield Row("data", OK, f"reader {data.source}: {told}; {counted(test, 'test frame')}")
         yield from (Row("data", WARNING, line) for line in source.warnings)
         if not test and spec.promote is not None:
             yield Row("data", WARNING, "there are no test frames: the winner is not tested")
@@ -110,9 +133,7 @@ def _data(spec: StudySpec, request: Request) -> Iterator[Row]:
 
 
 def _validation(data: DataSpec, seed: int, groups: Sequence[str]) -> Iterator[Row]:
-    if data.limit is not None and data.limit < len(groups):
-        groups = [groups[i] for i in split.subset(groups, data.limit)]
-    train, held = split.validation(groups, data.val, seed)
+    train, held = split.chosen(groups, data, seed)
     yield Row("data", OK, f"{len(train)} frames train, {len(held)} validate ({data.val})")
 
 
@@ -163,15 +184,18 @@ def _bytes(frame: Frame) -> int:
 
 def _model(spec: StudySpec, request: Request) -> Iterator[Row]:
     """In a process of its own, as a launch does it."""
-    device = "cpu"
-    if request.on == "local":
-        with contextlib.suppress(DeviceError):  # told of the device
-            device = devices.pick(request.device, request.workers)[0]
-    preflight.check_model(spec, device, request.path)
+    preflight.check_model(spec, _picked_device(request), request.path)
     if spec.model is not None:
-        names = search_space.choices(spec)["encoder"]
+        names = search_space.levels(spec)["encoder"]
         start = "with their weights" if spec.model.pretrained else "with random weights"
         yield Row("encoders", OK, f"{', '.join(map(str, names))}, {start}")
+
+
+def _picked_device(request: Request) -> str:
+    if request.on == "local":
+        with contextlib.suppress(DeviceError):  # told of the device
+            return devices.pick(request.device, request.workers)[0]
+    return "cpu"
 
 
 def _name(spec: StudySpec, request: Request, database: Callable[[], Database]) -> Iterator[Row]:

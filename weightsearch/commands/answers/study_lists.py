@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
+from weightsearch.store.ledger import claim, study_control
 from weightsearch.store.tables.schema import points, studies
-from weightsearch.store.tables.states import PointState, Rung
+from weightsearch.store.tables.states import PointState, Rung, phase
 from weightsearch.study import loading
 
 
@@ -34,17 +35,32 @@ def _listed(found: list[tuple[str, Path]]) -> Iterator[dict[str, str]]:
 
 def planned(engine: Engine) -> list[dict[str, Any]]:
     """The newest first: name, state, points of the search and how many are done, the verdict."""
-    done = func.count(points.c.id).filter(points.c.state == PointState.DONE)
-    searched = (points.c.study_id == studies.c.id) & (points.c.rung == Rung.SEARCH)
     verdict = studies.c.promoted["verdict"].as_string()
     with engine.connect() as connection:
-        rows = connection.execute(
-            select(
-                studies.c.name, studies.c.state, func.count(points.c.id).label("points"),
-                done.label("done"), verdict.label("verdict"),
-            )
-            .outerjoin(points, searched)
-            .group_by(studies.c.id)
+        known = connection.execute(
+            select(studies.c.id, studies.c.name, studies.c.state, verdict.label("verdict"))
+            .add_columns(claim.is_limited().label("budgeted"))
             .order_by(studies.c.id.desc())
-        ).all()  # fmt: skip
-    return [dict(row._mapping) for row in rows]
+        ).all()
+        counted = connection.execute(
+            select(points.c.study_id, points.c.rung, points.c.state, func.count().label("n"))
+            .where(points.c.rung <= Rung.PROMOTION)
+            .group_by(points.c.study_id, points.c.rung, points.c.state)
+        ).all()
+    by: dict[tuple[int, int], dict[str, int]] = {}
+    for row in counted:
+        by.setdefault((row.study_id, row.rung), {})[row.state] = row.n
+    found = []
+    for row in known:
+        search, full = (by.get((row.id, rung), {}) for rung in (Rung.SEARCH, Rung.PROMOTION))
+        left = not row.budgeted or study_control.standing(engine, row.id).left
+        found.append(
+            {
+                "name": row.name,
+                "state": phase(row.state, search, full, row.verdict is not None, False, left),
+                "points": sum(search.values()),
+                "done": search.get(PointState.DONE, 0),
+                "verdict": row.verdict,
+            }
+        )
+    return found

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from weightsearch.study import (
-    answer_spec,
-    known_names,
-    learned_weightings,
-    loss_spec,
-    nightly_spec,
-    spec,
-    weight_presets,
-)
+from weightsearch.study import known_names, weight_presets
 from weightsearch.study.spec import StudySpec
+from weightsearch.study.spec_fields import Part
 
 NAMED = {
     ("DataSpec", "source"): "reader",
@@ -28,8 +22,6 @@ NAMED = {
     ("PromoteSpec", "protocol"): "protocol",
 }
 """Keys whose texts are names that we know."""
-MODULES = (spec, loss_spec, learned_weightings, nightly_spec, answer_spec)
-"""What says, below each key, what it means."""
 
 
 def schema() -> dict[str, Any]:
@@ -39,7 +31,7 @@ def schema() -> dict[str, Any]:
     """
     found = StudySpec.model_json_schema()
     tables = {"StudySpec": found, **found["$defs"]}
-    told = {(t, k): d for module in MODULES for t, k, d in _docstrings(module)}
+    told = {(t, k): d for module in _modules() for t, k, d in _docstrings(module)}
     for table, about in tables.items():
         for key, value in about.get("properties", {}).items():
             if text := told.get((table, key)):
@@ -53,6 +45,7 @@ def schema() -> dict[str, Any]:
     weights = found["$defs"]["LossSpec"]["properties"]
     form = {"anyOf": [presets, {"type": "object"}]}
     _also(weights, "weights", presets, {"type": "array", "items": form, "minItems": 1})
+    _also(found["$defs"]["TrainSpec"]["properties"], "init", {"type": "string"})
     for end in ("start", "end"):
         _also(found["$defs"]["WarmUp"]["properties"], end, presets)
     return {
@@ -78,6 +71,11 @@ def _name(value: Any, names: list[str]) -> None:
             value["enum"] = names
         for key in ("anyOf", "items"):
             _name(value.get(key), names)
+
+
+def _modules() -> list[ModuleType]:
+    """Those of all tables: they say, below each key, what it means."""
+    return [sys.modules[name] for name in {table.__module__ for table in Part.__subclasses__()}]
 
 
 def _docstrings(module: ModuleType) -> Iterator[tuple[str, str, str]]:

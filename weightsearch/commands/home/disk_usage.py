@@ -9,17 +9,22 @@ from pathlib import Path
 
 from sqlalchemy import Engine, func, select
 
+from weightsearch.store.embedded import server_folders
+
 KINDS = ("packs", "checkpoints", "artifacts", "logs", "spool")
 
 
 def disk(home: Path, engine: Engine) -> dict[str, int]:
-    """Bytes of the database, of each folder of `home`, and what is free on its disk."""
+    """Bytes of the database, of `home`'s embedded server with all that it holds, of each folder of
+    `home`, and what is free on its disk."""
     with engine.connect() as connection:
         database = connection.execute(
             select(func.pg_database_size(func.current_database()))
         ).scalar_one()
     there = next(place for place in (home, *home.parents) if place.exists())
     sizes = {kind: _size(home / kind) for kind in KINDS}
+    server = server_folders.existing_folder(home)
+    sizes = {"server": _size(server) if server else 0} | sizes
     return {"database": database, **sizes, "free": shutil.disk_usage(there).free}
 
 

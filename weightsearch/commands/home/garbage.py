@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,12 @@ from weightsearch.commands.home.study_files import GONE, PARTIAL, _lease, _locke
 from weightsearch.errors import DataError
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger.references import Referred, referred
+from weightsearch.study.objective_contract import BEST, LAST
 
 UNUSED_S = 3600.0  # what was written or used since then may belong to a launch that is starting
 LOGS_KEPT_S = 30 * 86400.0
 
-POINT = re.compile(r"[0-9a-f]+-s-?\d+(-full)?")
+POINT = re.compile(r"[0-9a-f]+-s-?\d+(-full\d*)?")
 PACK = re.compile(r"\w+-[0-9a-f]{12}(-\d+x\d+)?\.h5")
 ARTIFACT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a UUID, as Optuna names them
 LEFTOVER = re.compile(r"\..+\.(tmp|gone)|.+\.partial")
@@ -83,9 +84,19 @@ def gc(
         "dry_run": dry_run,
         "removed": removed,
         "bytes": sum(row["bytes"] for row in removed),
+        "kinds": _by_kind(home, removed),
         "optuna_studies": shown,
         "kept": [row for item, row in rows if item.kept],
     }
+
+
+def _by_kind(home: Path, removed: list[dict[str, Any]]) -> dict[str, int]:
+    """Bytes, by the folder of `home`."""
+    found: dict[str, int] = {}
+    for row in removed:
+        kind = Path(row["path"]).relative_to(home).parts[0]
+        found[kind] = found.get(kind, 0) + row["bytes"]
+    return found
 
 
 def _left_alone_if_used(item: Item, unused_s: float) -> Item:
@@ -149,6 +160,19 @@ def _points(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
                     yield Item(folder, f"study '{study.name}' does not exist")
             elif folder.name not in wanted:
                 yield Item(folder, "its point is done and not a finalist, or not in the study")
+            else:
+                yield from _spent(folder, known.spent[study.name].get(folder.name, ()))
+
+
+def _spent(folder: Path, parts: Sequence[str]) -> Iterator[Item]:
+    """Of a done run, left by a release that kept it or by a process that was killed."""
+    there = {path.name for path in _entries(folder)}
+    final = "-full" in folder.name
+    if BEST in parts:
+        for name in sorted(there & {*parts}):
+            yield Item(folder / name, "of its point's full runs another one is the best")
+    elif LAST in there & {*parts} and (not final or BEST in there):  # else it may be the network
+        yield Item(folder / LAST, "its run is done, and nothing goes on from it")
 
 
 def _packs(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
@@ -224,9 +248,11 @@ def _is_being_packed(path: Path) -> bool:
 
 
 def _remove_empty(home: Path, known: Referred, folders: set[Path]) -> None:
-    """Of these folders those of studies that are gone, where nothing is left in them."""
+    """Of these folders those of studies that are gone and those of points, where nothing is left in
+    them."""
     for folder in folders:
         ours = folder.parent in (home / "checkpoints", home / "logs")
-        if ours and folder.name not in known.checkpoints:
+        gone = ours and folder.name not in known.checkpoints
+        if gone or folder.parent.parent == home / "checkpoints":
             with contextlib.suppress(OSError):  # somebody else's files
                 folder.rmdir()

@@ -7,19 +7,20 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from weightsearch.runtime.console import columns, console
-from weightsearch.runtime.safe_text import size
+from weightsearch.runtime.console import console
+from weightsearch.runtime.safe_text import counted, size
+from weightsearch.runtime.tables import FITTED, Column, Form, Table
 from weightsearch.stats.comparison_result import Verdict
-from weightsearch.study.search_space import WEIGHTING, weighting_of
-from weightsearch.study.spec_fields import Value
+from weightsearch.study.point_text import labelled, named
 
 if TYPE_CHECKING:
     from weightsearch.launch.preparation import Prospect
     from weightsearch.launch.session import Launched
     from weightsearch.report.evidence.answer import Ranking
     from weightsearch.report.evidence.constant import Constant
+    from weightsearch.report.evidence.headline import Headline
     from weightsearch.report.evidence.ranking import RankedPoint
     from weightsearch.store.ledger.stored_promotion import FinalistComparison, PromotionVerdict
 
@@ -31,18 +32,21 @@ MARKS: dict[Verdict | None, str] = {
 }
 MEANS = {"=": "equivalent to the first within {}", "~": "undecided against the first"}
 ROWS = 20
-"""Rows of a ranking that are printed; --json has all."""
+"""Rows of a ranking that are printed; --wide has all."""
 
 
 def foreseen(name: str, found: Prospect) -> None:
     """What a launch would take, and that nothing was planned."""
-    points = f"{len(found.points.points)} points"
-    if found.is_known:
+    points = counted(found.runs, "point")
+    if found.grows:
+        console.print(f"study {name} is planned: a launch has it grow to {points}")
+    elif found.is_known:
         console.print(f"study {name} is planned: a launch resumes its {points}")
     elif found.expected is not None:
-        console.print(f"study {name}: {found.expected.told()}")
+        console.print(f"study {name}: {found.expected.told()}", soft_wrap=False)
     else:
-        console.print(f"study {name}: {points}; how long they take is not known")
+        full = f", then {counted(found.full_runs, 'full run')}" if found.full_runs else ""
+        console.print(f"study {name}: {points}{full}; how long they take is not known")
     if found.packed_bytes:
         console.print(f"packed data: {size(found.packed_bytes)}")
     console.print("nothing was planned; the same command without --dry-run launches it")
@@ -53,7 +57,8 @@ def launched(found: Launched) -> None:
     _evidence(found.ranking)
     name = found.ranking.study
     console.print(f"\nEverything is under {found.home}. To look further:")
-    for command in (f"best {name}", f"status {name}", f"verify {name}", "dashboard"):
+    looks = (f"best {name}", f"report {name} --out {name}.html", f"verify {name}", "dashboard")
+    for command in looks:
         console.print(f"  {_ours()} {command}")
     _headline(found.ranking)
 
@@ -67,29 +72,47 @@ def _ours() -> str:
     return f"{sys.executable} -P -m weightsearch" if is_module else str(started)
 
 
-def ranking(found: Ranking) -> None:
-    """The ranking, what was promoted, and the headline."""
-    _evidence(found)
-    _headline(found)
+def ranking(found: Ranking, form: Form = FITTED) -> None:
+    """The ranking, what was promoted, and the headline; as CSV the ranking alone."""
+    _evidence(found, form)
+    if not form.csv:
+        _headline(found)
 
 
 def _headline(found: Ranking) -> None:
     if found.headline:
-        console.print(f"\n{found.headline.sentence}", soft_wrap=False)
+        console.print()
+        answer(found.headline, found.next_step)
 
 
-def _evidence(found: Ranking) -> None:
+def answer(headline: Headline, next_step: str) -> None:
+    """The answer, and what to do next."""
+    console.print(headline.sentence, soft_wrap=False)
+    if next_step:
+        console.print(f"Next: {next_step}", soft_wrap=False)
+
+
+def _evidence(found: Ranking, form: Form = FITTED) -> None:
     yardstick = found.yardstick
     by = f" by protocol {yardstick.protocol}, {yardstick.split} split" if yardstick.protocol else ""
-    _ranking_table(found.rows, f"study {found.study}: {yardstick.metric}{by}", found.margin)
+    title = f"study {found.study}: {yardstick.metric}{by}"
+    of_depth = yardstick.protocol is not None
+    _ranking_table(found.rows, title, of_depth, found.margin, form)
+    if form.csv:
+        return
     for sentence in found.mixture.sentences() if found.mixture else ():
-        console.print(f"mixture: {sentence}")
+        console.print(f"mixture: {sentence}", soft_wrap=False)
+    for sentence in found.sharing.sentences() if found.sharing else ():
+        console.print(f"sharing: {sentence}", soft_wrap=False)
+    if found.dropped:
+        numbers = ", ".join(map(str, found.dropped))
+        console.print(f"dropped by looks (`status` says why): points {numbers}", soft_wrap=False)
     if found.constant:
-        console.print(_beside_the_constant(found, found.constant))
+        console.print(_beside_the_constant(found, found.constant), soft_wrap=False)
     if found.promoted:
-        promoted(found.promoted)
+        promoted(found.promoted, form)
     if found.reliability:
-        console.print(str(found.reliability))
+        console.print(str(found.reliability), soft_wrap=False)
 
 
 def _beside_the_constant(found: Ranking, constant: Constant) -> str:
@@ -100,78 +123,103 @@ def _beside_the_constant(found: Ranking, constant: Constant) -> str:
     return "; ".join([said, *filter(None, [beside_the_constant(found.rows)])])
 
 
-def _ranking_table(rows: Sequence[RankedPoint], title: str, margin: str = "") -> None:
+def _ranking_table(
+    rows: Sequence[RankedPoint], title: str, of_depth: bool, margin: str = "", form: Form = FITTED
+) -> None:
     if not rows:
         console.print(f"{title}: no point is finished yet")
         return
-    varied = _varied([row.params for row in rows])
-    first, *others = [name for name, value in rows[0].metrics.items() if value is not None]
-    terms = " ".join(rows[0].weights)
-    table = columns(title, ("#", "pt", *varied, terms, first, "95 % interval", *others))
-    for row in rows[:ROWS]:
-        table.add_row(
-            f"{row.rank}{_mark(row)}",
-            str(row.number),
-            *(str(row.params[n]) for n in varied),
-            _weights(row.weights, row.params),
-            f"{row.value:.4f}",
-            _interval(row.interval),
-            *("" if (value := row.metrics[n]) is None else f"{value:.4f}" for n in others),
-        )
+    if form.csv:
+        print(_ranked(rows, title).csv(), end="")
+        return
+    table = _ranked(rows if form.wide else rows[:ROWS], title)
+    table.wide = form.wide
     console.print(table)
     console.print()
-    notes = [f"n = {rows[0].images} images, one seed"] if rows[0].images else []
+    from weightsearch.report.evidence.ranking import repeated
+    from weightsearch.report.evidence.units import sample
+
+    many = counted(rows[0].images, sample(of_depth)) if rows[0].images else ""
+    notes = [f"n = {many}, {repeated(rows)}"] if many else []
+    if many and not any(row.interval for row in rows):
+        notes.append("no intervals, which take two scenes")
     shown = {MARKS.get(row.against_best, "") for row in rows}
     notes += [f"{mark} {MEANS[mark].format(margin)}" for mark in MEANS if mark in shown]
     if not all(row.beats_the_constant() for row in rows):
         notes.append("! not shown to be better than the constant prediction")
-    notes += [f"{len(rows) - ROWS} more in --json"] if len(rows) > ROWS else []
-    console.print("; ".join(notes))
+    more = len(rows) - ROWS
+    notes += [f"{more} more with `best --wide`"] if more > 0 and not form.wide else []
+    console.print("; ".join(notes), soft_wrap=False)
+
+
+def _ranked(rows: Sequence[RankedPoint], title: str) -> Table:
+    first, *others = [name for name, value in rows[0].metrics.items() if value is not None]
+    less = [Column(name, leave_out=k) for k, name in enumerate(others, start=2)]
+    headings = ("#", "pt", Column("point", wraps=True), first, "95 % interval")
+    table = Table(title, (*headings, *less, Column("id", leave_out=1)), more="best --wide")
+    for row in rows:
+        table.add_row(
+            f"{row.rank}{_mark(row)}",
+            str(row.number),
+            named(row.weights, row.params),
+            f"{row.value:.4f}",
+            _interval(row.interval),
+            *("" if (value := row.metrics[n]) is None else f"{value:.4f}" for n in others),
+            row.point,
+        )
+    return table
 
 
 def _mark(row: RankedPoint) -> str:
     return MARKS.get(row.against_best, "") + ("" if row.beats_the_constant() else "!")
 
 
-def _varied(params: Sequence[Mapping[str, Value]]) -> list[str]:
-    """The choices that are not the same everywhere; a weighting stands in the weights' column."""
-    names = [name for name in params[0] if name != WEIGHTING]
-    return [name for name in names if len({str(one[name]) for one in params}) > 1]
-
-
-def _weights(weights: Mapping[str, float], params: Mapping[str, Value]) -> str:
-    """Or the name of the learned weighting."""
-    return weighting_of(params) or " ".join(f"{weight:.2f}" for weight in weights.values())
-
-
 def _interval(bounds: Sequence[float] | None) -> str:
     return f"{bounds[0]:.3f}..{bounds[1]:.3f}" if bounds else ""
 
 
-def promoted(verdict: PromotionVerdict) -> None:
+def promoted(verdict: PromotionVerdict, form: Form = FITTED) -> None:
     """The verdict of a promotion with its evidence."""
+    from weightsearch.report.evidence.units import sample
+
     metric, first = verdict.metric, verdict.finalists[0]
-    varied = _varied([finalist.params for finalist in verdict.finalists])
     tested = [name for name in (metric, "rel", "log10") if name in (first.test or {})]
-    headings = ["val", *("test" if name == metric else name for name in tested)]
+    headings: list[str | Column] = [Column("point", wraps=True), f"val {metric}"]
+    headings += [
+        f"test {name}" if name == metric else Column(name, leave_out=k)
+        for k, name in enumerate(tested, start=2)
+    ]
     headings += ["95 % test"] if tested else []
-    table = columns("full runs", (*varied, " ".join(first.weights), *headings))
+    table = Table("full runs", (*headings, Column("id", leave_out=1)), form.wide, "best --wide")
     for finalist in verdict.finalists:
         table.add_row(
-            *(str(finalist.params[n]) for n in varied),
-            _weights(finalist.weights, finalist.params),
+            named(finalist.weights, finalist.params),
             f"{finalist.validation[metric]:.4f}",
             *(f"{(finalist.test or {})[name]:.4f}" for name in tested),
             *([_interval(finalist.test_interval)] if tested else []),
+            finalist.point,
         )
     console.print(table)
     notes = [f"{metric}, means over {first.seeds} fresh seeds"]
-    notes += [f"test split of {first.test_images} images"] if first.test_images else []
+    many = counted(first.test_images or 0, sample(verdict.protocol is not None))
+    notes += [f"test split of {many}"] if first.test_images else []
     notes += [f"protocol {verdict.protocol}"] if verdict.protocol else []
-    console.print("; ".join(notes))
+    notes += [f"95 % test: the interval of test {metric}"] if first.test_interval else []
+    console.print("; ".join(notes), soft_wrap=False)
+    names = {f.point: labelled(named(f.weights, f.params), f.point) for f in verdict.finalists}
     for comparison in verdict.comparisons:
-        console.print(_compared(metric, comparison))
-    console.print(f"promoted: {verdict.point} ({verdict.verdict}), {_checkpoint(verdict)}")
+        console.print(_compared(verdict, comparison, names), soft_wrap=False)
+    console.print(f"promoted: {names[verdict.point]} ({verdict.verdict})", soft_wrap=False)
+    console.print(_checkpoint(verdict))
+    for earlier in verdict.previous:
+        before = (earlier.get("settings") or {}).get("epochs")
+        epochs = f", up to epoch {before}" if before else ""
+        console.print(f"promoted before: {_earlier(earlier)}{epochs}", soft_wrap=False)
+
+
+def _earlier(verdict: Mapping[str, Any]) -> str:
+    name = labelled(named(verdict["weights"], verdict["params"]), verdict["point"])
+    return f"{name} ({verdict['verdict']}) of {counted(len(verdict['finalists']), 'finalist')}"
 
 
 def _checkpoint(verdict: PromotionVerdict) -> str:
@@ -185,14 +233,19 @@ def _checkpoint(verdict: PromotionVerdict) -> str:
     return "without a checkpoint: there is none on this machine"
 
 
-def _compared(metric: str, found: FinalistComparison) -> str:
+def _compared(
+    verdict: PromotionVerdict, found: FinalistComparison, names: Mapping[str, str]
+) -> str:
+    from weightsearch.report.evidence.units import sample
+
     test = found.deciding
     span = "{:+.4f} .. {:+.4f}".format(*test.interval) if test.interval else "none"
-    why = test.settled_by()  # what would settle it, or makes the verdict weaker than the numbers
+    # What would settle it, or makes the verdict weaker than the numbers.
+    why = test.settled_by(sample(verdict.protocol is not None))
     if found.harmed:
         why = f"{', '.join(found.harmed)} worse"
     why = f" ({why})" if why else ""
     return (
-        f"{found.point} against {found.against}: {metric} {test.difference:+.4f},"
-        f" {100 * test.level:.3g} % interval {span}: {test.verdict}{why}"
+        f"{names[found.point]} against {names[found.against]}: {verdict.metric}"
+        f" {test.difference:+.4f}, {100 * test.level:.3g} % interval {span}: {test.verdict}{why}"
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
-from weightsearch.runtime.console import columns, console
+from weightsearch.runtime.console import console
+from weightsearch.runtime.safe_text import counted
+from weightsearch.runtime.tables import Column, Table
 
 PLACES = {
     "folder": "from a folder",
@@ -16,17 +16,21 @@ PLACES = {
     "hub": "from the hub, once it is needed",
 }
 """Of pretrained weights, in the order in which they are looked for."""
+NAME = Column("encoder", wraps=True)
 
 
 def predictions(answer: Mapping[str, Any]) -> None:
     for made in answer["predictions"]:
         if "video" in made:
             console.print(
-                f"{made['video']}: {made['frames']} frames, coloured from {made['near_m']:g} to"
+                f"{made['video']}: {counted(made['frames'], 'frame')}, coloured from"
+                f" {made['near_m']:g} to"
                 f" {made['far_m']:g} m\n  {made['colour']}  to look at"
             )
             if made["kept"]:
-                console.print(f"  {len(made['kept'])} frames, first {made['kept'][0]['npy']}")
+                console.print(
+                    f"  {counted(len(made['kept']), 'frame')}, first {made['kept'][0]['npy']}"
+                )
             continue
         console.print(
             f"{made['image']}: {made['near_m']:.2f} to {made['far_m']:.2f} m\n"
@@ -74,7 +78,8 @@ def robust(answer: Mapping[str, Any]) -> None:
     clean = answer["clean"]
     shown = [name for name in ("rmse", "abs_rel", "log10", "delta1") if name in clean]
     title = f"protocol {answer['protocol']}, {answer['split']} split, rmse in metres"
-    table = columns(title, ("", "strength", *shown, "rmse - clean", "95 % interval"))
+    less = [Column(name, leave_out=k + 1) for k, name in enumerate(shown)]
+    table = Table(title, ("", "strength", shown[0], *less[1:], "rmse - clean", "95 % interval"))
     table.add_row("clean", "", *(f"{clean[name]:.4f}" for name in shown), "", "")
     for row in answer["rows"]:
         bounds = row["interval"]
@@ -88,7 +93,8 @@ def robust(answer: Mapping[str, Any]) -> None:
     console.print(table)
     console.print()
     console.print(
-        f"n = {answer['images']} images in {answer['scenes']} scenes or blocks; paired over the"
+        f"n = {counted(answer['images'], 'image')} in"
+        f" {counted(answer['scenes'], 'scene or block', 'scenes or blocks')}; paired over the"
         " same images, one network"
     )
     for name, unit in {row["corruption"]: row["unit"] for row in answer["rows"]}.items():
@@ -100,11 +106,12 @@ def robust(answer: Mapping[str, Any]) -> None:
 def benched(answer: Mapping[str, Any]) -> None:
     load = answer["load_before"]
     console.print(
-        f"{answer['device']}, {answer['threads']} threads of {answer['cores']} cores, torch"
+        f"{answer['device']}, {counted(answer['threads'], 'thread')} of"
+        f" {counted(answer['cores'], 'core')}, torch"
         f" {answer['torch']}" + (f", load before {load:.1f}" if load is not None else "")
     )
     batches = [f"MB b{batch}" for batch in answer["networks"][0]["memory"]]
-    table = columns("networks", ("encoder", "decoder", "size", "Mpar", "GMAC", *batches))
+    table = Table("networks", (NAME, Column("decoder", 2), "size", "Mpar", "GMAC", *batches))
     for row in answer["networks"]:
         memory = ["" if m is None else f"{m / 1e6:.0f}" for m in row["memory"].values()]
         table.add_row(
@@ -113,8 +120,11 @@ def benched(answer: Mapping[str, Any]) -> None:
         )
     console.print(table)
     console.print()
-    headings = ("encoder", "size", "mode", "batch", "p50 ms", "p95", "p99", "img/s", "J/img", "n")
-    table = columns("latency", headings)
+    headings = (
+        *(NAME, "size", "mode", "batch", "p50 ms", Column("p95", 3), Column("p99", 4), "img/s"),
+        *(Column("J/img", 2), Column("n", 5)),
+    )
+    table = Table("latency", headings)
     for row in answer["costs"]:
         joules = row["joules_per_image"]
         table.add_row(
@@ -135,8 +145,8 @@ def benched(answer: Mapping[str, Any]) -> None:
 def _front(answer: Mapping[str, Any]) -> None:
     metric = answer["metric"]
     title = f"\nstudy {answer['study']}: {metric} by protocol {answer['protocol']}, validation"
-    headings = ("front", "encoder", "decoder", metric, "95 % interval", "p50 ms", "n")
-    table = columns(title, headings)
+    headings = ("front", NAME, Column("decoder", 2), metric, "95 % interval", "p50 ms", "n")
+    table = Table(title, headings)
     for row in answer["front"]:
         bounds = row["interval"]
         table.add_row(
@@ -162,7 +172,8 @@ def _evaluation(answer: Mapping[str, Any]) -> None:
     aligned = "raw" if answer["alignment"] == "none" else f"aligned by {answer['alignment']}"
     console.print(
         f"{answer['data']}: protocol {answer['protocol']}, {aligned}, {answer['split']} split,"
-        f" {answer['images']} images of {answer['groups']} scenes or blocks, ground truth"
+        f" {counted(answer['images'], 'image')} of"
+        f" {counted(answer['groups'], 'scene or block', 'scenes or blocks')}, ground truth"
         f" {answer['ground_truth']}; input: {answer['input']} pictures"
     )
     if "unit" in answer:
@@ -183,7 +194,7 @@ def _evaluation(answer: Mapping[str, Any]) -> None:
 
 
 def _bins(rows: Sequence[Mapping[str, Any]], what: str, unit: str) -> None:
-    table = Table(what, "pixels", "rmse m", "rel", "bias m", box=None)
+    table = Table("", (what, "pixels", "rmse m", "rel", "bias m"))
     for row in rows:
         end = "" if row["to"] is None else f"{row['to']:g}"
         numbers = (_or_dash(row[name]) for name in ("rmse", "abs_rel", "bias"))
@@ -196,13 +207,15 @@ def _or_dash(value: float | None) -> str:
 
 
 def dispute(answer: Mapping[str, Any]) -> None:
-    table = Table("frame", "off by", "disputed", "prediction", "ground truth", box=None)
+    frame = Column("frame", wraps=True)
+    table = Table("", (frame, "off by", "disputed", "prediction", "ground truth"))
     for one in answer["frames"]:
         fits = (_or_dash(one[name]) for name in ("prediction", "ground_truth"))
         table.add_row(one["name"], f"{one['disagreement']:.3f}", f"{one['disputed']:.0%}", *fits)
     console.print(table)
     console.print(
-        f"edges on the picture's edges, as a multiple of chance; over {answer['compared']} frames"
+        "edges on the picture's edges, as a multiple of chance; over"
+        f" {counted(answer['compared'], 'frame')}"
         f" the better fit: {answer['fits_better']} ({answer['ground_truth']} ground truth)"
     )
     for one in answer["frames"]:

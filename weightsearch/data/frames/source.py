@@ -68,6 +68,8 @@ class Source:
     """Changes with names, sizes, times or options; found without reading the data."""
     max_depth_m: float
     """The range that the data set promises, not the largest depth in it."""
+    is_computed: bool = False
+    """The frames come from the options alone, and their last bits depend on the processor."""
     notes: tuple[str, ...] = ()
     """One line each: what was left out, and why; what was read otherwise than it was written."""
     warnings: tuple[str, ...] = ()

@@ -80,7 +80,7 @@ def sides(frames: Sequence[FrameRef], val: str, seed: int) -> tuple[list[str], s
     try:
         _, held = split.validation([frames[i].group for i in train], val, seed)
     except DataError as error:
-        return found, str(error)
+        return found, f"--val {val} holds no frames out, so leaks into them are not seen: {error}"
     for k in held:
         found[train[k]] = "validation"
     return found, None

@@ -47,7 +47,13 @@ def ensure(
     """
     with closing(open_source(reader, path, options)) as source:
         target = _file(home, reader, source)
-        about = About(reader, dict(source.options), source.ground_truth, source.max_depth_m)
+        about = About(
+            reader,
+            dict(source.options),
+            source.ground_truth,
+            source.max_depth_m,
+            computed_from=source.fingerprint if source.is_computed else "",
+        )
         if not _is_there(target, ""):
             for line in source.notes:
                 log.info("%s: %s", reader, line)
@@ -61,7 +67,12 @@ def ensure(
 def packed(reader: str, path: Path | None, options: Mapping[str, Value], home: Path) -> Path | None:
     """The pack of a data set, where it is built already. Raises ConfigError and DataError."""
     with closing(open_source(reader, path, options)) as source:
-        target = _file(home, reader, source)
+        return pack_of(source, home)
+
+
+def pack_of(source: Source, home: Path) -> Path | None:
+    """The pack of an opened data set, where it is built already."""
+    target = _file(home, source.reader, source)
     return target if _is_there(target, "") else None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from weightsearch.data.packs.layout import Pack
-from weightsearch.study.spec import DataSpec
+from weightsearch.study.data_spec import DataSpec
 
 MUCH = 0.05
 """Share of the measured pixels."""

@@ -58,6 +58,8 @@ class About:
     max_depth_m: float
     origin: str = ""
     """Of a training copy: the digest of the pack that it was made from."""
+    computed_from: str = ""
+    """Of frames that are computed: their source's fingerprint."""
 
 
 class DamagedPackError(DataError):
@@ -108,11 +110,14 @@ class Pack:
         self.ground_truth: str = about["ground_truth"]
         self.max_depth_m: float = about["max_depth_m"]
         self.digest: str = about["digest"]
-        """SHA-256 over the names and what was decoded: two packs with it hold the same."""
+        """SHA-256 over the names and what was decoded: two packs with it hold the same. Of
+        frames that are computed, over what they are computed from: processors differ in them."""
         self.origin: str = about["origin"] or self.digest
         """The digest of the full-size pack: of a training copy the one it was made from."""
-        self.rounded_digest: str = about.get("rounded_digest", "")
-        """The digest that packs of format 3 gave the same data, whose depth was rounded."""
+        decoded = about.get("decoded_digest", self.digest)
+        self.digests: tuple[str, str, str] = self.digest, decoded, about.get("rounded_digest", "")
+        """And those that earlier releases gave the same data: over what was decoded, of computed
+        frames too; and of format 3, whose depth was rounded."""
         self.left_out: float = about.get("left_out", 0.0)
         """The share of what was measured that lies outside the reader's range."""
 
@@ -235,6 +240,7 @@ def write(
     Raises DataError where valid depth is no depth, or no frame is left.
     """
     digest, rounded_digest = hashlib.sha256(), hashlib.sha256()
+    computed_digest = hashlib.sha256(about.computed_from.encode())
     refs: list[FrameRef] = []
     skipped: list[str] = []
     places: list[tuple[int, int]] = []
@@ -257,8 +263,8 @@ def write(
         k, datasets = parts[size]
         row = len(datasets["rgb"])
         stated = "\0".join((ref.name, ref.group, ref.split, str(frame.rgb.shape))).encode()
-        digest.update(stated)
-        rounded_digest.update(stated)
+        for whole in (digest, rounded_digest, computed_digest):
+            whole.update(stated)
         for array in (frame.rgb, *_rounded(depth_m, about.max_depth_m)):
             rounded_digest.update(np.ascontiguousarray(array).data)
         for name, array in arrays.items():
@@ -272,7 +278,8 @@ def write(
     file["places"] = np.array(places, dtype=np.uint32)
     facts = {
         "format": FORMAT,
-        "digest": digest.hexdigest(),
+        "digest": (computed_digest if about.computed_from else digest).hexdigest(),
+        "decoded_digest": digest.hexdigest(),
         "rounded_digest": rounded_digest.hexdigest(),
         "left_out": left_out / max(1, measured),
     }

@@ -6,16 +6,16 @@ from weightsearch.data.packs.layout import Pack
 from weightsearch.study.spec import StudySpec
 
 
-def split_frames(native: Pack, spec: StudySpec) -> tuple[list[int], list[int]]:
-    """Places within the training frames to train on, and frames of the pack to validate on."""
+def split_frames(
+    native: Pack, spec: StudySpec, fold: int | None = None
+) -> tuple[list[int], list[int]]:
+    """Places within the training frames to train on, and frames of the pack to validate on: those
+    of the fold, by default the first, where `data.val` has several."""
     from weightsearch.data.frames import split
 
     assert spec.data is not None
     frames = native.indices("train")
     groups = [native.groups[i] for i in frames]
-    kept = list(range(len(frames)))
-    if spec.data.limit is not None and spec.data.limit < len(frames):
-        kept = split.subset(groups, spec.data.limit)
     # By the study's seed, not the run's: fresh seeds of a promotion are compared on these frames.
-    train, val = split.validation([groups[k] for k in kept], spec.data.val, spec.train.seed)
-    return [kept[k] for k in train], [frames[kept[k]] for k in val]
+    train, val = split.chosen(groups, spec.data, spec.train.seed, fold or 0)
+    return train, [frames[k] for k in val]

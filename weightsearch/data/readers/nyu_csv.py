@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weightsearch.data.frames.source import (
     Frame,
@@ -32,11 +33,14 @@ from weightsearch.errors import DataError, others
 from weightsearch.study.spec_fields import Value
 
 LISTS: dict[Split, str] = {"train": "nyu2_train.csv", "test": "nyu2_test.csv"}
+WHAT = "DenseDepth's nyu_data.zip, or of the folder that it unpacks to"
 OPTIONS: dict[str, Value] = {
     "half_step": True,  # decode 8-bit depth at the middle of its step; False is DenseDepth's v/25.5
+    "smooth": False,  # round off the steps of 8-bit depth, each pixel within its own step
 }
 MAX_DEPTH_M = 10.0
 STEPS_PER_M = 25.5
+PASSES, BLUR_PX = 12, 4.0
 MAX_FRAMES = 1 << 18
 """In a list; the data set has 50,688."""
 MAX_LIST_BYTES = 1 << 24
@@ -52,8 +56,10 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     by folder. All test frames share one folder, so they are grouped in runs of 15.
     """
     chosen = resolve("nyu_csv", OPTIONS, options)
+    if not chosen["smooth"]:  # as before there was it: the digest of packed data stays
+        chosen = {name: value for name, value in chosen.items() if name != "smooth"}
     if path is None:
-        raise DataError("reader 'nyu_csv' needs the place of nyu_data; give it with --data.")
+        raise picture_depth_pairs.unplaced("nyu_csv", WHAT)
     store = _store(path)
     try:
         warnings: list[str] = []
@@ -71,8 +77,8 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
     flat = [pair for here in listed.values() for pair in here]
 
     def read(i: int) -> Frame:
-        half_step = bool(chosen["half_step"])
-        return _frame(store, flat[i], half_step if refs[i].split == "train" else None)
+        half_step, smooth = bool(chosen["half_step"]), bool(chosen.get("smooth"))
+        return _frame(store, flat[i], half_step if refs[i].split == "train" else None, smooth)
 
     return Source(
         reader="nyu_csv",
@@ -109,7 +115,7 @@ def _store(path: Path) -> archive_files.Files:
         return archive_files.folder(inner)
     raise DataError(
         f"{path}: must be nyu_data, its inner folder data or nyu_data.zip,"
-        f" but holds no data/{' or data/'.join(LISTS.values())}."
+        f" but holds no data/{' or data/'.join(LISTS.values())}; name the place of one with --data."
     )
 
 
@@ -172,7 +178,9 @@ def _refs(split: Split, listed: list[Pair]) -> Iterator[FrameRef]:
         yield FrameRef(str(PurePosixPath("data", rgb).with_suffix("")), group, split)
 
 
-def _frame(store: archive_files.Files, pair: Pair, half_step: bool | None) -> Frame:
+def _frame(
+    store: archive_files.Files, pair: Pair, half_step: bool | None, smooth: bool = False
+) -> Frame:
     """The images of a pair; `half_step` is None for a test frame, whose depth is in mm."""
     rgb_name, depth_name = pair
     rgb = picture_depth_pairs.colours(store, rgb_name)
@@ -185,6 +193,23 @@ def _frame(store: archive_files.Files, pair: Pair, half_step: bool | None) -> Fr
         # floor(25.5 m) loses half a step on average; 255 can only be 10 m.
         middle = steps.astype(np.float32) + np.float32(0.5 * half_step)
         depth_m = np.minimum(middle / np.float32(STEPS_PER_M), np.float32(MAX_DEPTH_M))
+        if smooth:
+            depth_m[:] = smoothed(steps)
         depth_m[steps == 0] = 0
     picture_depth_pairs.of_one_size(rgb, depth_m, store.where(depth_name))
     return picture_depth_pairs.frame(rgb, depth_m, math.inf)
+
+
+def smoothed(steps: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Depth in metres, (h, w), without the steps of its 8 bits: blurred, each pixel put back into
+    its own step, again and again. Nothing is known of what was lost; a surface that is smooth and
+    rounds to the same steps is only likelier than a staircase."""
+    from scipy import ndimage
+
+    low = steps.astype(np.float32) / np.float32(STEPS_PER_M)
+    high = np.minimum(low + np.float32(1 / STEPS_PER_M), np.float32(MAX_DEPTH_M))
+    depth_m: NDArray[np.float32] = (low + high) / 2
+    for _ in range(PASSES):
+        blurred = ndimage.gaussian_filter(depth_m, BLUR_PX, mode="nearest", truncate=2.0)
+        depth_m = np.clip(blurred, low, high)
+    return depth_m

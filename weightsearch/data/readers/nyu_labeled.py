@@ -26,11 +26,13 @@ from weightsearch.data.frames.source import (
     resolve,
     runs,
 )
+from weightsearch.data.readers import picture_depth_pairs
 from weightsearch.data.untrusted import archive_files, hdf5_files, matlab_files
 from weightsearch.errors import ConfigError, DataError
 from weightsearch.study.spec_fields import Value
 
 FILE = "nyu_depth_v2_labeled.mat"
+WHAT = f"{FILE}, with splits.mat beside it"
 DEPTHS = {"filled": "depths", "raw": "rawDepths"}
 OPTIONS: dict[str, Value] = {
     "depths": "filled",  # or "raw": as the sensor saw it, with holes
@@ -58,7 +60,7 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
             f" but got {chosen['depths']!r}."
         )
     if path is None:
-        raise DataError(f"reader 'nyu_labeled' needs the place of {FILE}; give it with --data.")
+        raise picture_depth_pairs.unplaced("nyu_labeled", WHAT)
     mat = path / FILE if path.is_dir() else path
     file = hdf5_files.open_file(mat, "must be NYU's labelled .mat (MATLAB v7.3, which is HDF5)")
     try:

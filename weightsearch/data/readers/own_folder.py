@@ -29,6 +29,7 @@ from weightsearch.data.frames.source import Frame, FrameRef, GroundTruth, Source
 from weightsearch.data.readers import (
     folder_walk,
     nyu_csv,
+    own_examples,
     own_listing,
     own_patterns,
     picture_depth_pairs,
@@ -95,7 +96,12 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         rows = list(own_patterns.rows(root, patterns, notes, warnings))
         warnings += _unread(root, columns)
     found = list(_pairs(rows, str(chosen["split"]), table or root))
-    picture_depth_pairs.some(table or root, found, f"frames that fit {_asked(chosen, table)}")
+    if not found:
+        example = "" if table else own_examples.told(root)
+        raise DataError(
+            f"{table or root}: must hold frames that fit {_asked(chosen, table)}, but holds none"
+            f"{example}."
+        )
     store = archive_files.folder(root)
     notes += _turned(root, [pair.rgb for pair in found])
     layout = Layout(

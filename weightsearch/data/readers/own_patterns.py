@@ -57,6 +57,17 @@ def rows(
     yield from _by_folder(root, matched, notes) if patterns == PLAIN else matched
 
 
+def frames(patterns: Mapping[str, str], names: Iterable[str]) -> int:
+    """How many frames have both of their files among these names. Raises ConfigError."""
+    rgb, depth = _laws(patterns)
+    found: list[set[tuple[str, ...]]] = []
+    for law in (rgb, depth):
+        matches = (law.fullmatch(name) for name in names)
+        fields = (dict(sorted(match.groupdict().items())) for match in matches if match)
+        found.append({tuple(text or "" for text in one.values()) for one in fields})
+    return len(found[0] & found[1])
+
+
 def _at_the_top(names: list[str], law: re.Pattern[str], warnings: list[str]) -> list[str]:
     """Only what lies in the folders at the top, where there are such: others may be copies."""
     top = [name for name in names if name.lower().startswith(("rgb/", "depth/"))]

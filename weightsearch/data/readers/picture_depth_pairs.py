@@ -115,13 +115,18 @@ def partners(root: Path, found: Mapping[str, set[str]], kinds: Sequence[str]) ->
 def at(path: Path | None, reader: str, what: str) -> Path:
     """The folder at `path`, or DataError that says what it must be."""
     if path is None:
-        raise DataError(
-            f"reader '{reader}' needs the place of {what}; give it with --data, or as path in a"
-            " study's [data]."
-        )
+        raise unplaced(reader, what)
     if not path.is_dir():
         raise DataError(f"{path}: must be the folder of {what}, but there is no such folder.")
     return path
+
+
+def unplaced(reader: str, what: str) -> DataError:
+    """Where nobody has said where the data lie; `what` says what they are."""
+    return DataError(
+        f"reader '{reader}' must be told where its data lie, but no place was given; add --data"
+        f" PATH of {what}, or path in a study's [data]."
+    )
 
 
 def some(root: Path, pairs: Sequence[Pair], law: str) -> None:

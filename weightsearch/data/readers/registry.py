@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from weightsearch.data.frames.source import GroundTruth, Source, one_per_name
@@ -17,6 +17,7 @@ from weightsearch.data.readers import (
     nyu_csv,
     nyu_labeled,
     nyu_sparse_to_dense,
+    own_examples,
     own_folder,
     sunrgbd,
 )
@@ -59,6 +60,11 @@ DEFAULTS: dict[str, Mapping[str, Value]] = {
 }
 """Every option of each reader, with its default."""
 
+OF_OWN_FILES = own_folder.OPTIONS.keys() - {
+    name for reader, options in DEFAULTS.items() if reader != "folder" for name in options
+}
+"""Options that are of no other reader than `folder`."""
+
 UNBOUNDED: dict[str, dict[str, Value]] = {"folder": own_folder.UNBOUNDED}
 """The options under which a reader that has a range gives all that was measured."""
 
@@ -94,6 +100,11 @@ def open_source(reader: str, path: Path | None, options: Mapping[str, Value]) ->
     """
     if reader not in READERS:
         raise ConfigError(f"unknown reader '{reader}'; {did_you_mean(reader, READERS)}")
+    if reader != "synthetic" and path is not None and _is_empty(path):
+        raise DataError(
+            f"{path}: must hold the data set of reader '{reader}' (docs/data.md), but the folder is"
+            " empty; put the data there, or name where they lie with --data PATH."
+        )
     source = READERS[reader](path, options)
     try:
         one_per_name(path, source.frames)
@@ -101,6 +112,13 @@ def open_source(reader: str, path: Path | None, options: Mapping[str, Value]) ->
         source.close()
         raise
     return source
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_dir() and not any(path.iterdir())
+    except OSError:  # the reader says of what cannot be looked into
+        return False
 
 
 def pack_command(reader: str, options: Mapping[str, Value]) -> str:
@@ -116,8 +134,9 @@ def pack_command(reader: str, options: Mapping[str, Value]) -> str:
     return " ".join([*words, *(f"--option {one}" for one in chosen)])
 
 
-def detect(path: Path | None) -> str:
+def detect(path: Path | None, options: Iterable[str] = ()) -> str:
     """The reader whose layout lies at `path`, by names alone; without a path, the synthetic one.
+    Where options are given that no other has, it is the one for own files.
 
     Raises DataError where there is nothing, or nothing known.
     """
@@ -126,10 +145,13 @@ def detect(path: Path | None) -> str:
     if not path.exists():
         raise DataError(f"{path}: must be a data set, but there is no such file or folder.")
     try:
+        if path.is_dir() and any(path.iterdir()) and OF_OWN_FILES.intersection(options):
+            return "folder"
         for reader, recognises in RECOGNISED.items():
             if recognises(path):
                 return reader
-        empty = path.is_dir() and not any(path.iterdir())
+        empty = _is_empty(path)
+        example = own_examples.told(path) if path.is_dir() and not empty else ""
     except OSError as error:
         raise DataError(f"{path}: cannot be looked into ({error.strerror}).") from None
     if empty:
@@ -140,5 +162,5 @@ def detect(path: Path | None) -> str:
     raise DataError(
         f"{path}: must be laid out as one of {', '.join(RECOGNISED)} (docs/data.md), but is none of"
         " them; of your own frames, put pictures into folders rgb, and depth into folders depth"
-        " beside them, or name --reader folder with patterns, or a CSV that pairs them."
+        f" beside them, or name a CSV that pairs them, or --reader folder with patterns{example}."
     )

@@ -84,6 +84,7 @@ def open_source(path: Path | None, options: Mapping[str, Value]) -> Source:
         ground_truth="raw" if holes else "exact",
         fingerprint=fingerprint("synthetic", VERSION, chosen),
         max_depth_m=room_rendering.MAX_DEPTH_M,
+        is_computed=True,
     )
 
 

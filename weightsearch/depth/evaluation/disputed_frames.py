@@ -171,17 +171,14 @@ def panel(frame: Frame, inpainted: Frame | None, pred_m: Depth) -> Image.Image:
     def coloured(depth_m: Depth) -> npt.NDArray[np.uint8]:
         return colour_map((depth_m - near_m) / max(far_m - near_m, 1e-6))
 
-    truth = coloured(frame.depth_m)
-    truth[~frame.valid] = 96
-    outline = ~frame.valid & (distance(frame.valid) <= 1)
-    truth[outline] = 255
+    truth = measured_only(coloured(frame.depth_m), frame.valid)
     error_m = np.where(frame.valid, pred_m - frame.depth_m, 0)
     shown = [("picture", rgb), (f"ground truth {near_m:.1f}..{far_m:.1f} m", truth)]
     if inpainted is not None:
         shown.append(("in-painted", coloured(inpainted.depth_m)))
     shown += [
         ("prediction", coloured(pred_m)),
-        (f"error -{ERROR_M:g}..{ERROR_M:g} m", _diverging(error_m)),
+        (f"error -{ERROR_M:g}..{ERROR_M:g} m", error_colours(error_m)),
     ]
     letters = max(12, shape[0] // 20)
     font = ImageFont.load_default(letters)
@@ -195,7 +192,15 @@ def panel(frame: Frame, inpainted: Frame | None, pred_m: Depth) -> Image.Image:
     return canvas
 
 
-def _diverging(error_m: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+def measured_only(colours: npt.NDArray[np.uint8], valid: Edges) -> npt.NDArray[np.uint8]:
+    """Colours (h, w, 3) with what was not measured grey, its outline white."""
+    shown = colours.copy()
+    shown[~valid] = 96
+    shown[~valid & (distance(valid) <= 1)] = 255
+    return shown
+
+
+def error_colours(error_m: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     """White at 0, red where the prediction is too far, blue where it is too near."""
     share = np.clip(error_m / ERROR_M, -1, 1)[..., None]
     red, blue, white = (np.array(c) for c in ((178, 24, 43), (33, 102, 172), (255, 255, 255)))

@@ -94,7 +94,7 @@ def _reader(asked: Question, path: Path | None) -> tuple[str, Mapping[str, Value
     trained = None if asked.checkpoint is None else checkpoint.data_spec(asked.checkpoint)
     reader = asked.reader
     if reader is None and path is not None:
-        reader = registry.detect(path)
+        reader = registry.detect(path, asked.options or {})
     if reader is None:
         if trained is None:
             raise DataError(

@@ -26,7 +26,8 @@ from weightsearch.depth.inference.export import onnx_run
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.precision import native_bf16, pick
 from weightsearch.errors import ConfigError, WeightsearchError, did_you_mean
-from weightsearch.study.spec import DataSpec, ModelSpec
+from weightsearch.study.data_spec import DataSpec
+from weightsearch.study.spec import ModelSpec
 
 BATCHES = (1, 8)
 REPEATS = 50

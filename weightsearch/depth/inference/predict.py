@@ -21,9 +21,8 @@ from weightsearch.depth.files.depth_maps import (
     write_png,
 )
 from weightsearch.depth.files.input_pictures import Input, Rgb, gather, read_rgb
-from weightsearch.depth.inference import video
+from weightsearch.depth.inference import model, video
 from weightsearch.depth.inference.point_cloud import Camera, write_ply
-from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.prediction import depth_maps
 from weightsearch.errors import CheckpointError, ConfigError, DataError
@@ -106,7 +105,7 @@ def predict(
     _refuse_overwriting(inputs, out, how)
     for one in inputs:
         video.check(one.path) if one.is_video else read_rgb(one.path)
-    network = checkpoints.network(checkpoint, device)
+    network = model.load(checkpoint, device).network
 
     def views(rgb: Rgb, path: Path) -> list[Depth]:
         found = _views(network, rgb, device, how)

@@ -11,7 +11,7 @@ from torch import Tensor
 from weightsearch.depth.loss.masked import Map, Mask, Scalar
 from weightsearch.depth.loss.terms import COMPARES, LOSS_TERMS
 from weightsearch.depth.network.targets import Range, represent, value_range
-from weightsearch.study.spec import DataSpec
+from weightsearch.study.data_spec import DataSpec
 
 
 def compare(

@@ -26,13 +26,16 @@ from torch import Tensor
 
 from weightsearch.data.untrusted.picture_files import MAX_PIXELS
 from weightsearch.depth.network.depth_net import DepthNet
+from weightsearch.depth.network.unfilled import Unfilled
 from weightsearch.errors import CheckpointError
 from weightsearch.runtime import provenance
 from weightsearch.runtime.atomic_file import write_atomically
-from weightsearch.study.spec import DataSpec, ModelSpec
+from weightsearch.study.data_spec import DataSpec
+from weightsearch.study.spec import ModelSpec
+from weightsearch.study.tables import init_spec
 
 FORMAT = 1
-MANIFEST = "manifest.json"
+MANIFEST = init_spec.MANIFEST
 PREVIOUS = "previous.json"
 
 log = logging.getLogger(__name__)
@@ -155,7 +158,14 @@ def find(path: Path) -> Path:
 
 def data_spec(path: Path) -> DataSpec:
     """The data that the checkpoint was trained on. Raises CheckpointError."""
-    return _specs(find(path))[1]
+    return specs(find(path))[1]
+
+
+def fold(path: Path) -> int | None:
+    """The part of the frames that the checkpoint was validated on, and not trained on; None where
+    they were not divided. Raises CheckpointError."""
+    found = _manifest(find(path) / MANIFEST).get("point", {}).get("fold")
+    return found if isinstance(found, int) else None
 
 
 def network(path: Path, device: torch.device | str) -> DepthNet:
@@ -164,14 +174,23 @@ def network(path: Path, device: torch.device | str) -> DepthNet:
     Raises CheckpointError where the checkpoint is damaged, of another model, or not of numbers.
     """
     path = find(path)
-    model, data = _specs(path)
+    model, data = specs(path)
     # Not the pretrained weights: all tensors, the colour statistics too, come from the checkpoint.
-    net = DepthNet(model.model_copy(update={"pretrained": False}), data)
-    saved = load(path)
-    into = named_tensors(net)
-    _refuse_infinite(saved.tensors.get("model", {}), into, path)
-    copy(saved.tensors.get("model", {}), into, path)
+    with Unfilled():
+        net = DepthNet(model.model_copy(update={"pretrained": False}), data)
+    fill(net, load(path))
     return net.to(device).eval()
+
+
+def fill(net: DepthNet, saved: Checkpoint) -> None:
+    """Gives a network the tensors of a checkpoint: the averaged ones, where training averages.
+
+    Raises CheckpointError where they are of another model, or not of numbers.
+    """
+    parts = [saved.tensors.get(part, {}) for part in init_spec.NETWORK]
+    tensors, into = {**parts[0], **parts[1]}, named_tensors(net)
+    _refuse_infinite(tensors, into, saved.path)
+    copy(tensors, into, saved.path)
 
 
 def named_tensors(net: torch.nn.Module) -> dict[str, Tensor]:
@@ -219,7 +238,8 @@ def _refuse_infinite(saved: Mapping[str, Tensor], new: Mapping[str, Tensor], pat
 OTHER = "it belongs to another model."
 
 
-def _specs(path: Path) -> tuple[ModelSpec, DataSpec]:
+def specs(path: Path) -> tuple[ModelSpec, DataSpec]:
+    """The model and the data of the checkpoint in this folder. Raises CheckpointError."""
     facts = _manifest(path / MANIFEST)
     try:
         model = ModelSpec.model_validate(facts["model"])

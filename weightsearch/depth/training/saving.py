@@ -30,13 +30,17 @@ class Saving:
     """What a checkpoint says of itself, beside position and epochs."""
     saved_at: float = -math.inf
     took_s: float = 0.0
+    saved: Mapping[str, float] | None = None
+    """The position of `last`."""
 
     def after_epoch(self, epochs: Sequence[Mapping[str, Any]]) -> None:
         """Saves `last` where it must be, or where that is worth its time.
 
-        A promotion saves every epoch, and so does whoever was asked to stop.
+        A promotion saves every epoch, and so does whoever was asked to stop; what is to be gone on
+        with later is saved at its end.
         """
-        if self.context.final or self.context.grace_s() is not None:
+        ends = self.lane.epoch == self.context.until
+        if self.context.final or ends or self.context.grace_s() is not None:
             self.last(epochs)
         elif self._is_worth_it():
             try:
@@ -52,15 +56,18 @@ class Saving:
         """
         began = time.monotonic()
         still_ours(self.context)
+        if self.saved == self.lane.position():
+            return
         facts = {**self.facts, "position": self.lane.position(), "epochs": epochs}
         checkpoint.save(self.context.folder, LAST, self.lane.tensors(), facts, keep_previous=True)
+        self.saved = self.lane.position()
         self.saved_at = time.monotonic()
         self.took_s = self.saved_at - began
 
     def best(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Saves the network as `best`, with its epoch and metrics; raises CheckpointError."""
         facts = {**self.facts, "epoch": epoch, "metrics": metrics}
-        checkpoint.save(self.context.folder, "best", {"model": self.lane.model}, facts)
+        checkpoint.save(self.context.folder, "best", {"model": self.lane.evaluated()}, facts)
 
     def _is_worth_it(self) -> bool:
         """Each epoch but the last, as long as saving takes at most `SHARE` of the time."""

@@ -18,9 +18,10 @@ from sqlalchemy import Engine
 
 from weightsearch.launch.display.weight_triangle import CORNERS, triangle
 from weightsearch.runtime.console import duration
+from weightsearch.runtime.line_width import wrapped
 from weightsearch.store.ledger import queries
 from weightsearch.store.ledger.studies import Study
-from weightsearch.store.tables.states import PointState, Rung
+from weightsearch.store.tables.states import OPEN, PointState, Rung
 from weightsearch.study import point_text, search_space
 
 PLAIN_EVERY_S = 10.0  # between lines where stderr is no terminal
@@ -60,7 +61,7 @@ def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
     """Where a rung of a study stands now."""
     counts = queries.counts(engine, study, rung)
     each = queries.point_seconds(engine, study, rung)
-    remaining = counts["total"] - counts[PointState.DONE] - counts[PointState.FAILED]
+    remaining = sum(counts[state] for state in OPEN)
     leader = queries.leader(engine, study, rung)
     best = ""
     if leader is not None:
@@ -68,7 +69,7 @@ def standing(engine: Engine, study: Study, rung: int, workers: int) -> Standing:
         best = f"{study.spec.objective.metric} {value:.4f} ({point_text.described(point)})"
     return Standing(
         finished=counts[PointState.DONE],
-        total=counts["total"],
+        total=counts["total"] - counts[PointState.DROPPED],
         failed=counts[PointState.FAILED],
         best=best,
         seconds_a_point=each,
@@ -137,7 +138,8 @@ class Display:
     def _plain(self, line: str, last: bool) -> None:
         due = time.monotonic() - self.last_at >= PLAIN_EVERY_S
         if line != self.last_line and (due or last):
-            self.console.print(f"{self.title}: {line}", soft_wrap=True, highlight=False)
+            said = wrapped(f"{self.title}: {line}", self.console.file)
+            self.console.print(said, soft_wrap=True, highlight=False)
             self.last_line, self.last_at = line, time.monotonic()
 
 

@@ -13,6 +13,7 @@ MARKS = {
     PointState.PAUSED: ".",
     PointState.LEASED: "+",
     PointState.FAILED: "x",
+    PointState.DROPPED: "-",
     PointState.DONE: "o",
     "best": "@",
 }

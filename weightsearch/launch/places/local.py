@@ -13,7 +13,7 @@ from pathlib import Path
 
 from weightsearch.errors import WeightsearchError
 from weightsearch.runtime import child_python, own_traceback
-from weightsearch.runtime.devices import cores, threads
+from weightsearch.runtime.devices import Each, cores, threads
 from weightsearch.runtime.worker_name import new_ending, worker_name
 
 REPLACED = 5
@@ -24,10 +24,12 @@ AT_ONCE_S = 5.0  # for workers that are asked a second time to stop
 log = logging.getLogger(__name__)
 
 
-def threads_each(devices: Sequence[str]) -> int:
-    """How many threads each worker has, of those on these devices."""
-    on_cpu = sum(device == "cpu" for device in devices)
-    return threads(on_cpu) if on_cpu else max(1, cores() // len(devices))
+def threads_each(devices: Sequence[str], each: Each = 1) -> int:
+    """How many threads each worker has, of those on these devices, or each process of a worker that
+    takes `each` so many."""
+    several = 1 if each == "auto" else each
+    on_cpu = several * sum(device == "cpu" for device in devices)
+    return threads(on_cpu) if on_cpu else max(1, cores() // (several * len(devices)))
 
 
 class WorkersKeepDying(WeightsearchError):
@@ -46,12 +48,16 @@ class Command:
     """Folders in which a study's own objective may lie."""
     folder: str | None = None
     """Where the launch was called, and an objective's relative paths begin, where it is there."""
+    each: Each = 1
+    """How many devices each worker takes."""
+    lanes: str = "1"
 
     def start(self, device: str, threads: int, number: int, replaces: str = "") -> Process:
         """`replaces` names a worker whose process is gone: the new one frees what it held."""
         ending = new_ending()
         arguments = child_python.command("weightsearch", "worker", self.study, "--device", device)
         arguments += ["--data", str(self.data)] if self.data else []
+        arguments += ["--lanes", self.lanes] if self.lanes != "1" else []
         environment = self.told(threads) | {"WEIGHTSEARCH_LAUNCHER": str(os.getpid())}
         environment |= {"WEIGHTSEARCH_WORKER": ending, "WEIGHTSEARCH_REPLACES": replaces}
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -126,7 +132,7 @@ class Fleet:
 
     def start(self, devices: Sequence[str]) -> None:
         for device in devices:
-            self._start(device, threads_each(devices))
+            self._start(device, threads_each(devices, self.command.each))
 
     def _start(self, device: str, threads: int, replaces: str = "") -> None:
         self.started += 1

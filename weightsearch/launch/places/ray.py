@@ -24,14 +24,16 @@ from weightsearch.launch.places.local import AT_ONCE_S, Command
 from weightsearch.launch.places.ray_cluster import Node
 from weightsearch.launch.places.remote_worker import ConsecutiveWorkerDeaths, Ended, Order
 from weightsearch.runtime import devices as local_devices
+from weightsearch.runtime.devices import Each
 
 SECRET = re.compile(r"://[^/@\s]*:[^/@\s]+@|[?&]password=")  # of a URL
 
 log = logging.getLogger(__name__)
 
 
-def placed(device: str, workers: int | None) -> list[str]:
-    """One device per worker: without `workers`, one for each GPU of the cluster, else each node.
+def placed(device: str, workers: int | None, each: Each = 1) -> list[str]:
+    """One device per worker: without `workers`, one for each GPU of the cluster, else each node; of
+    workers that take `each` so many GPUs of one node, one for as many.
 
     Where no cluster runs, it will be an instance of this machine. Raises ConfigError, DeviceError.
     """
@@ -42,13 +44,15 @@ def placed(device: str, workers: int | None) -> list[str]:
         )
     kind = remote_worker.kind(device, "Ray")
     if ray_cluster.address() is None:
-        return local_devices.pick(kind, workers)
+        return local_devices.pick(kind, workers, each)
     with ray_cluster.joined(Path(os.devnull)):
         nodes = ray_cluster.nodes()
-    gpus = 0 if kind == "cpu" else sum(int(node.gpus) for node in nodes)
+    size = _size(nodes, each)
+    gpus = 0 if kind == "cpu" else sum(int(node.gpus) // size for node in nodes)
     if kind == "cuda" and not gpus:
         raise DeviceError(
-            "--device cuda needs a GPU, but no node of the Ray cluster has one; use --device cpu."
+            f"--device cuda needs {_gpus(size)}, but no node of the Ray cluster has"
+            f" {'one' if size == 1 else 'as many'}; use --device cpu."
         )
     count = workers or gpus or sum(node.cpus >= 1 for node in nodes) or 1
     return ["cuda:0" if gpus else "cpu"] * count
@@ -65,7 +69,7 @@ def workers(
     with ray_cluster.joined(command.logs / "ray.log") as place:
         nodes = ray_cluster.nodes()
         check_database(nodes, command)
-        demand = demanded(nodes, devices)
+        demand = demanded(nodes, devices, command.each)
         log.info("%d workers on %s, each with %s", len(devices), place, demand)
         fleet = Fleet(remote_worker.equipped(command), demand, patience_s)
         try:
@@ -100,18 +104,33 @@ class Demand:
         return f"{self.gpus:g} GPU and {cores}" if self.gpus else cores
 
 
-def demanded(nodes: Sequence[Node], devices: Sequence[str]) -> Demand:
-    """An equal part for every worker, the largest of which all fit; raises DeviceError."""
+def _size(nodes: Sequence[Node], each: Each) -> int:
+    """How many GPUs a worker takes: of `auto` as many as the best node has."""
+    return max(1, *(int(node.gpus) for node in nodes)) if each == "auto" else each
+
+
+def _gpus(count: int) -> str:
+    return "a GPU" if count == 1 else f"{count} GPUs"
+
+
+def demanded(nodes: Sequence[Node], devices: Sequence[str], each: Each = 1) -> Demand:
+    """An equal part for every worker, the largest of which all fit, and no less than the GPUs that
+    it takes; raises DeviceError."""
     if devices[0] == "cpu":
         most = max(node.cpus for node in nodes)
         cores = remote_worker.share([node.cpus for node in nodes], len(devices), int(most))
         if not cores:
             raise DeviceError("workers need cores, but no node of the Ray cluster offers any.")
         return Demand("cpu", cores, 0.0)
-    with_gpus = [node for node in nodes if node.gpus >= 1]
+    size = _size(nodes, each)
+    with_gpus = [node for node in nodes if node.gpus >= size]
     gpus = remote_worker.share([node.gpus for node in with_gpus], len(devices), 1)
-    if not gpus:
-        raise DeviceError("workers need a GPU, but no node of the Ray cluster offers one.")
+    if not with_gpus or not gpus:
+        raise DeviceError(
+            f"workers need {_gpus(size)} each, but no node of the Ray cluster offers"
+            f" {'one' if size == 1 else 'as many'}."
+        )
+    gpus = size if size > 1 else gpus
     # Ray shows a worker its GPU as the first; with it go the cores that are its part of the node.
     cores = min(node.cpus // int(node.gpus / gpus + 1e-9) for node in with_gpus)
     return Demand("cuda:0", cores, gpus)
@@ -131,7 +150,9 @@ class Fleet:
 
     def start(self) -> None:
         self.started += 1
-        threads = max(1, int(self.demand.cpus))
+        on_cpu = 1 if self.command.each == "auto" else self.command.each
+        processes = max(1, int(self.demand.gpus)) if self.demand.gpus else on_cpu
+        threads = max(1, int(self.demand.cpus / processes))
         order = Order(self.command, self.demand.device, threads, self.started, self.patience_s)
         task = (
             ray_cluster.module()

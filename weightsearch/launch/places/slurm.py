@@ -24,7 +24,7 @@ from weightsearch.errors import StorageError
 from weightsearch.launch.places import remote_worker, slurm_jobs
 from weightsearch.launch.places.local import AT_ONCE_S, Command
 from weightsearch.launch.places.remote_worker import ConsecutiveWorkerDeaths, Ended, Order
-from weightsearch.runtime.devices import cores
+from weightsearch.runtime.devices import Each, cores
 
 LOOK_EVERY_S = 10.0  # between questions to Slurm, which serves everybody
 LAST_LOOKS_S = 1.0  # while we wait for the end
@@ -38,19 +38,20 @@ ENDED = {"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "TIMEO
 log = logging.getLogger(__name__)
 
 
-def placed(device: str, workers: int | None) -> list[str]:
-    """One device per worker, which each finds on its node; without `workers`, one worker.
+def placed(device: str, workers: int | None, each: Each = 1) -> list[str]:
+    """One device per worker, which each finds on its node; without `workers`, one worker. How many
+    GPUs each takes is asked of Slurm, not known here.
 
     Raises ConfigError where no job can be submitted, or not so.
     """
     slurm_jobs.check()
     kind = remote_worker.kind(device, "Slurm")
-    _options(kind)
+    _options(kind, each)
     return [kind] * (workers or 1)
 
 
-def _options(device: str) -> dict[str, Any]:
-    return slurm_jobs.options(os.environ.get(slurm_jobs.SETTING, ""), device)
+def _options(device: str, each: Each) -> dict[str, Any]:
+    return slurm_jobs.options(os.environ.get(slurm_jobs.SETTING, ""), device, each)
 
 
 @contextlib.contextmanager
@@ -71,9 +72,8 @@ def workers(
     parent.mkdir(parents=True, exist_ok=True)
     # submitit's files hold the password: a folder that only we can enter.
     folder = Path(tempfile.mkdtemp(prefix=f"{command.study}-", dir=parent))
-    fleet = Fleet(
-        remote_worker.equipped(command), devices[0], patience_s, folder, _options(devices[0])
-    )
+    options = _options(devices[0], command.each)
+    fleet = Fleet(remote_worker.equipped(command), devices[0], patience_s, folder, options)
     try:
         fleet.start(len(devices))
         yield fleet.check
@@ -90,11 +90,11 @@ class Element:
     def __call__(self) -> Ended:
         taken: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, frame: taken.append(number))
-        per_task = os.environ.get("SLURM_CPUS_PER_TASK", "")
+        per_task, each = os.environ.get("SLURM_CPUS_PER_TASK", ""), self.order.command.each
+        threads = int(per_task) if per_task.isdigit() else cores()
+        threads = max(1, threads // (1 if each == "auto" else each))
         try:
-            ended = remote_worker.run(
-                replace(self.order, threads=int(per_task) if per_task.isdigit() else cores())
-            )
+            ended = remote_worker.run(replace(self.order, threads=threads))
             while taken:  # an element that ended by itself would count as done
                 time.sleep(1)
         except KeyboardInterrupt:  # the launch stops; the point was given back

@@ -16,6 +16,7 @@ from typing import Any
 
 from weightsearch.errors import ConfigError
 from weightsearch.launch.places import remote_worker
+from weightsearch.runtime.devices import Each
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 SETTING = "WEIGHTSEARCH_SLURM"
@@ -42,8 +43,12 @@ def check() -> None:
             )
 
 
-def options(said: str, device: str) -> dict[str, Any]:
-    """What submitit is told, from what WEIGHTSEARCH_SLURM says; raises ConfigError."""
+def options(said: str, device: str, each: Each = 1) -> dict[str, Any]:
+    """What submitit is told, from what WEIGHTSEARCH_SLURM says; raises ConfigError.
+
+    `each` is how many GPUs a worker takes, where the setting does not say; `auto` takes what
+    the setting says.
+    """
     must = f"{SETTING} must hold options of sbatch, such as --partition=gpu --time=240, but"
     try:
         words = shlex.split(said)
@@ -61,7 +66,7 @@ def options(said: str, device: str) -> dict[str, Any]:
         got = "" if minutes is True else minutes
         raise ConfigError(f"{SETTING}: --time must be whole minutes, but got '{got}'.")
     if device == "cuda" and not any(name.startswith(GPUS) for name in given):
-        given["gpus-per-node"] = "1"
+        given["gpus-per-node"] = "1" if each == "auto" else str(each)
     return {
         "job_name": "weightsearch",
         "time": int(minutes),

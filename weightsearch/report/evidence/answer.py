@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 
+from weightsearch.report.evidence import headline as headlines
 from weightsearch.report.evidence import mixture_answer
 from weightsearch.report.evidence.constant import Constant, constant
-from weightsearch.report.evidence.headline import Headline, headline
+from weightsearch.report.evidence.headline import Headline
 from weightsearch.report.evidence.mixture_answer import MixtureAnswer
 from weightsearch.report.evidence.ranking import (
     RankedPoint,
@@ -20,12 +21,13 @@ from weightsearch.report.evidence.ranking import (
     ranking,
     yardstick,
 )
+from weightsearch.report.evidence.sharing import Sharing, sharing
+from weightsearch.report.evidence.verdict import next_step
 from weightsearch.stats.reliability import Reliability, reliability
-from weightsearch.store.ledger import queries
+from weightsearch.store.ledger import looked, queries
 from weightsearch.store.ledger.queries import Done
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
-from weightsearch.store.tables.schema import attempts, points
 from weightsearch.store.tables.states import Rung
 from weightsearch.study.spec import StudySpec
 
@@ -49,6 +51,13 @@ class Ranking:
     promoted: PromotionVerdict | None
     mixture: MixtureAnswer | None = None
     """Of a mixture study."""
+    dropped: Sequence[int] = ()
+    """Numbers of the points that looks have dropped: they stand in the ranking by fewer repeats
+    than the others, or not at all."""
+    sharing: Sharing | None = None
+    """Of a study with [share]."""
+    next_step: str = ""
+    """What to do next; commands stand in backquotes."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -60,8 +69,12 @@ class Ranking:
             "constant": self.constant.to_json() if self.constant else None,
             "reliability": self.reliability.to_json() if self.reliability else None,
             "headline": self.headline.to_json() if self.headline else None,
+            "next_step": self.next_step,
             "promoted": self.promoted.to_json() if self.promoted else None,
-        } | ({"mixture": self.mixture.to_json()} if self.mixture else {})
+            "dropped": list(self.dropped),
+            **({"mixture": self.mixture.to_json()} if self.mixture else {}),
+            **({"sharing": self.sharing.to_json()} if self.sharing else {}),
+        }
 
 
 def found(engine: Engine, study: Study) -> Ranking:
@@ -69,6 +82,8 @@ def found(engine: Engine, study: Study) -> Ranking:
     spec = study.spec
     done = queries.done(engine, study)
     full = queries.done(engine, study, Rung.PROMOTION)
+    headline = told(engine, study, done, full)
+    counts = queries.counts(engine, study)
     return Ranking(
         study=study.name,
         yardstick=yardstick(spec),
@@ -77,10 +92,35 @@ def found(engine: Engine, study: Study) -> Ranking:
         guards=spec.objective.guards,
         constant=constant(ranked(spec, done)),
         reliability=_reliability(spec, done, full),
-        headline=headline(spec, done, full, study.promoted, device_seconds(engine, study)),
+        headline=headline,
         promoted=study.promoted,
         mixture=mixture_answer.answer(spec, comparable(done)),
+        dropped=_dropped(engine, study),
+        sharing=sharing(engine, study),
+        next_step=next_step(study.name, spec, counts, headline, study.promoted),
     )
+
+
+def told(
+    engine: Engine,
+    study: Study,
+    done: Sequence[Done] | None = None,
+    full: Sequence[Done] | None = None,
+) -> Headline | None:
+    """The headline alone, of the results where they were read already; None while nothing is
+    ranked."""
+    return headlines.headline(
+        study.spec,
+        queries.done(engine, study) if done is None else done,
+        queries.done(engine, study, Rung.PROMOTION) if full is None else full,
+        study.promoted,
+        queries.device_seconds(engine, study),
+    )
+
+
+def _dropped(engine: Engine, study: Study) -> list[int]:
+    with engine.connect() as connection:
+        return looked.read(connection, study).dropped()
 
 
 def _reliability(spec: StudySpec, done: Sequence[Done], full: Sequence[Done]) -> Reliability | None:
@@ -99,14 +139,3 @@ def repeats_agree(spec: StudySpec, done: Sequence[Done]) -> Reliability | None:
     seeds = sorted({seed for runs in by_point.values() for seed in runs})
     whole = [runs for runs in by_point.values() if len(runs) == len(seeds)]
     return reliability([[runs[seed] for seed in seeds] for runs in whole])
-
-
-def device_seconds(engine: Engine, study: Study) -> float:
-    """What all attempts that have ended took, the promotion's and lost ones among them."""
-    took = (
-        select(func.sum(attempts.c.seconds))
-        .join(points, points.c.id == attempts.c.point_id)
-        .where(points.c.study_id == study.id)
-    )
-    with engine.connect() as connection:
-        return float(connection.execute(took).scalar() or 0.0)

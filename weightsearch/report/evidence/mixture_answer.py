@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from weightsearch.runtime.safe_text import counted
 from weightsearch.stats.response_surface import LEVEL, SKILL, LackOfFit, Surface
 from weightsearch.store.ledger.queries import Done
 from weightsearch.study import point_text, search_space
@@ -82,7 +83,10 @@ class MixtureAnswer:
 
     def sentences(self) -> list[str]:
         """One line each."""
-        found = [f"surface of {self.results} results of {self.configurations} configurations"]
+        found = [
+            f"surface of {counted(self.results, 'result')} of"
+            f" {counted(self.configurations, 'configuration')}"
+        ]
         if self.skill is not None:
             found.append(f"leave-one-out skill {self.skill:.2f} against the mean")
             lack = self.lack_of_fit
@@ -96,7 +100,8 @@ class MixtureAnswer:
         return [
             *lines,
             f"within {self.margin} of the best prediction ({best.text}: {self.metric}"
-            f" {_value(best)}): {self.region.directions} of {self.region.of} directions; {spans}",
+            f" {_value(best)}): {self.region.directions} of"
+            f" {counted(self.region.of, 'direction')}; {spans}",
             f"the simplest of them: {simplest.text} ({self.metric} {_value(simplest)} predicted)",
         ]
 
@@ -192,8 +197,8 @@ def _region(spec: StudySpec, found: mixture.Region) -> BestRegion:
 
 
 def _predicted(spec: StudySpec, point: Point, value: float, deviation: float) -> Predicted:
-    searched = {n for n, options in search_space.choices(spec).items() if len(options) > 1}
-    shown = {name: value for name, value in point.params.items() if name in searched}
+    varied = search_space.varied(spec)
+    shown = {name: value for name, value in point.params.items() if name in varied}
     return Predicted(
         point=point.id(),
         text=point_text.described(Point(point.weights, shown)),

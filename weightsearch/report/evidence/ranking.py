@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from weightsearch.report.evidence import configurations
 from weightsearch.report.evidence import constant as constants
+from weightsearch.report.evidence.configurations import Configuration
 from weightsearch.report.evidence.constant import Constant
 from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Comparison, Verdict
@@ -42,8 +44,8 @@ def yardstick(spec: StudySpec) -> Yardstick:
 
 @dataclass(frozen=True)
 class RankedPoint:
-    """A finished point in its place. One seed each: the verdict is about these images, not about
-    what another seed would give."""
+    """A finished configuration in its place. With one repeat each, the verdict is about these
+    images, not about what another seed would give."""
 
     rank: int
     """From 1."""
@@ -66,9 +68,12 @@ class RankedPoint:
     """Against the constant prediction; None where the results know of none."""
     images: int | None
     epoch: int | None
-    """The best one."""
+    """The best one, of the first repeat."""
     seconds: float
+    """Of all repeats."""
     device: str
+    repeats: int = 1
+    """Runs that the values are means over."""
 
     @property
     def encoder(self) -> str:
@@ -103,9 +108,17 @@ class RankedPoint:
             "against_constant": self.against_constant,
             "images": self.images,
             "epoch": self.epoch,
+            "repeats": self.repeats,
             "seconds": self.seconds,
             "device": self.device,
         }
+
+
+def repeated(rows: Sequence[RankedPoint]) -> str:
+    """`one seed`, `means over 5 seeds`, `means over up to 5 seeds`."""
+    most = max((row.repeats for row in rows), default=1)
+    up_to = "up to " * (len({row.repeats for row in rows}) > 1)
+    return "one seed" if most == 1 else f"means over {up_to}{most} seeds"
 
 
 def beside_the_constant(rows: Sequence[RankedPoint]) -> str:
@@ -115,9 +128,15 @@ def beside_the_constant(rows: Sequence[RankedPoint]) -> str:
     if not compared:
         return "not compared with the networks ranked" if rows else ""
     level = [row for row in compared if not row.beats_the_constant()]
-    said = (
-        f"not shown to be better: {_points(level)}" if level else "every network ranked is better"
-    )
+    better = [row for row in compared if row.beats_the_constant()]
+    if not level:
+        said = "every network ranked is better"
+    elif not better:
+        said = "no network is shown to be better"
+    elif len(better) < len(level):
+        said = f"only shown to be better: {_points(better)}"
+    else:
+        said = f"not shown to be better: {_points(level)}"
     if len(compared) == len(rows):
         return said
     said = said if level else "every network compared is better"
@@ -141,14 +160,11 @@ def comparable(done: Sequence[Done]) -> list[Done]:
     return [point for point in done if not point.diverged() and not_comparable(point) is None]
 
 
-def ranked(spec: StudySpec, done: Sequence[Done]) -> list[Done]:
-    """The best first; points that diverged or do not compare are no candidates, nor are repeats of
-    a configuration with another seed, which says how much is noise."""
+def ranked(spec: StudySpec, done: Sequence[Done]) -> list[Configuration]:
+    """The best first, each by all of its runs; those that diverged or do not compare do not
+    count."""
     metric = spec.objective.metric
-    first: dict[str, Done] = {}
-    for one in comparable(done):
-        first.setdefault(one.point.key(), one)
-    candidates = list(first.values())
+    candidates = configurations.configurations(spec, comparable(done))
     worst_first = spec.objective.direction == "maximize"
     return sorted(candidates, key=lambda p: p.result.metrics[metric], reverse=worst_first)
 
@@ -169,38 +185,39 @@ def ranking(spec: StudySpec, done: Sequence[Done], first: int | None = None) -> 
     ]
 
 
-def _against_first(spec: StudySpec, order: Sequence[Done]) -> dict[int, Comparison]:
+def _against_first(spec: StudySpec, order: Sequence[Configuration]) -> dict[int, Comparison]:
     """By place: the paired comparison of each with the first, of those with values per image."""
-    metric, smaller = spec.objective.metric, spec.objective.direction == "minimize"
-    best = order[0].result if order else None
-    if best is None or metric not in best.samples:
+    if not order:
         return {}
-    margin = spec.answer.delta().of(best.metrics[metric])
-    tests = {
-        str(place): comparison.paired(
-            [values], [best.samples[metric]], best.groups, smaller, margin=margin
+    metric, best = spec.objective.metric, order[0]
+    margin = spec.answer.delta().of(best.result.metrics[metric])
+    found = {
+        str(place): configurations.compared(
+            spec, configurations.common(one.runs, best.runs), metric, margin
         )
-        for place, point in enumerate(order[1:], start=2)
-        if (values := point.result.samples.get(metric))
+        for place, one in enumerate(order[1:], start=2)
     }
+    tests = {place: test for place, test in found.items() if test is not None}
+    smaller = spec.objective.direction == "minimize"
     held = comparison.holm(tests, dict.fromkeys(tests, smaller))
     return {int(place): test for place, test in held.items()}
 
 
 def _against_constant(
-    spec: StudySpec, point: Done, best: Done, told: Constant | None
+    spec: StudySpec, one: Configuration, best: Done, told: Constant | None
 ) -> Comparison | None:
-    metric = spec.objective.metric
-    values = point.result.samples.get(metric)
-    margin = spec.answer.delta().of(best.result.metrics[metric])
-    return told.compared(spec, [values], margin) if told and values else None
+    margin = spec.answer.delta().of(best.result.metrics[spec.objective.metric])
+    return told.compared(spec, one.runs, margin) if told else None
 
 
 def _row(
-    spec: StudySpec, place: int, point: Done, first: Comparison | None, constant: Comparison | None
+    spec: StudySpec,
+    place: int,
+    point: Configuration,
+    first: Comparison | None,
+    constant: Comparison | None,
 ) -> RankedPoint:
     metric, result = spec.objective.metric, point.result
-    values = result.samples.get(metric)
     shown = dict.fromkeys((metric, *spec.objective.guards, *ALWAYS))
     return RankedPoint(
         rank=place,
@@ -210,11 +227,12 @@ def _row(
         weights=search_space.decimals(point.point.weights),
         value=result.metrics[metric],
         metrics={name: result.metrics.get(name) for name in shown},
-        interval=comparison.interval(values, result.groups) if values else None,
+        interval=configurations.of_value(point, metric),
         comparison=first,
         against_constant=constant.verdict if constant else None,
         images=result.images,
         epoch=result.epoch,
         seconds=result.seconds,
         device=result.device,
+        repeats=len(point.runs),
     )

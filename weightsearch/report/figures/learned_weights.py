@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from weightsearch.report.evidence.ranking import ranked
 from weightsearch.report.evidence.records import Attempt, Records
-from weightsearch.report.figures.style import ORDER, figure, nothing, short, text
+from weightsearch.report.figures.style import ORDER, by_epoch, figure, nothing, short, text
 from weightsearch.store.tables.states import Outcome, Rung
 from weightsearch.study.point_text import described
 
@@ -31,11 +31,19 @@ def weightings(records: Records) -> go.Figure:
         return nothing(title, "No point of a learned weighting has reported its weights.")
     told = (
         "Mean weight of each term over the steps of an epoch, weights made to sum to 1; of each"
-        f" learned weighting the best point ({'; '.join(shown)})."
+        f" learned weighting the best point (n = {len(shown)}: {'; '.join(shown)})."
     )
     each = {"dtick": 1 if max(len(t.x) for t in traces) < 15 else None}
     return figure(
-        traces, title, told, "epoch", "weight", 420, xaxis=each, yaxis={"rangemode": "tozero"}
+        traces,
+        title,
+        told,
+        by_epoch(traces),
+        "epoch",
+        "weight",
+        420,
+        xaxis=each,
+        yaxis={"rangemode": "tozero"},
     )
 
 

@@ -8,15 +8,26 @@ from datetime import datetime, timedelta
 
 import plotly.graph_objects as go
 
-from weightsearch.report.figures.style import BLUE, GREEN, GREY, RED, figure, nothing, short, text
+from weightsearch.report.figures.style import (
+    BETTER,
+    BLUE,
+    GREY,
+    WORSE,
+    figure,
+    nothing,
+    short,
+    tabled,
+    text,
+)
+from weightsearch.runtime.safe_text import counted
 from weightsearch.stats.comparison_result import Verdict
 
 ROUND = timedelta(hours=12)  # what is shown before the first night, and after the last
 MARKS: dict[str, tuple[str, str]] = {
-    Verdict.BETTER: (GREEN, "triangle-up"),
-    Verdict.BETTER_WITHIN: (GREEN, "triangle-up"),
-    Verdict.WORSE: (RED, "triangle-down"),
-    Verdict.WORSE_WITHIN: (RED, "triangle-down"),
+    Verdict.BETTER: (BETTER, "triangle-up"),
+    Verdict.BETTER_WITHIN: (BETTER, "triangle-up"),
+    Verdict.WORSE: (WORSE, "triangle-down"),
+    Verdict.WORSE_WITHIN: (WORSE, "triangle-down"),
 }
 
 
@@ -76,12 +87,16 @@ def history(nights: Sequence[Night], label: str, axis: str = "") -> go.Figure:
         )
     )
     worse = sum(MARKS.get(n.verdict) == MARKS[Verdict.WORSE] for n in nights)
-    number = "One night" if len(nights) == 1 else f"{len(nights)} nights"
+    number = counted(len(nights), "night")
     told = (
-        f"{number}, {worse} of them worse (triangles down). The band is the one that"
+        f"n = {number}, {worse} worse (triangles down). The band is the one that"
         " decides, from replicates over seeds: within it, a night tells nothing."
     )
-    moments = sorted(datetime.fromisoformat(date) for date in dates)
+    moments = sorted(datetime.fromisoformat(date).replace(tzinfo=None) for date in dates)
     around = [(moments[0] - ROUND).isoformat(), (moments[-1] + ROUND).isoformat()]
     dates_axis = {"range": around, "tickformat": "%Y-%m-%d"}
-    return figure(traces, title, told, "night", text(axis or label), xaxis=dates_axis)
+    behind = tabled(
+        ("night", axis or label, "band from", "to", "verdict", "commit"),
+        ((n.date[:10], n.value, n.low, n.high, n.verdict, n.commit[:10]) for n in nights),
+    )
+    return figure(traces, title, told, behind, "night", text(axis or label), xaxis=dates_axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -18,12 +19,15 @@ from weightsearch.report.figures.style import (
     PINK,
     RED,
     SKY,
+    by_epoch,
     colours,
     figure,
     nothing,
     short,
+    tabled,
     text,
 )
+from weightsearch.runtime.safe_text import counted
 from weightsearch.store.tables.states import Outcome, Rung
 from weightsearch.study.point_text import described
 
@@ -50,7 +54,7 @@ def best_so_far(records: Records) -> go.Figure:
     names: list[str] = []
     each: list[tuple[float, float]] = []
     for attempt in sorted(mine, key=lambda a: a.ended_s):
-        spent += attempt.seconds()
+        spent += attempt.device_s
         done = values.get(attempt.number) if attempt.outcome == Outcome.DONE else None
         if done is None:
             continue
@@ -86,11 +90,15 @@ def best_so_far(records: Records) -> go.Figure:
         ),
     ]
     told = (
-        f"{len(each)} results in {spent:.4g} device-seconds of the search, failed and lost attempts"
-        f" included; {records.measured()}, one seed. The best of many single runs flatters itself:"
-        " the promotion measures it anew."
+        f"n = {len(each)} results in {spent:.4g} device-seconds of the search, failed and lost"
+        f" attempts included; {records.measured()}, {records.seeds()}. The best of many runs"
+        " flatters itself: the promotion measures it anew."
     )
-    return figure(traces, title, told, "device-seconds", text(records.label()))
+    behind = tabled(
+        ("after (device-s)", "point", records.label()),
+        zip(x, map(html.unescape, names), y, strict=True),
+    )
+    return figure(traces, title, told, behind, "device-seconds", text(records.label()))
 
 
 def learning_curves(records: Records) -> go.Figure:
@@ -134,13 +142,27 @@ def learning_curves(records: Records) -> go.Figure:
             )
     left = len(found) - len(shown)
     told = (
-        f"{len(shown)} attempts, {records.measured()}."
+        f"n = {counted(len(shown), 'attempt')}, {records.measured()}."
         + (f" {left} more, worse at their end, are not shown." if left else "")
         + " Full runs of the promotion are dashed."
     )
     longest = max(len(a.epochs) for a in shown)
     epochs = {"dtick": max(1, round(longest / 10))}
-    return figure(traces, title, told, "epoch", text(records.label()), 420, xaxis=epochs)
+    behind = tabled(
+        ("point", "seed", "run", "epochs", "after the first", "after the last"),
+        (
+            (
+                described(a.point),
+                a.seed,
+                "search" if a.rung == Rung.SEARCH else "full",
+                len(a.epochs),
+                a.epochs[0].get(metric),
+                _last(a, metric),
+            )
+            for a in shown
+        ),
+    )
+    return figure(traces, title, told, behind, "epoch", text(records.label()), 420, xaxis=epochs)
 
 
 def _last(attempt: Attempt, metric: str) -> float:
@@ -180,12 +202,13 @@ def loss_shares(records: Records) -> go.Figure:
         return nothing(title, "The objective does not report each term's share of the loss.")
     told = (
         f"Shares of the weighted terms in the loss (solid) and in the gradient's norm at the"
-        f" network's output (dashed), point {best}: {described(found[-1].point)}."
+        f" network's output (dashed), n = 1 run of point {best}: {described(found[-1].point)}."
     )
     each = {"dtick": 1 if len(epochs) < 15 else None}
     shares = {"tickformat": ".0%", "rangemode": "tozero"}
     label = "share of all terms"
-    return figure(traces, title, told, "epoch", label, xaxis=each, yaxis=shares)
+    behind = by_epoch(traces)
+    return figure(traces, title, told, behind, "epoch", label, xaxis=each, yaxis=shares)
 
 
 def timeline(records: Records) -> go.Figure:
@@ -198,9 +221,7 @@ def timeline(records: Records) -> go.Figure:
     row = {name: k for k, name in enumerate(shown)}
     traces = []
     for outcome, colour in OUTCOMES.items():
-        mine = [
-            a for a in records.attempts if (a.outcome or "running") == outcome and a.worker in row
-        ]
+        mine = [a for a in records.attempts if _outcome(a) == outcome and a.worker in row]
         if not mine:
             continue
         ends = [max(a.seconds(), 1e-3) for a in mine]
@@ -237,15 +258,33 @@ def timeline(records: Records) -> go.Figure:
     }
     told, height = _told(records, workers), 150 + 26 * len(row)
     label = "seconds since the start"
-    return figure(traces, title, told, label, "", height, yaxis=named, barmode="overlay")
+    behind = tabled(
+        ("worker", "attempts", *OUTCOMES, "busy (s)"),
+        (
+            (
+                name,
+                len(mine),
+                *(sum(_outcome(a) == o for a in mine) for o in OUTCOMES),
+                sum(a.seconds() for a in mine),
+            )
+            for name in workers
+            for mine in [[a for a in records.attempts if a.worker == name]]
+        ),
+    )
+    return figure(traces, title, told, behind, label, "", height, yaxis=named, barmode="overlay")
+
+
+def _outcome(attempt: Attempt) -> str:
+    return attempt.outcome or "running"
 
 
 def _told(records: Records, workers: Sequence[str]) -> str:
-    counts = {o: sum((a.outcome or "running") == o for a in records.attempts) for o in OUTCOMES}
+    counts = {o: sum(_outcome(a) == o for a in records.attempts) for o in OUTCOMES}
     said = ", ".join(f"{n} {o}" for o, n in counts.items() if n)
     more = len(workers) - MOST_WORKERS
     return (
-        f"{len(records.attempts)} attempts by {len(workers)} workers: {said}."
+        f"n = {counted(len(records.attempts), 'attempt')} by {counted(len(workers), 'worker')}:"
+        f" {said}."
         + (f" {more} more workers are not shown." if more > 0 else "")
         + " Seconds are the database's clock; a gap in all rows at once is an outage or a pause."
     )

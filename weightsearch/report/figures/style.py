@@ -1,10 +1,12 @@
-"""How every figure looks: colours, titles, and what is drawn where there is nothing to draw."""
+"""How every figure looks: colours, titles, the table behind it, and what is drawn where there is
+nothing to draw."""
 
 from __future__ import annotations
 
 import functools
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,11 +14,15 @@ import plotly.io as pio
 
 from weightsearch.runtime.safe_text import presentable
 
-# Okabe and Ito, Color Universal Design, 2008; without black, which a dark page would swallow.
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+# Okabe and Ito, Color Universal Design, 2008; without black, which a dark page would swallow, and
+# with a vermilion that is dark enough for words on white (5.0 to 1, not 3.9).
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#BE4A00"
 PINK, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#8C919C"
-ORDER = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW)
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+WORSE, BETTER = RED, GREEN
+"""Of a verdict. What is worse has this colour on every page, so no encoder and no term has it."""
+ORDER = (BLUE, ORANGE, GREEN, PINK, SKY, "#6F4E9B", YELLOW)
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star")
+"""Without "x", which marks what is no better than a constant."""
 FIELD = "Cividis"
 """plotly's name; it reads alike with and without red-green vision."""
 
@@ -92,10 +98,49 @@ def symbols(encoders: Sequence[str]) -> dict[str, str]:
     return {name: SYMBOLS[place] for name, place in places(encoders).items()}
 
 
+@dataclass(frozen=True)
+class Values:
+    """The table behind a figure: what it draws, as plain text."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+MOST_ROWS = 100
+"""Of the table behind a figure; what is left out is counted in its last row."""
+
+
+def tabled(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Values:
+    """Numbers to four significant digits, None as an empty cell."""
+    made = [[_cell(one) for one in row] for row in rows]
+    left = len(made) - MOST_ROWS
+    if left > 0:
+        empty = [""] * (len(heads) - 1)
+        made = [*made[:MOST_ROWS], [f"{left} more are not listed", *empty]]
+    return Values(heads, made)
+
+
+def by_epoch(lines: Sequence[go.Scatter]) -> Values:
+    """A row for each epoch, a column for each of the lines, which begin with the first one."""
+    most = max(len(line.y) for line in lines)
+    heads = ("epoch", *(html.unescape(line.name) for line in lines))
+    held = [[*line.y, *[None] * (most - len(line.y))] for line in lines]
+    return tabled(heads, zip(range(1, most + 1), *held, strict=True))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.4g}"
+
+
 def figure(
     traces: Iterable[Any],
     title: str,
     told: str,
+    behind: Values | None,
     x: str = "",
     y: str = "",
     height: int = 380,
@@ -104,7 +149,7 @@ def figure(
     **layout: Any,
 ) -> go.Figure:
     """A figure; `title` and axes are plotly's mark-up (see `text`), `told` its description in plain
-    text, kept in `layout.meta`.
+    text with the unit and n, `behind` its table: see `told_of` and `table_of`.
 
     What plotly is to know of axes and layout is given here: its `update_layout` takes 25 times as
     long as a figure that is made with its layout.
@@ -113,10 +158,12 @@ def figure(
     whole = {
         "template": template(trace.type for trace in drawn),
         "title": {"text": title},
-        "meta": told,
+        "meta": {"told": told} | ({"table": asdict(behind)} if behind else {}),
         "height": height,
         "margin": {"l": 60, "r": 20, "t": 56, "b": 50},
         "hovermode": "closest",
+        # Above, so that the drawing is as wide as the page's text.
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
         "xaxis": {"title": {"text": x}, **xaxis},
         "yaxis": {"title": {"text": y}, **yaxis},
     }
@@ -127,7 +174,18 @@ def nothing(title: str, why: str) -> go.Figure:
     """A figure that says why it is empty."""
     said = go.Scatter(x=[0], y=[0], mode="text", text=[text(why)], hoverinfo="skip")
     axis = {"visible": False, "range": [-1, 1], "fixedrange": True}
-    return figure([said], title, why, height=160, xaxis=axis, yaxis=axis, showlegend=False)
+    return figure([said], title, why, None, height=160, xaxis=axis, yaxis=axis, showlegend=False)
+
+
+def told_of(made: go.Figure) -> str:
+    """A figure's description."""
+    return str((made.layout.meta or {}).get("told", ""))
+
+
+def table_of(made: go.Figure) -> Values | None:
+    """The table behind a figure; None of one that `nothing` made."""
+    held = (made.layout.meta or {}).get("table")
+    return Values(held["heads"], held["rows"]) if held else None
 
 
 def is_nothing(made: go.Figure) -> bool:

@@ -8,82 +8,63 @@ optimum. It is drawn on a carpet that narrows to the top corner, so that its edg
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import plotly.graph_objects as go
 from scipy.interpolate import RBFInterpolator
 
-from weightsearch.report.evidence import records as recorded
-from weightsearch.report.evidence.records import Records, encoder
+from weightsearch.report.evidence.records import Records
+from weightsearch.report.figures.directions import Array, Directions, shares, tried
 from weightsearch.report.figures.style import FIELD, figure, nothing, short, text
-from weightsearch.stats import comparison
 from weightsearch.store.ledger.queries import Done
-from weightsearch.study.point_text import described
-
-Array = npt.NDArray[np.float64]
 
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]])
 STEPS = 20
 SMOOTHING = 1e-3
 
 
-def ternaries(records: Records) -> list[go.Figure]:
-    """One figure for each encoder and metric."""
-    return [
-        ternary(records, name, metric) for name in records.encoders for metric in records.metrics
-    ]
-
-
 def ternary(records: Records, name: str, metric: str) -> go.Figure:
     """Measured points of one encoder, the field between them, and a ring around each point that is
-    level with that encoder's best: equivalent, or undecided (paired, per image, one seed)."""
-    named = ": ".join(filter(None, [name, recorded.label(metric)]))
-    title = text(named)
-    terms = records.terms
-    if len(terms) != 3:
-        return nothing(title, f"A triangle shows three loss terms; this study has {len(terms)}.")
-    points = [
-        done
-        for done in recorded.fixed(records.done)
-        if encoder(done.point) == name and metric in done.result.metrics
-    ]
-    if not points:
+    level with that encoder's best: equivalent, or undecided (paired, per image)."""
+    title = text(title_of(records, name, metric))
+    found = tried(records, name, metric)
+    if found is None:
         return nothing(title, "No point of this encoder has a result.")
-    values = np.array([done.result.metrics[metric] for done in points])
-    shares = np.array([[float(w) for w in recorded.directions(d.point)] for d in points])
-    order = np.argsort(
-        values if records.smaller_is_better(metric) else -values,
-        kind="stable",
-    )
-    best = points[int(order[0])]
-    equal = [best, *_equals(records, metric, best, points)]
-    field_z = field(shares, values)
-    span = float(values.min()), float(values.max())
-    traces = [*(_field(field_z, span) if field_z is not None else []), _edge()]
-    traces += [_rings(equal, colour, width) for colour, width in (("#ffffff", 5), ("#000000", 2))]
-    traces += [_points(points, shares, values, metric, span, field_z is None), _corners(terms)]
-    others = len(equal) - 1
+    found_field = field(found.shares, found.values)
+    span = float(found.values.min()), float(found.values.max())
+    traces = [*(_field(found_field, span) if found_field is not None else []), _edge()]
+    rings = (("#ffffff", 5), ("#000000", 2))
+    traces += [_rings(found.level, colour, width) for colour, width in rings]
+    traces += [_points(found, span), _corners(records.terms)]
     told = (
-        f"Best: {values[order[0]]:.4g} at {described(best.point)}; {others or 'no'} other"
-        f" point{'s are' if others != 1 else ' is'} level with it. {len(points)} points,"
-        f" {records.measured()}, one seed."
-        + ("" if field_z is not None else " Too few points for a field between them.")
+        f"Each corner is one term alone; dark is {_dark(records, metric)}. Rings: level with the"
+        f" best. {found.told()}"
+        + ("" if found_field is not None else " Too few points for a field between them.")
     )
     hidden = {"visible": False, "title": None, "fixedrange": True}
     return figure(
         traces,
         title,
         told,
-        height=340,
+        found.table(),
+        height=440,
         xaxis=hidden | {"range": [-0.06, 1.06]},
         yaxis=hidden | {"range": [-0.1, 0.98], "scaleanchor": "x"},
         margin={"l": 28, "r": 28, "t": 40, "b": 4},
         showlegend=False,
     )
+
+
+def title_of(records: Records, name: str, metric: str) -> str:
+    """`RMSE (m) over the weights, densenet121`."""
+    over = f"{records.label(metric)} over the weights"
+    return ", ".join(filter(None, [over, name]))
+
+
+def _dark(records: Records, metric: str) -> str:
+    return "low, and better" if records.smaller_is_better(metric) else "low, and worse"
 
 
 def field(shares: Array, values: Array, steps: int = STEPS) -> Array | None:
@@ -107,24 +88,6 @@ def carpet(steps: int = STEPS) -> Array:
     shares = np.stack([(1 - up) * (1 - along), (1 - up) * along, up], axis=-1)
     places: Array = shares @ CORNERS
     return places
-
-
-def _equals(records: Records, metric: str, best: Done, points: Sequence[Done]) -> list[Done]:
-    """Those that are not worse than the best, or worse within the margin."""
-    ours = best.result.samples.get(metric)
-    if not ours:
-        return []
-    is_deciding = metric == records.metric
-    margin = records.spec.answer.delta().of(best.result.metrics[metric], is_deciding)
-    found = []
-    for done in points:
-        theirs = done.result.samples.get(metric)
-        if done is not best and theirs and len(theirs) == len(ours):
-            groups, smaller = best.result.groups, records.smaller_is_better(metric)
-            test = comparison.paired([theirs], [ours], groups, smaller, margin=margin)
-            if test.verdict.is_level():
-                found.append(done)
-    return found
 
 
 def _field(values: Array, span: tuple[float, float]) -> list[Any]:
@@ -188,8 +151,7 @@ def _corners(terms: Sequence[str]) -> go.Scatter:
 
 def _rings(equal: Sequence[Done], colour: str, width: float) -> go.Scatter:
     """Drawn twice, white below black, so that it is seen on any colour."""
-    shares = np.array([[float(w) for w in recorded.directions(d.point)] for d in equal])
-    flat = shares @ CORNERS
+    flat = shares(equal) @ CORNERS
     return go.Scatter(
         x=short(flat[:, 0]),
         y=short(flat[:, 1]),
@@ -199,50 +161,37 @@ def _rings(equal: Sequence[Done], colour: str, width: float) -> go.Scatter:
     )
 
 
-def _points(
-    points: Sequence[Done],
-    shares: Array,
-    values: Array,
-    metric: str,
-    span: tuple[float, float],
-    alone: bool,
-) -> go.Scatter:
-    flat = shares @ CORNERS
-    hover = [
-        f"point {done.number}: {text(described(done.point))}<br>{text(recorded.label(metric))}"
-        f" {value:.4g}"
-        for done, value in zip(points, values, strict=True)
-    ]
+def _points(found: Directions, span: tuple[float, float]) -> go.Scatter:
+    flat = found.shares @ CORNERS
     return go.Scatter(
         x=short(flat[:, 0]),
         y=short(flat[:, 1]),
         mode="markers",
         marker={
             "size": 9,
-            "color": short(values),
-            "cmin": span[0],
-            "cmax": span[1] if span[1] > span[0] else span[0] + 1e-9,
-            "colorscale": FIELD,
-            "line": {"color": "#ffffff", "width": 1},
-            "colorbar": {
-                "orientation": "h",
-                "thickness": 10,
-                "len": 0.85,
-                "y": 0,
-                "yanchor": "top",
-                "tickformat": ".3~g",
-                "nticks": 6,
-            },
+            "symbol": ["x" if k else "circle" for k in found.sunk],
+            **coloured(found.values, span),
         },
-        text=hover,
+        text=found.hover,
         hovertemplate="%{text}<extra></extra>",
     )
 
 
-def pairs(points: Sequence[Done]) -> list[tuple[Done, Done]]:
-    """Points of one configuration whose weights differ by a common factor alone."""
-    groups: dict[object, list[Done]] = {}
-    for done in points:
-        key = (recorded.directions(done.point), tuple(sorted(done.point.params.items())))
-        groups.setdefault(key, []).append(done)
-    return [pair for same in groups.values() for pair in itertools.combinations(same, 2)]
+def coloured(numbers: Array, span: tuple[float, float]) -> dict[str, Any]:
+    """Markers by value, with the scale below."""
+    return {
+        "color": short(numbers),
+        "cmin": span[0],
+        "cmax": span[1] if span[1] > span[0] else span[0] + 1e-9,
+        "colorscale": FIELD,
+        "line": {"color": "#ffffff", "width": 1},
+        "colorbar": {
+            "orientation": "h",
+            "thickness": 10,
+            "len": 0.85,
+            "y": 0,
+            "yanchor": "top",
+            "tickformat": ".3~g",
+            "nticks": 6,
+        },
+    }

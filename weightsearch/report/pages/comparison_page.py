@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from weightsearch.errors import StudyError, did_you_mean
+from weightsearch.report.evidence import configurations
+from weightsearch.report.evidence.card import Card
 from weightsearch.report.evidence.ranking import not_comparable
-from weightsearch.report.evidence.records import Records, hours, label
+from weightsearch.report.evidence.records import Records
+from weightsearch.report.evidence.units import hours, label, sample
+from weightsearch.report.evidence.verdict import Tone
 from weightsearch.report.figures import accuracy
-from weightsearch.report.pages.html import Picture, Section, lines, page
+from weightsearch.report.pages.html import Cell, Part, Pictures, Section, Worse, lines, page
 from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done
-from weightsearch.study.point_text import described
+from weightsearch.study.point_text import described, told_apart
 from weightsearch.study.search_space import Point
 
 WORDS = {
@@ -26,6 +30,13 @@ WORDS = {
     Verdict.UNDECIDED: "whether A or B is better is undecided (margin {margin})",
 }
 UNSIGNED = (Verdict.EQUIVALENT, Verdict.UNDECIDED)
+WORSE = (Verdict.WORSE, Verdict.WORSE_WITHIN)
+HEADS = {
+    Verdict.BETTER: "A is better",
+    Verdict.WORSE: "A is worse",
+    Verdict.BETTER_WITHIN: "A is better, within the margin",
+    Verdict.WORSE_WITHIN: "A is worse, within the margin",
+}
 
 
 @dataclass(frozen=True)
@@ -97,9 +108,10 @@ def _check(a: Side, b: Side) -> None:
     for what, one, other in (
         ("metric", a.records.metric, b.records.metric),
         ("protocol", a.records.spec.evaluate.protocol, b.records.spec.evaluate.protocol),
+        ("form of training", *(s.runs[0].result.form for s in (a, b))),
         ("data digest", a.records.data_digest, b.records.data_digest),
-        ("validation frames", a.runs[0].result.groups, b.runs[0].result.groups),
-        ("number of images", a.runs[0].result.images, b.runs[0].result.images),
+        ("validation frames", *([run.result.groups for run in s.runs] for s in (a, b))),
+        (f"number of {a.records.sample}s", a.runs[0].result.images, b.runs[0].result.images),
     ):
         if one != other:
             said = f"'{one}' and '{other}'" if isinstance(one, str) else "two different ones"
@@ -115,16 +127,12 @@ def compared(a: Side, b: Side) -> dict[str, Any]:
     first, tests = a.records.metric, {}
     smaller = {metric: a.records.smaller_is_better(metric) for metric in a.records.metrics}
     for metric in a.records.metrics:
-        samples = [[run.result.samples.get(metric, ()) for run in side.runs] for side in (a, b)]
-        if all(all(one) for one in samples):
-            groups = a.runs[0].result.groups
-            tests[metric] = comparison.paired(
-                samples[0],
-                samples[1],
-                groups,
-                smaller[metric],
-                margin=_margin(a, b, metric, smaller[metric]),
-            )
+        pairs = list(zip(a.runs, b.runs, strict=True))
+        if any(run.result.metrics.get(metric) is None for side in (a, b) for run in side.runs):
+            continue
+        margin = _margin(a, b, metric, smaller[metric])
+        if test := configurations.compared(a.records.spec, pairs, metric, margin):
+            tests[metric] = test
     verdict = Verdict.UNDECIDED
     harmed: list[str] = []
     if first in tests:
@@ -166,22 +174,32 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(there) / len(there) if there else None
 
 
+def of_depth(found: dict[str, Any]) -> bool:
+    """Whether what `compared` gave is of depth: else it was measured by no protocol."""
+    return str(found["measured"]).startswith("protocol ")
+
+
+def _label(found: dict[str, Any], metric: str) -> str:
+    return label(metric, of_depth(found))
+
+
 def sentence(found: dict[str, Any]) -> str:
     """Two sentences: which is better, by how much, how sure; what it rests on and cost."""
     metric, a, b = found["metric"], found["a"], found["b"]
     test = found["tests"].get(metric)
     if test is None:
-        said = "A and B have no values per image, so they cannot be told apart"
+        said = f"A and B have no values per {sample(of_depth(found))}, so they cannot be told apart"
     else:
         span = "no interval, for want of two scenes"
         if test["low"] is not None:
             span = f"{100 * test['level']:g} % interval {test['low']:+.4g} to {test['high']:+.4g}"
         said = WORDS[found["verdict"]].format(margin=found["margin"])
-        said += f": {label(metric)} differs by {test['difference']:+.4g} ({span})"
+        said += f": {_label(found, metric)} differs by {test['difference']:+.4g} ({span})"
         if found["harmed"]:
-            said += f", but A is worse by {' and '.join(label(name) for name in found['harmed'])}"
+            worse = " and ".join(_label(found, name) for name in found["harmed"])
+            said += f", but A is worse by {worse}"
         if found["verdict"] == Verdict.UNDECIDED and (
-            more := Comparison.from_json(test).settled_by()
+            more := Comparison.from_json(test).settled_by(sample(of_depth(found)))
         ):
             said += f"; {more}"
     many = "s" if len(a["seeds"]) > 1 else ""
@@ -194,20 +212,18 @@ def sentence(found: dict[str, Any]) -> str:
     )
 
 
-def report(
-    a: Side, b: Side, found: dict[str, Any], pictures: Sequence[Picture], about_pictures: str
-) -> str:
+def names(a: Side, b: Side) -> tuple[str, str]:
+    """What the two are called on the page; with their studies where they are one configuration."""
+    both = (a.name(), b.name())
+    if a.point.id() != b.point.id():
+        first, second = told_apart(both, [a.point.id(), b.point.id()])
+        return first, second
+    return f"{a.name()} ({a.records.study})", f"{b.name()} ({b.records.study})"
+
+
+def report(a: Side, b: Side, found: dict[str, Any], pictures: Pictures) -> str:
     """The page."""
-    sections = [
-        Section(
-            "Paired differences",
-            "Scenes are the sample, not images; where there are several seeds, seeds are one too."
-            " Intervals are each metric's own; verdicts hold for all metrics together (Holm).",
-            accuracy.differences(a.runs, b.runs, a.records.metrics),
-            _table(found),
-        ),
-        Section("Pictures", about_pictures, pictures=pictures),
-    ]
+    both = names(a, b)
     same = a.records.study == b.records.study
     asked = f"{a.records.study} {a.point.id()} {b.point.id()}"
     if not same:
@@ -225,24 +241,61 @@ def report(
         "",
         f"weightsearch compare {asked} --out compare.html",
     ]
-    return page(f"Comparison: {a.name()} and {b.name()}", sentence(found), sections, repeat)
+    evidence = [
+        Part(
+            "Each metric",
+            f"Scenes are the sample, not {a.records.sample}s; where there are several seeds,"
+            " seeds are one too. Intervals are each metric's own; verdicts hold for all metrics"
+            " together (Holm).",
+            table=_table(found, both),
+        ),
+        Part(figure=accuracy.differences(a.records, a.runs, b.runs, both)),
+    ]
+    sections = [
+        Section("Evidence", evidence),
+        Section("Pictures", pictures=pictures),
+        Section("Where it comes from", [Part("How to repeat it", lines=repeat)]),
+    ]
+    return page(f"{both[0]} against {both[1]}", _card(found), sections)
 
 
-def _table(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    rows = []
+def _card(found: dict[str, Any]) -> Card:
+    test = found["tests"].get(found["metric"])
+    word = Verdict(found["verdict"])
+    tone = Tone.GOOD if word in (Verdict.BETTER, Verdict.BETTER_WITHIN) else Tone.OPEN
+    more = Comparison.from_json(test).settled_by(sample(of_depth(found))) if test else ""
+    return Card(
+        HEADS.get(word, str(word).capitalize()),
+        Tone.BAD if word in WORSE else tone,
+        sentence(found),
+        {name.upper(): f"{found[name]['name']} [{found[name]['point']}]" for name in ("a", "b")},
+        f"{more[:1].upper()}{more[1:]}." if more else "",
+    )
+
+
+def _table(found: dict[str, Any], both: tuple[str, str]) -> tuple[list[str], list[list[Cell]]]:
+    rows: list[list[Cell]] = []
     for metric, test in found["tests"].items():
         span = ""
         if test["low"] is not None:
             span = f"{test['low']:+.5f} to {test['high']:+.5f}"
+        word = test["verdict"] if test["verdict"] in UNSIGNED else f"A is {test['verdict']}"
         rows.append(
             [
-                label(metric),
+                _label(found, metric),
                 f"{found['a'][metric]:.4f}",
                 f"{found['b'][metric]:.4f}",
                 f"{test['difference']:+.5f}",
                 span,
-                test["verdict"] if test["verdict"] in UNSIGNED else f"A is {test['verdict']}",
+                Worse(word) if test["verdict"] in WORSE else word,
                 f"{test['images']} in {test['groups']}",
             ]
         )
-    return ["metric", "A", "B", "A - B", "95 % interval", "verdict", "images in scenes"], rows
+    heads = ["metric", *(f"{name}: {one}" for name, one in zip("AB", both, strict=True))]
+    return [
+        *heads,
+        "A - B",
+        "95 % interval",
+        "verdict",
+        f"{sample(of_depth(found))}s in scenes",
+    ], rows

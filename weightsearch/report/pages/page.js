@@ -1,11 +1,29 @@
 "use strict";
-// Sliders, then the figures: plotly is unpacked, runs because the page's policy names its digest,
-// and draws one figure after the other, so that the page can be read meanwhile.
-for (const pair of document.querySelectorAll(".pair")) {
-  const slider = pair.nextElementSibling;
-  const show = () => pair.style.setProperty("--at", slider.value + "%");
-  slider.addEventListener("input", show);
-  show();
+// Tables are folded, pictures get their lens, then the figures are drawn: plotly is unpacked, runs
+// because the page's policy names its digest, and draws one figure after the other, so that the
+// page can be read meanwhile.
+for (const behind of document.querySelectorAll("details.behind")) behind.open = false;
+
+for (const frame of document.querySelectorAll(".frame")) {
+  const sliders = Object.fromEntries(
+    [...frame.querySelectorAll("input[data-sets]")].map((slider) => [slider.dataset.sets, slider]));
+  const set = (name, value) => {
+    sliders[name].value = value;
+    frame.style.setProperty("--" + name, sliders[name].value);
+  };
+  for (const name in sliders) sliders[name].addEventListener("input", () => set(name, sliders[name].value));
+  const point = (event) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    set("across", 100 * (event.clientX - box.left) / box.width);
+    set("down", 100 * (event.clientY - box.top) / box.height);
+  };
+  for (const lens of frame.querySelectorAll(".lens")) {
+    lens.addEventListener("click", (event) => {
+      point(event);
+      set("zoom", sliders.zoom.value > 1 ? 1 : 4);
+    });
+    lens.addEventListener("mousemove", (event) => sliders.zoom.value > 1 && point(event));
+  }
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -25,17 +43,19 @@ function template(isDark) {
 }
 
 function draw(plot, isDark) {
-  const { data, layout } = JSON.parse(plot.nextElementSibling.textContent);
   const width = plot.clientWidth;
+  if (!width) return null;  // it is folded away
+  const { data, layout } = JSON.parse(plot.nextElementSibling.textContent);
   layout.template = template(isDark);
   layout.autosize = true;
   layout.height = plot.clientHeight;
   layout.dragmode = matchMedia("(pointer: fine)").matches ? "zoom" : false;
-  layout.margin = { ...layout.margin, t: 20 };  // the title stands above, where it can wrap
+  layout.margin = { ...layout.margin, t: 24 };  // the title stands above, where it can wrap
   if (width < 500) {
-    layout.legend = { ...layout.legend, orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
-    if (layout.xaxis?.visible !== false) layout.margin = { ...layout.margin, l: 48, r: 12 };
-    layout.font = { size: 11 };
+    if (layout.xaxis?.visible !== false && layout.yaxis?.visible !== false) {
+      layout.margin = { ...layout.margin, l: 48, r: 12 };
+    }
+    layout.font = { size: 12 };
   }
   return Plotly.react(plot, data, layout, { displayModeBar: false, responsive: false });
 }
@@ -58,6 +78,10 @@ async function drawAll() {
     paused = performance.now();
   }
   const again = (isDark) => plots.forEach((plot) => draw(plot, isDark));
+  for (const more of document.querySelectorAll("details.more")) {
+    more.addEventListener("toggle", () => more.open
+      && more.querySelectorAll(".plot").forEach((plot) => draw(plot, dark.matches)));
+  }
   let waiting = 0;
   addEventListener("resize", () => {
     clearTimeout(waiting);
@@ -77,5 +101,6 @@ async function drawAll() {
 
 drawAll().catch((error) => {
   document.documentElement.classList.add("undrawn");
+  for (const behind of document.querySelectorAll("details.behind")) behind.open = true;
   console.error(error);
 });

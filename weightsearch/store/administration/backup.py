@@ -80,7 +80,7 @@ def restore(database: Database, file: Path, force: bool = False) -> dict[str, An
         )
     if not re.search(rf" TABLE \S+ {schema.meta.name} ", listing):
         raise StorageError(f"{file}: must be a backup of weightsearch, but has none of its tables.")
-    place = database.url.render_as_string(hide_password=True)
+    place = database.place
     if not force and (found := _occupied(engine)):
         raise StorageError(
             f"the database at {place} must be empty, but has {found}; name a fresh one, or replace"

@@ -10,7 +10,7 @@ import functools
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -25,6 +25,7 @@ from weightsearch.store.connection.connecting import Connect, Connection
 from weightsearch.store.embedded import client
 from weightsearch.store.tables import schema
 
+OPTION, VARIABLE = "--storage", "WEIGHTSEARCH_STORAGE"
 PASSWORD_FILE = "WEIGHTSEARCH_STORAGE_PASSWORD_FILE"
 
 RECOVERS_S = 30.0
@@ -45,6 +46,10 @@ class Database:
     """Makes a new connection, in the one way that all are made."""
     cautions: tuple[str, ...] = ()
     """What is unwise about how it is named, though it works."""
+    place: str = ""
+    """The URL as it was given, without the password."""
+    named_by: str = ""
+    """The option or variable that gave it; none where the database is the embedded one."""
 
 
 def open_database(storage: str | None, home: Path, command: str = "python") -> Database:
@@ -62,7 +67,7 @@ def open_database(storage: str | None, home: Path, command: str = "python") -> D
     except BaseException as error:
         database.engine.dispose()
         if isinstance(error, SQLAlchemyError | psycopg.Error):
-            raise unreachable(database.url, error) from error
+            raise unreachable(database, error) from error
         raise
     caution(database)
     return database
@@ -71,9 +76,9 @@ def open_database(storage: str | None, home: Path, command: str = "python") -> D
 def resolve(storage: str | None, home: Path, command: str) -> Database:
     """The same, before anybody has looked whether it is there, and what is in it."""
     if storage:
-        return _given(storage, command, in_arguments=True)
-    storage = os.environ.get("WEIGHTSEARCH_STORAGE")
-    return _given(storage, command, in_arguments=False) if storage else _embedded(home, command)
+        return _given(storage, command, OPTION)
+    storage = os.environ.get(VARIABLE)
+    return _given(storage, command, VARIABLE) if storage else _embedded(home, command)
 
 
 def caution(database: Database) -> None:
@@ -88,19 +93,26 @@ def _warn(line: str) -> None:
     log.warning("%s", line)
 
 
-def unreachable(url: URL, error: Exception) -> StorageError:
+def unreachable(database: Database, error: Exception) -> StorageError:
     """One line about a database that cannot be used, without the password."""
     said = " ".join(outage.reason(error).split()).rstrip(".")
-    if url.password:  # also where it is too short to be hidden everywhere
-        said = said.replace(str(url.password), "***")
-    place = url.render_as_string(hide_password=True)
-    advice = "" if "lacks a right" in said else "; check --storage, or leave it out"
+    if database.url.password:  # also where it is too short to be hidden everywhere
+        said = said.replace(str(database.url.password), "***")
+    by = database.named_by
+    advice = f"; check {by}, or {_without(by)}" if by and "lacks a right" not in said else ""
+    place = database.place
     return StorageError(presentable(f"the database at {place} cannot be used: {said}{advice}."))
 
 
-def _given(storage: str, command: str, in_arguments: bool) -> Database:
-    url, cautions = _url(storage), []
-    if in_arguments and url.password is not None:
+def _without(named_by: str) -> str:
+    """What to do to be given the embedded database."""
+    return "leave it out" if named_by == OPTION else "unset it to use the embedded database"
+
+
+def _given(storage: str, command: str, named_by: str) -> Database:
+    url, cautions = _url(storage, named_by), []
+    place = url.set(drivername=make_url(storage).drivername).render_as_string(hide_password=True)
+    if named_by == OPTION and url.password is not None:
         cautions.append(
             "the password in --storage can be read by every user of this machine; put the URL into"
             f" WEIGHTSEARCH_STORAGE, or the password into the file that {PASSWORD_FILE} names."
@@ -113,17 +125,19 @@ def _given(storage: str, command: str, in_arguments: bool) -> Database:
             f"the database's host '{host}' must prove who it is, but the connection's sslmode lets"
             " another pose as it; add sslmode=verify-full and sslrootcert=FILE to the URL."
         )
-    return _database(url, lambda: connect.connect(told), False, tuple(cautions))
+    made = _database(url, lambda: connect.connect(told), False)
+    return replace(made, cautions=tuple(cautions), place=place, named_by=named_by)
 
 
-def _database(url: URL, make: Connect, embedded: bool, cautions: tuple[str, ...] = ()) -> Database:
+def _database(url: URL, make: Connect, embedded: bool) -> Database:
     hide(url.password)
     make = connect.paced(make)
     engine = create_engine(connect.DRIVER, **connect.pooled(make))
-    return Database(engine, url, embedded, make, cautions)
+    place = url.set(drivername="postgresql").render_as_string(hide_password=True)
+    return Database(engine, url, embedded, make, place=place)
 
 
-def _url(storage: str) -> URL:
+def _url(storage: str, named_by: str) -> URL:
     try:
         url = make_url(storage)
         if url.get_backend_name() in ("postgresql", "postgres"):
@@ -138,12 +152,13 @@ def _url(storage: str) -> URL:
             raise ValueError
     except (ArgumentError, ValueError):  # a ValueError would quote a password in the port's place
         raise StorageError(
-            "--storage must be a URL such as postgresql://user:password@host:5432/database, but it"
-            " cannot be read as one; characters such as @ / # in the password must be %-encoded."
+            f"{named_by} must be a URL such as postgresql://user:password@host:5432/database, but"
+            " it cannot be read as one; characters such as @ / # in the password must be"
+            " %-encoded."
         ) from None
     raise StorageError(
-        f"--storage must name a PostgreSQL database, but it names '{url.drivername}';"
-        " leave it out to use the embedded one."
+        f"{named_by} must name a PostgreSQL database, but it names '{url.drivername}'; give the URL"
+        f" of one, or {_without(named_by)}."
     )
 
 

@@ -68,6 +68,15 @@ def server_folder(home: Path) -> Path:
     return folder
 
 
+def existing_folder(home: Path) -> Path | None:
+    """That folder, where there is one; nothing is made."""
+    pointer = home / "postgres.folder"
+    with suppress(OSError):
+        found = SHARED / pointer.read_text().strip() if pointer.exists() else home / "postgres"
+        return found if found.is_dir() else None
+    return None
+
+
 def closed_to(runner: pwd.struct_passwd, folder: Path) -> Path | None:
     """The first of the folder and its parents, from the root, that the user may not enter by mode.
 

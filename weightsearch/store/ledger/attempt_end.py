@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from weightsearch.store.ledger import claim
@@ -32,7 +43,11 @@ def _ending(last_one_wakes: bool = False, **values: Any) -> Any:
     closed = (
         update(attempts)
         .where(attempts.c.point_id == ended.c.id, attempts.c.attempt == attempt)
-        .values(outcome=bindparam("the_outcome"), reason=bindparam("why"), **statements.ended_now())
+        .values(
+            outcome=bindparam("the_outcome"),
+            reason=bindparam("why"),
+            **statements.ended_now(bindparam("its_share", type_=Double)),
+        )
         .returning(attempts.c.point_id)
         .cte("closed")
     )

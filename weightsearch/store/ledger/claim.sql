@@ -62,7 +62,21 @@ chosen AS (
       )
       AND NOT EXISTS (SELECT 1 FROM held)
       AND (rung > 0 OR :allowed = 'all' OR (:allowed = 'started' AND attempt > 0))
-      AND state NOT IN ('done', 'failed') -- as the partial index has it
+      AND (
+          repeat = 0
+          OR weights IS NOT NULL
+          OR NOT EXISTS ( -- the first run at its place is still to be chosen
+              SELECT 1
+              FROM ws_points AS f
+              WHERE f.study_id = :of_study
+                AND f.rung = ws_points.rung
+                AND f.place = ws_points.place
+                AND f.repeat = 0
+                AND f.weights IS NULL
+                AND f.state NOT IN ('done', 'failed', 'dropped')
+          )
+      )
+      AND state NOT IN ('done', 'failed', 'dropped') -- as the partial index has it
       AND (
           state <> 'leased'
           OR (
@@ -83,14 +97,21 @@ claimed AS (
         lease_until = now() + make_interval(secs => :lease_s)
     FROM chosen
     WHERE p.id = chosen.id
-    RETURNING p.id, p.number, p.rung, p.seed, p.attempt, p.weights, p.params, p.shrink
+    RETURNING p.*
 ),
 lost AS (
-    UPDATE ws_attempts
+    UPDATE ws_attempts AS a
     SET ended_at = now(),
         outcome = 'lost',
         reason = 'its lease ran out',
-        seconds = extract(epoch FROM now() - started_at)
+        -- Points that its worker trained at once have had a share of its time each: those that are
+        -- still open, and those of them that were taken over before this one.
+        seconds = extract(epoch FROM now() - a.started_at) / (
+            SELECT count(*)
+            FROM ws_attempts AS b
+            WHERE b.worker = a.worker
+              AND (b.outcome IS NULL OR b.outcome = 'lost' AND b.ended_at > a.started_at)
+        )
     WHERE point_id IN (SELECT id FROM given_up UNION ALL SELECT id FROM claimed)
       AND outcome IS NULL
 ),
@@ -98,9 +119,4 @@ begun AS (
     INSERT INTO ws_attempts (point_id, attempt, worker, device)
     SELECT id, attempt, :by_worker, :on_device FROM claimed
 )
-SELECT id, number, rung, seed, attempt, weights, params, shrink
-FROM claimed
-UNION ALL
-SELECT p.id, p.number, p.rung, p.seed, p.attempt, p.weights, p.params, p.shrink
-FROM ws_points AS p
-JOIN held USING (id)
+-- Then the rows of `claimed` and `held`, by number: claim.py adds it, which names their columns.

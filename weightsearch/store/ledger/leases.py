@@ -11,12 +11,13 @@ are kept as `presentable` has them: without a secret.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
     Engine,
+    Row,
     and_,
     case,
     func,
@@ -55,6 +56,15 @@ class Lease:
     """None where an adaptive sampler has not chosen yet."""
     shrink: int = 0
     """How often the point ran out of memory."""
+    share: float = 1.0
+    """Of its worker's time meanwhile, which points that are trained together divide."""
+    place: int = 0
+    """Of its configuration in the plan."""
+    repeat: int = 0
+    fold: int | None = None
+    """Of the validation frames, where they are divided."""
+    stage: int = 0
+    """How far it is trained (`StudySpec.stages`)."""
 
 
 def claim(
@@ -68,8 +78,35 @@ def claim(
     is given the same again: the answer to its first claim was lost on the way.
     """
     row = claiming.first(engine, study_id, worker, device, lease_s, attempts)
-    if row is None:
-        return None
+    return None if row is None else _lease(row, study_id, worker)
+
+
+def claim_beside(
+    engine: Engine, lease: Lease, device: str, lease_s: float, most: int, apart: Sequence[str]
+) -> list[Lease]:
+    """Up to `most` points that may be trained beside the one claimed, in the plan's order: free,
+    of the same rung, stage, repeat, fold, seed and parameters but for those named `apart`, chosen
+    already, and neither lost nor failed before. There are none beside a point that was lost or
+    failed before.
+
+    Each is an attempt of its own. A worker that holds such points is given them again.
+    """
+    rows = claiming.beside(
+        engine,
+        lease.study_id,
+        lease.point_id,
+        lease.rung,
+        lease.attempt,
+        lease.worker,
+        device,
+        lease_s,
+        most,
+        apart,
+    )
+    return [_lease(row, lease.study_id, lease.worker) for row in rows]
+
+
+def _lease(row: Row[Any], study_id: int, worker: str) -> Lease:
     point = Point(search_space.decode(row.weights), row.params) if row.weights is not None else None
     return Lease(
         point_id=row.id,
@@ -81,6 +118,10 @@ def claim(
         worker=worker,
         point=point,
         shrink=row.shrink,
+        place=row.place,
+        repeat=row.repeat,
+        fold=row.fold,
+        stage=row.stage,
     )
 
 
@@ -100,13 +141,31 @@ def fill(engine: Engine, lease: Lease, point: Point) -> bool:
                     params=dict(point.params),
                 )
             )
+            # Its repeats may be claimed from now on.
+            connection.execute(select(func.pg_notify(channel(lease.study_id), "")))
     except IntegrityError:
         return False
     return filled.rowcount == 1
 
 
+def chosen(engine: Engine, lease: Lease) -> Point | None:
+    """What the first run at this place of the plan was given; None where it never was."""
+    with engine.connect() as connection:
+        row = connection.execute(
+            select(points.c.weights, points.c.params).where(
+                points.c.study_id == lease.study_id,
+                points.c.rung == lease.rung,
+                points.c.place == lease.place,
+                points.c.repeat == 0,
+                points.c.weights.is_not(None),
+            )
+        ).first()
+    return None if row is None else Point(search_space.decode(row.weights), row.params)
+
+
 def seen(engine: Engine, study: Study) -> list[Seen]:
-    """What an adaptive sampler learns from: finished points, and those that run."""
+    """What an adaptive sampler learns from: finished points, and those that run. Of repeats it is
+    the first, which every configuration has."""
     metric = study.spec.objective.metric
     with engine.connect() as connection:
         rows = connection.execute(
@@ -114,6 +173,8 @@ def seen(engine: Engine, study: Study) -> list[Seen]:
             .where(
                 points.c.study_id == study.id,
                 points.c.rung == Rung.SEARCH,
+                points.c.repeat == 0,
+                points.c.stage == 0,
                 points.c.weights.is_not(None),
             )
             .order_by(points.c.number)
@@ -240,6 +301,7 @@ def _end(
         "by_worker": lease.worker,
         "of_study": lease.study_id,
         "the_outcome": outcome,
+        "its_share": lease.share,
         "why": reason,
         "channel": channel(lease.study_id),
     }

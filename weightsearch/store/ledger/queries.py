@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Engine,
     Float,
     Select,
     Table,
+    case,
     column,
     func,
     or_,
@@ -19,15 +21,18 @@ from sqlalchemy import (
     table,
     true,
 )
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from weightsearch.store.ledger.results import Result
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.schema import attempts, points, studies, workers
+from weightsearch.store.tables.statements import device_time
 from weightsearch.store.tables.states import FINISHED, Outcome, PointState, Rung
 from weightsearch.study import search_space
 from weightsearch.study.objective_contract import NOT_COMPARABLE
 from weightsearch.study.search_space import Direction, Point
+from weightsearch.study.tables.share_spec import Form
 
 OPTUNAS = table("studies", column("study_id"), column("study_name"))
 """Of Optuna's own tables; its models would take half a second to import."""
@@ -36,8 +41,7 @@ ITS_POINT = select(points).where(points.c.id == attempts.c.point_id).offset(0).l
 them for many until its next statistics, and would read every point."""
 SHOWN_S = 60
 """Within this time the Optuna study shows that an attempt has ended; workers look every 4 s."""
-LISTED_S = 120
-"""A worker that was not seen for this long is no longer listed."""
+LISTED_S = 120  # a worker that was not seen for this long is no longer listed
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class Done:
     seed: int
     point: Point
     result: Result
+    place: int = 0
+    """Of its configuration in the plan."""
+    repeat: int = 0
+    fold: int | None = None
+    """Of the validation frames, where they are divided."""
 
     def diverged(self) -> bool:
         return self.result.outcome == Outcome.DIVERGED
@@ -66,14 +75,11 @@ def counts(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> dict[str, i
     return {"total": sum(found.values())} | {state: found.get(state, 0) for state in PointState}
 
 
-def coverage(engine: Engine, study: Study) -> float:
-    """The share of the search's points that are done; below 1 where a budget ran out."""
-    return share_done(counts(engine, study))
-
-
-def share_done(points: Mapping[str, int]) -> float:
-    """Of points by state, with their `total`."""
-    return points[PointState.DONE] / points["total"] if points["total"] else 1.0
+def coverage(points: Mapping[str, int]) -> float:
+    """The share that is done of the search's points by state, with their `total`, without those
+    that looks have dropped; below 1 where a budget ran out."""
+    wanted = points["total"] - points[PointState.DROPPED]
+    return points[PointState.DONE] / wanted if wanted else 1.0
 
 
 def troubles(engine: Engine, study: Study) -> list[dict[str, Any]]:
@@ -83,6 +89,7 @@ def troubles(engine: Engine, study: Study) -> list[dict[str, Any]]:
             select(
                 points.c.number,
                 points.c.rung,
+                points.c.key,
                 points.c.state,
                 attempts.c.attempt,
                 attempts.c.outcome,
@@ -94,22 +101,33 @@ def troubles(engine: Engine, study: Study) -> list[dict[str, Any]]:
             .join(points, points.c.id == attempts.c.point_id)
             .where(
                 points.c.study_id == study.id,
-                attempts.c.outcome.is_not(None),
-                attempts.c.outcome != Outcome.DONE,
+                attempts.c.outcome.not_in((Outcome.DONE, Outcome.DROPPED)),
             )
             .order_by(attempts.c.ended_at, points.c.number, attempts.c.attempt)
         ).all()
     return [dict(row._mapping) for row in rows]
 
 
+def whole(study: Study, rung: int) -> ColumnElement[bool]:
+    """Of points that are trained to the end, in the one form that the study has: runs of an earlier
+    stage, and of another form, do not compare with them."""
+    if rung == Rung.SEARCH and study.spec.share.kind != "none":
+        shares = studies.c.looks.contains([{"pilot": {"shared": True}}])
+        is_shared = select(shares).where(studies.c.id == study.id).scalar_subquery()
+        form = case((is_shared, int(Form.SHARED)), else_=int(Form.SCRATCH))
+        return (points.c.rung == rung) & (points.c.stage == form)
+    last = len(study.spec.stages()) - 1 if rung == Rung.SEARCH else 0
+    return (points.c.rung == rung) & (points.c.stage == last)
+
+
 def done(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> list[Done]:
-    """Every finished point, in the plan's order."""
+    """Every finished point that was trained to the end, in the plan's order."""
     with engine.connect() as connection:
         rows = connection.execute(
             select(points)
             .where(
                 points.c.study_id == study.id,
-                points.c.rung == rung,
+                whole(study, rung),
                 points.c.state == PointState.DONE,
             )
             .order_by(points.c.number)
@@ -119,8 +137,11 @@ def done(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> list[Done]:
             point_id=row.id,
             number=row.number,
             seed=row.seed,
-            point=Point(search_space.decode(row.weights), row.params),
+            point=Point(search_space.decode(row.weights, study.spec.loss.terms), row.params),
             result=Result.from_json(row.result),
+            place=row.place,
+            repeat=row.repeat,
+            fold=row.fold,
         )
         for row in rows
     ]
@@ -128,23 +149,30 @@ def done(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> list[Done]:
 
 def leader(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> tuple[Point, float] | None:
     """The best point so far that may stand beside others, and its metric, found by the database:
-    cheap enough to ask often."""
+    cheap enough to ask often. Where points are repeated it is the best mean of those that have been
+    most often."""
     metric = points.c.result["metrics"][study.spec.objective.metric].as_float()
-    order = metric.asc() if study.spec.objective.direction == "minimize" else metric.desc()
+    found = select(points.c.weights, points.c.params, metric).where(
+        points.c.study_id == study.id,
+        whole(study, rung),
+        points.c.state == PointState.DONE,
+        metric.is_not(None),
+        points.c.result["about"][NOT_COMPARABLE].as_string().is_(None),
+    )
+    order: list[Any] = [metric]
+    first: Any = points.c.number
+    if study.spec.answer.repeats > 1:
+        mean = func.avg(metric)
+        found = found.with_only_columns(points.c.weights, points.c.params, mean)
+        found = found.group_by(points.c.weights, points.c.params)
+        order, first = [func.count().desc(), mean], func.min(points.c.number)
+    if study.spec.objective.direction == "maximize":
+        order[-1] = order[-1].desc()
     with engine.connect() as connection:
-        row = connection.execute(
-            select(points.c.weights, points.c.params, metric)
-            .where(
-                points.c.study_id == study.id,
-                points.c.rung == rung,
-                points.c.state == PointState.DONE,
-                metric.is_not(None),
-                points.c.result["about"][NOT_COMPARABLE].as_string().is_(None),
-            )
-            .order_by(order, points.c.number)
-            .limit(1)
-        ).one_or_none()
-    return None if row is None else (Point(search_space.decode(row[0]), row[1]), row[2])
+        row = connection.execute(found.order_by(*order, first).limit(1)).one_or_none()
+    if row is None:
+        return None
+    return Point(search_space.decode(row[0], study.spec.loss.terms), row[1]), row[2]
 
 
 def places(engine: Engine, study: Study) -> list[tuple[Direction, str]]:
@@ -163,19 +191,22 @@ def places(engine: Engine, study: Study) -> list[tuple[Direction, str]]:
 
 
 def images_per_second(engine: Engine, study: Study) -> float | None:
-    """What the running attempts trained in their latest epochs, together; None where none has
-    ended an epoch, or the objective does not say."""
+    """What the workers trained in their latest epochs, together; None where none has ended one, or
+    the objective does not say. Points that one worker trains at once each report the same pass."""
     speed = attempts.c.epochs[-1]["images_per_second"].as_float()
+    passes = (
+        select(func.avg(speed).label("speed"))
+        .join(points, points.c.id == attempts.c.point_id)
+        .where(
+            points.c.study_id == study.id,
+            points.c.state == PointState.LEASED,
+            attempts.c.outcome.is_(None),
+        )
+        .group_by(attempts.c.worker)
+        .subquery()
+    )
     with engine.connect() as connection:
-        found = connection.execute(
-            select(func.sum(speed))
-            .join(points, points.c.id == attempts.c.point_id)
-            .where(
-                points.c.study_id == study.id,
-                points.c.state == PointState.LEASED,
-                attempts.c.outcome.is_(None),
-            )
-        ).scalar()
+        found = connection.execute(select(func.sum(passes.c.speed))).scalar()
     return None if found is None else float(found)
 
 
@@ -191,7 +222,8 @@ def planned(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> list[Point
             )
             .order_by(points.c.number)
         ).all()
-    found = [Point(search_space.decode(weights), params) for weights, params in rows]
+    terms = study.spec.loss.terms
+    found = [Point(search_space.decode(weights, terms), params) for weights, params in rows]
     return list({point.key(): point for point in found}.values())
 
 
@@ -200,14 +232,27 @@ def failed(engine: Engine, study: Study) -> list[dict[str, Any]]:
     with engine.connect() as connection:
         rows = connection.execute(
             select(points.c.number, points.c.rung, points.c.key, points.c.reason)
-            .where(points.c.study_id == study.id, points.c.state == PointState.FAILED)
+            .where(points.c.study_id == study.id, points.c.rung <= Rung.PROMOTION)
+            .where(points.c.state == PointState.FAILED)
             .order_by(points.c.rung, points.c.number)
         ).all()
     return [dict(row._mapping) for row in rows]
 
 
 def present(engine: Engine, study: Study) -> list[dict[str, Any]]:
-    """Workers that are at it, with the point that each one holds."""
+    """Workers that are at it, each once, with the `points` that it holds, and the first as `point`,
+    which is None between two."""
+    held = (
+        select(
+            points.c.worker,
+            func.array_agg(
+                aggregate_order_by(points.c.number, points.c.number), type_=ARRAY(BigInteger)
+            ).label("points"),
+        )
+        .where(points.c.study_id == study.id, points.c.state == PointState.LEASED)
+        .group_by(points.c.worker)
+        .subquery()
+    )
     with engine.connect() as connection:
         rows = connection.execute(
             select(
@@ -215,12 +260,11 @@ def present(engine: Engine, study: Study) -> list[dict[str, Any]]:
                 workers.c.host,
                 workers.c.pid,
                 workers.c.device,
-                points.c.number.label("point"),
+                held.c.points[1].label("point"),
+                held.c.points,
                 func.extract("epoch", func.now() - workers.c.seen_at).cast(Float).label("seen_s"),
             )
-            .outerjoin(
-                points, (points.c.worker == workers.c.id) & (points.c.state == PointState.LEASED)
-            )
+            .outerjoin(held, held.c.worker == workers.c.id)
             .where(
                 workers.c.study_id == study.id,
                 workers.c.stopped_at.is_(None),
@@ -228,7 +272,7 @@ def present(engine: Engine, study: Study) -> list[dict[str, Any]]:
             )
             .order_by(workers.c.started_at)
         ).all()
-    return [dict(row._mapping) for row in rows]
+    return [dict(row._mapping) | {"points": row.points or []} for row in rows]
 
 
 def point_seconds(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> float | None:
@@ -244,6 +288,19 @@ def point_seconds(engine: Engine, study: Study, rung: int = Rung.SEARCH) -> floa
             )
         ).scalar()
     return None if found is None else float(found)
+
+
+def device_seconds(engine: Engine, study: Study) -> float:
+    """What all attempts took so far of their workers' time: the promotion's are among them, lost
+    ones, and those that run."""
+    each = (
+        select(device_time().label("s"))
+        .join(points, points.c.id == attempts.c.point_id)
+        .where(points.c.study_id == study.id, attempts.c.outcome.is_distinct_from(Outcome.DROPPED))
+        .subquery()
+    )
+    with engine.connect() as connection:
+        return float(connection.execute(select(func.sum(each.c.s))).scalar() or 0.0)
 
 
 def trial(engine: Engine, study: Study, promoted: PromotionVerdict) -> int | None:
@@ -332,68 +389,3 @@ def behind(engine: Engine, study: Study) -> int:
     )
     with engine.connect() as connection:
         return int(connection.execute(late).scalar_one())
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Whether a study's search is whole, and shown. More starts than points are explained by those
-    that were lost or given back."""
-
-    study: str
-    points: int
-    """All that were planned."""
-    done_once: int
-    missing: Sequence[int]
-    """Numbers of points without a result."""
-    duplicated: Sequence[int]
-    """Numbers of points with more than one."""
-    starts: int
-    """Every attempt."""
-    lost: int
-    given_back: int
-    behind: int
-    """Ended attempts that the Optuna study does not show, of the promotion too."""
-
-    @property
-    def ok(self) -> bool:
-        return not self.missing and not self.duplicated and not self.behind
-
-    def to_json(self) -> dict[str, Any]:
-        return {"study": self.study, "ok": self.ok, **asdict(self)}
-
-
-def verify(engine: Engine, study: Study) -> Verification:
-    """Whether each planned point is done exactly once, from two sides: the points' states, and the
-    attempts that committed a result; and whether the Optuna study shows them."""
-    committed = (
-        select(attempts.c.point_id, func.count().label("times"))
-        .where(attempts.c.outcome.in_(FINISHED))
-        .group_by(attempts.c.point_id)
-        .subquery()
-    )
-    mine = (points.c.study_id == study.id) & (points.c.rung == Rung.SEARCH)
-    with engine.connect() as connection:
-        rows = connection.execute(
-            select(points.c.number, points.c.state, func.coalesce(committed.c.times, 0))
-            .outerjoin(committed, committed.c.point_id == points.c.id)
-            .where(mine)
-            .order_by(points.c.number)
-        ).all()
-        ended = connection.execute(
-            select(attempts.c.outcome, func.count())
-            .join(points, points.c.id == attempts.c.point_id)
-            .where(mine)
-            .group_by(attempts.c.outcome)
-        ).all()
-    outcomes: dict[str | None, int] = {row[0]: row[1] for row in ended}
-    return Verification(
-        study=study.name,
-        points=len(rows),
-        done_once=sum(state == PointState.DONE and times == 1 for _, state, times in rows),
-        missing=[n for n, state, times in rows if state != PointState.DONE or times == 0],
-        duplicated=[n for n, _, times in rows if times > 1],
-        starts=sum(outcomes.values()),
-        lost=outcomes.get(Outcome.LOST, 0),
-        given_back=outcomes.get(Outcome.GIVEN_BACK, 0),
-        behind=behind(engine, study),
-    )

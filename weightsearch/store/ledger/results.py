@@ -55,6 +55,21 @@ class Result:
     """Of the code; None where it was not run from a checkout."""
     versions: Mapping[str, str] | None = None
     """Of what it was computed with."""
+    shared: Mapping[str, Any] | None = None
+    """Of a run of a study with [share] that is not from scratch: its `form` (forked, trunk, frozen
+    encoder), the `epochs` of its trunk, and `trunk_anew` where it trained these itself."""
+
+    @property
+    def form(self) -> str:
+        """`from scratch`, `frozen encoder`, `forked after 2 epochs, moments reset`: only runs of
+        one form compare."""
+        facts = self.shared or {"form": "from scratch"}
+        told = (
+            f"{facts['form']} after {facts['epochs']} epochs"
+            if "epochs" in facts
+            else facts["form"]
+        )
+        return f"{told}, moments {facts['moments']}" if "moments" in facts else str(told)
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -65,6 +65,8 @@ class NightVerdict:
     moved: Mover = Mover.NOTHING
     metric: str = ""
     """The deciding one."""
+    of_depth: bool = True
+    """Else an own objective's: its metric has no unit that is known."""
     level: float
     """At which all comparisons hold together."""
     rows: Sequence[Row] = ()
@@ -77,6 +79,8 @@ class NightVerdict:
     """Without the values per image."""
     studies: Sequence[str] = ()
     """Names of the night's studies: the canaries', the search's."""
+    device_seconds: float | None = None
+    """Of all of their attempts; None in a verdict of an earlier release."""
     stored: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     """The JSON that it was read from, whichever version wrote it: it is printed as it is."""
 

@@ -43,7 +43,7 @@ class FinalistScores:
     """How many the network has."""
     seeds: int
     checkpoints: Sequence[str] = ()
-    """A folder per seed that has kept one."""
+    """A folder for each run that keeps its network."""
     test: Mapping[str, float] | None = None
     """Every metric of the test split; None where the objective has none."""
     test_images: int | None = None
@@ -136,8 +136,19 @@ class PromotionVerdict:
     lineage: Lineage
     decided_at: str
     """ISO 8601."""
+    settings: Mapping[str, Any] | None = None
+    """The study's `promote` table; None in a verdict of an earlier release."""
+    previous: Sequence[Mapping[str, Any]] = ()
+    """Earlier verdicts, by other settings, as they were stored; the latest first."""
     stored: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     """The JSON that it was read from, whichever version wrote it: it is printed as it is."""
+
+    def history(self, settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What comes before a new verdict by these settings."""
+        if self.settings in (None, settings):
+            return list(self.previous)
+        mine = {name: value for name, value in self.to_json().items() if name != "previous"}
+        return [mine, *self.previous]
 
     def chosen(self) -> FinalistScores:
         """The promoted one's scores."""

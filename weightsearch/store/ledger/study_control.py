@@ -11,7 +11,7 @@ from weightsearch.store.ledger import claim, queries
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables import statements
 from weightsearch.store.tables.schema import attempts, channel, points, studies, workers
-from weightsearch.store.tables.states import Outcome, PointState, StudyState
+from weightsearch.store.tables.states import Outcome, PointState, Rung, StudyState
 from weightsearch.study.budget import Budget
 
 
@@ -43,7 +43,11 @@ def retry_failed(engine: Engine, study: Study) -> int:
     with engine.begin() as connection:
         again = connection.execute(
             update(points)
-            .where(points.c.study_id == study.id, points.c.state == PointState.FAILED)
+            .where(
+                points.c.study_id == study.id,
+                points.c.state == PointState.FAILED,
+                points.c.rung <= Rung.PROMOTION,
+            )
             .values(state=PointState.WAITING, spent=0, reason=None, worker=None)
         )
         connection.execute(select(func.pg_notify(channel(study.id), "")))
@@ -59,6 +63,8 @@ class Standing:
     """Whether there is, or may yet be, something to claim."""
     expires_s: float | None
     """Until the next lease runs out; None where nothing is leased."""
+    looks: int = 0
+    """How many were taken."""
 
 
 def standing(engine: Engine, study_id: int) -> Standing:
@@ -70,9 +76,10 @@ def standing(engine: Engine, study_id: int) -> Standing:
         study = connection.execute(
             select(
                 studies.c.state,
-                (studies.c.budget.is_not(None) | studies.c.deadline.is_not(None)).label("budgeted"),
+                claim.is_limited().label("budgeted"),
                 left.limit(1).scalar_subquery().is_not(None).label("left"),
                 select(remaining).where(leased).scalar_subquery().label("expires"),
+                func.jsonb_array_length(studies.c.looks).label("looks"),
             ).filter_by(id=study_id)
         ).one_or_none()
         if study is None:  # it was deleted under us
@@ -84,10 +91,10 @@ def standing(engine: Engine, study_id: int) -> Standing:
                 "started": or_(points.c.rung > 0, points.c.attempt > 0),
                 "none": or_(points.c.rung > 0, points.c.state == PointState.LEASED),
             }
-            left = left.where(within[claim.allowed(connection, study_id)])
+            left = left.where(within[claim.allowance(connection, study_id).allowed])
             found = connection.execute(left.limit(1)).first() is not None
     expires = None if study.expires is None else max(0.0, float(study.expires))
-    return Standing(study.state, found, expires)
+    return Standing(study.state, found, expires, study.looks)
 
 
 def sign_on(engine: Engine, study: Study, worker: str, host: str, pid: int, device: str) -> None:
@@ -139,7 +146,8 @@ def sign_off(engine: Engine, worker: str, reason: str | None = None) -> int:
                 .where(
                     attempts.c.point_id.in_([row.id for row in held]), attempts.c.outcome.is_(None)
                 )
-                .values(outcome=Outcome.LOST, reason=reason, **statements.ended_now())
+                # Points that it trained at once have had a share of its time each.
+                .values(outcome=Outcome.LOST, reason=reason, **statements.ended_now(1 / len(held)))
             )
         for study_id in {row.study_id for row in held}:
             connection.execute(select(func.pg_notify(channel(study_id), "")))

@@ -37,7 +37,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from weightsearch.errors import StorageError
 from weightsearch.store.tables.states import ENDED, PointState, StudyState
 
-VERSION = 4
+VERSION = 5
 OLDEST_SERVER = 14  # major version of PostgreSQL
 MIGRATION_LOCK = 0x77656967  # an advisory lock's key: "weig"
 
@@ -70,6 +70,11 @@ studies = Table(
     Column("state_reason", Text),
     Column("budget", JSONB(none_as_null=True)),  # {"points": .., "device_seconds": ..}
     Column("deadline", DateTime(timezone=True)),  # the wall-clock part of the budget
+    # What `--extend` changed: [{"at": .., "digest": .., "changed": {"answer.repeats": [1, 5]}}]
+    Column("history", JSONB, nullable=False, server_default="[]"),
+    # Which configurations went on, and why, look by look (study/looks/). Not in a table of its
+    # own: a restore of an older backup could not drop what it does not know and what refers here.
+    Column("looks", JSONB, nullable=False, server_default="[]"),
 )
 
 points = Table(
@@ -77,7 +82,12 @@ points = Table(
     metadata,
     Column("id", BigInteger, primary_key=True),
     Column("study_id", ForeignKey("ws_studies.id", ondelete="CASCADE"), nullable=False),
-    Column("number", Integer, nullable=False),  # its place in the plan
+    Column("number", Integer, nullable=False),  # its turn
+    Column("place", Integer, nullable=False),  # of its configuration in the plan
+    Column("repeat", Integer, nullable=False, server_default="0"),  # every one has its own seed
+    Column("fold", Integer),  # of the validation frames; null where they are not divided
+    # How far it is trained: from the checkpoint of the same point, seed and rung a stage before.
+    Column("stage", Integer, nullable=False, server_default="0"),
     Column("key", Text, nullable=False),  # canonical text of weights and params
     # {"mae": "1/3"}; null until an adaptive sampler fills the place, when it is claimed
     Column("weights", JSONB(none_as_null=True)),
@@ -92,7 +102,7 @@ points = Table(
     Column("lease_until", DateTime(timezone=True)),
     Column("result", JSONB(none_as_null=True)),
     Column("reason", Text),
-    UniqueConstraint("study_id", "key", "seed", "rung", name="ws_point_once"),
+    UniqueConstraint("study_id", "key", "seed", "rung", "stage", name="ws_point_once"),
     UniqueConstraint("study_id", "number", "rung", name="ws_point_place"),
     CheckConstraint(f"state IN {tuple(s.value for s in PointState)}", name="ws_point_state"),
     # A point is done exactly when it has a result: no code path can break it.
@@ -125,7 +135,8 @@ attempts = Table(
     Column("device", Text),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("ended_at", DateTime(timezone=True)),
-    Column("outcome", Text),  # null while it runs; done, diverged, failed, lost, given back
+    # Null while it runs; done, diverged, failed, lost, given back, or dropped: it was no attempt.
+    Column("outcome", Text),
     Column("reason", Text),
     Column("epochs", JSONB, nullable=False, server_default="[]"),  # metrics after each epoch
     Column("seconds", Float),
@@ -209,6 +220,20 @@ MIGRATIONS = {
             " autovacuum_vacuum_threshold = 1000)"
             for table in ("ws_points", "ws_attempts")
         ),
+    ),
+    4: (
+        "ALTER TABLE ws_studies ADD history JSONB NOT NULL DEFAULT '[]',"
+        " ADD looks JSONB NOT NULL DEFAULT '[]'",
+        "ALTER TABLE ws_points ADD place INTEGER, ADD repeat INTEGER NOT NULL DEFAULT 0,"
+        " ADD fold INTEGER, ADD stage INTEGER NOT NULL DEFAULT 0",
+        "UPDATE ws_points SET place = number",
+        "ALTER TABLE ws_points ALTER place SET NOT NULL, DROP CONSTRAINT IF EXISTS ws_point_once,"
+        " ADD CONSTRAINT ws_point_once UNIQUE (study_id, key, seed, rung, stage),"
+        " DROP CONSTRAINT ws_point_state, ADD CONSTRAINT ws_point_state CHECK"
+        " (state IN ('waiting', 'leased', 'paused', 'done', 'failed', 'dropped'))",
+        "DROP INDEX ws_point_open",
+        "CREATE INDEX ws_point_open ON ws_points (study_id, rung, number)"
+        " WHERE state NOT IN ('done', 'failed', 'dropped')",
     ),
 }
 """By the version they start from: what makes the next one of it."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from weightsearch.study import search_space
 from weightsearch.study.samplers import stick_breaking
 from weightsearch.study.samplers.contract import Plan, Seen
-from weightsearch.study.search_space import Point
+from weightsearch.study.search_space import Options, Point
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
+from weightsearch.study.tables.number_range import Range
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -68,12 +69,24 @@ def _names(spec: StudySpec) -> list[str]:
     return [f"share {term}" for term in spec.loss.terms[:-1]]
 
 
+def distribution(options: Options) -> BaseDistribution:
+    """A choice as Optuna knows it."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if not isinstance(options, Range):
+        return CategoricalDistribution(options)
+    low, high, log = options.low, options.high, options.log
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=log)
+    return FloatDistribution(low, high, log=log)
+
+
 def _ranges(spec: StudySpec) -> dict[str, BaseDistribution]:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import FloatDistribution
 
     ranges: dict[str, BaseDistribution] = {n: FloatDistribution(0.0, 1.0) for n in _names(spec)}
     options = search_space.choices(spec).items()
-    return ranges | {name: CategoricalDistribution(values) for name, values in options}
+    return ranges | {name: distribution(found) for name, found in options}
 
 
 def _params(spec: StudySpec, point: Point) -> dict[str, Value]:
@@ -84,7 +97,9 @@ def _params(spec: StudySpec, point: Point) -> dict[str, Value]:
 
 def _point(spec: StudySpec, params: Mapping[str, Value]) -> Point:
     shares = [float(params[name]) for name in _names(spec)]
-    return Point(
-        stick_breaking.direction(spec.loss.terms, shares, spec.sampler.zero),
-        {name: params[name] for name in search_space.choices(spec)},
-    )
+    found = {
+        name: options.nearest(float(params[name])) if isinstance(options, Range) else params[name]
+        for name, options in search_space.choices(spec).items()
+    }
+    weights = stick_breaking.direction(spec.loss.terms, shares, spec.sampler.zero)
+    return Point(weights, found)

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from weightsearch.study import search_space
 from weightsearch.study.samplers import asking_optuna, stick_breaking
 from weightsearch.study.samplers.contract import Seen, sign
-from weightsearch.study.search_space import Point
+from weightsearch.study.search_space import Options, Point
 from weightsearch.study.spec import StudySpec
+from weightsearch.study.spec_fields import Value
+from weightsearch.study.tables.number_range import Range
 
 SIGMA = 0.3
 """Of the first generation, around the middle of the unit cube: Hansen's advice is a third."""
@@ -50,24 +52,37 @@ def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
 
 
 def _coordinates(spec: StudySpec, point: Point) -> list[float]:
-    """The weights' coordinates, then for each choice the middle of its option's share of [0, 1]."""
+    """The weights' coordinates, then of each choice with several options one of [0, 1]: of a list
+    the middle of the option's share, of a range the number's position."""
     shares = stick_breaking.coordinates(spec.loss.terms, point.weights, spec.sampler.zero)
-    options = search_space.choices(spec).items()
+    found = search_space.choices(spec).items()
     return shares + [
-        (values.index(point.params[name]) + 0.5) / len(values)
-        for name, values in options
-        if len(values) > 1
+        _place(options, point.params[name]) for name, options in found if not _is_fixed(options)
     ]
+
+
+def _is_fixed(options: Options) -> bool:
+    return not isinstance(options, Range) and len(options) == 1
+
+
+def _place(options: Options, value: Value) -> float:
+    if isinstance(options, Range):
+        return options.position(float(value))
+    return (options.index(value) + 0.5) / len(options)
+
+
+def _option(options: Options, place: float) -> Value:
+    if isinstance(options, Range):
+        return options.at(place)
+    return options[min(int(place * len(options)), len(options) - 1)]
 
 
 def _point(spec: StudySpec, coordinates: Sequence[float]) -> Point:
     shares = len(spec.loss.terms) - 1
     rest = iter(coordinates[shares:])
     params = {
-        name: values[min(int(next(rest) * len(values)), len(values) - 1)]
-        if len(values) > 1
-        else values[0]
-        for name, values in search_space.choices(spec).items()
+        name: _option(options, 0.0 if _is_fixed(options) else next(rest))
+        for name, options in search_space.choices(spec).items()
     }
     weights = stick_breaking.direction(spec.loss.terms, coordinates[:shares], spec.sampler.zero)
     return Point(weights, params)

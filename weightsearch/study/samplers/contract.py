@@ -28,6 +28,19 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Run:
+    """A run of a plan: one row of the ledger."""
+
+    place: int
+    """Of its configuration in the plan."""
+    point: Point | None
+    seed: int
+    repeat: int = 0
+    fold: int | None = None
+    stage: int = 0
+
+
+@dataclass(frozen=True)
 class Seen:
     """A point that an adaptive sampler learns from; `value` is None while it runs."""
 

@@ -19,6 +19,7 @@ def plan(spec: StudySpec) -> Plan:
 
 
 def is_drawn_from(spec: StudySpec) -> bool:
-    """Whether a sampler that draws must draw from the grid's own points."""
-    on_levels = spec.sampler.draw == "levels" or bool(spec.loss.vectors())
-    return on_levels or search_space.dimensions(spec) == 0
+    """Whether a sampler that draws must draw from the grid's own points: there are no others."""
+    if search_space.on_levels(spec):
+        return not search_space.has_ranges(spec)
+    return search_space.dimensions(spec) == 0

@@ -34,18 +34,23 @@ they share what they have in common."""
 
 
 def plan(spec: StudySpec) -> Plan:
-    """The design with every choice, its repeats, then empty places; the first `trials` of them."""
+    """The design with every choice, its repeats where the study asks for none, then empty places;
+    the first `trials` of them."""
     trials, terms = spec.sampler.trials, spec.loss.terms
     assert trials is not None
-    designs = ((mixture_design.design, spec.train.seed), (mixture_design.repeats, _second(spec)))
+    seeds = (spec.train.seed, _second(spec))
+    # Else every configuration is repeated, or compared with others over the seeds of the study.
+    own_repeats = spec.answer.repeats == 1 and spec.pruner.kind == "none"
+    designs = ((mixture_design.design, seeds[0]), (mixture_design.repeats, seeds[1]))
     rows: list[tuple[Point | None, int]] = [
         (Point(dict(zip(terms, shares, strict=True)), params), seed)
-        for design, seed in designs
+        for design, seed in designs[: 2 if own_repeats else 1]
         for shares in design(len(terms))
         for params in combinations(spec)
     ]
     rows += [(None, spec.train.seed)] * (trials - len(rows))
-    return Plan(tuple(p for p, _ in rows[:trials]), 0, tuple(seed for _, seed in rows[:trials]))
+    own = tuple(seed for _, seed in rows[:trials])
+    return Plan(tuple(p for p, _ in rows[:trials]), 0, own if len(set(own)) > 1 else None)
 
 
 def _second(spec: StudySpec) -> int:
@@ -97,7 +102,7 @@ def fitted(spec: StudySpec, seen: Sequence[Seen]) -> Surface | None:
 
 def combinations(spec: StudySpec) -> list[dict[str, Value]]:
     """Every combination of what is chosen beside the weights."""
-    options = search_space.choices(spec)
+    options = search_space.levels(spec)
     return [dict(zip(options, p, strict=True)) for p in itertools.product(*options.values())]
 
 

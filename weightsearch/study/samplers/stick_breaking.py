@@ -29,7 +29,12 @@ def direction(terms: Sequence[str], coordinates: Sequence[float], zero: float) -
 
 
 def coordinates(terms: Sequence[str], weights: Mapping[str, Fraction], zero: float) -> list[float]:
-    """The middle of what `direction` takes for this direction: len(terms) - 1 numbers in [0, 1]."""
+    """The middle of what `direction` takes for this direction: len(terms) - 1 numbers in [0, 1].
+
+    Where a term takes nearly all of what is left to n others, the n-th power of the rest may be too
+    small to be told from 0 beside 1: the direction that comes back is then the nearest one that can
+    be.
+    """
     left, found = sum(weights.values(), Fraction(0)), []
     for after, term in zip(range(len(terms) - 1, 0, -1), terms, strict=False):
         if not left:  # whatever it is, it changes nothing

@@ -20,6 +20,7 @@ class CanarySpec(Part):
     """A configuration that is trained again every night."""
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.+-]*$")]
+    """What its results are stored and shown under: letters, digits and . _ + -."""
     weights: Weights | str
     """A table, or a name of `study/weight_presets.py`."""
     params: dict[str, Value] = Field(default_factory=dict)
@@ -32,6 +33,7 @@ class NightlySpec(Part):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=3)]
     """Of every canary. Their spread is the band: 3 leave it seven times as wide as 8."""
     canaries: Annotated[tuple[CanarySpec, ...], Field(min_length=1)]
+    """The configurations that are judged."""
     trials: Annotated[int, Field(ge=0)] = 0
     """Points of the study's search each night; 0: only the canaries."""
 

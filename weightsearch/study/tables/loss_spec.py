@@ -16,20 +16,25 @@ class Cube(Part):
     """Every combination of the levels, one level per term; the zero point is left out."""
 
     grid: Literal["cube"]
+    """Which grid it is."""
     levels: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=1)
+    """The weights that each term may have."""
 
 
 class Simplex(Part):
     """Every vector of multiples of 1/steps that sums to 1."""
 
     grid: Literal["simplex"]
+    """Which grid it is."""
     steps: Count
+    """Into how many parts the whole is divided: 6 has weights 0, 1/6, ..., 1."""
 
 
 class LossSpec(Part):
     """The terms of the loss and the weights to try."""
 
     terms: tuple[str, ...] = ("mae", "edge", "ssim")
+    """Names of the terms (docs/losses.md), or those of an own objective."""
     weights: Cube | Simplex | Weights | tuple[Weights, ...]
     """A grid; or one or several tables or names of `weight_presets.py`, kept as their tables."""
     directions: bool | None = None

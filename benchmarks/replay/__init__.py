@@ -1,0 +1,1 @@
+"""What `cost.py` replays: recorded tables, and searchers that pay for what they see."""

@@ -1,0 +1,93 @@
+"""The card of the answer: what each page says first."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from support.records import make_records
+from support.verdicts import beaten, promotion
+
+from weightsearch.report.evidence.card import of_study
+from weightsearch.report.evidence.headline import CONSTANT, Headline, Rival
+from weightsearch.report.evidence.records import Records
+from weightsearch.report.evidence.verdict import Tone, next_step, verdict_of
+from weightsearch.stats.comparison_result import Verdict
+from weightsearch.store.ledger.stored_promotion import Promoted
+
+
+def told(*words: Verdict, constant: Verdict | None = None) -> Headline:
+    def rival(name: str, word: Verdict) -> Rival:
+        return Rival([name], "1 mae", "p", 1.0, beaten(word).deciding)
+
+    rivals = [rival(f"rival {k}", word) for k, word in enumerate(words)]
+    rivals += [rival(CONSTANT, constant)] if constant else []
+    return Headline("p", "1 mae", "rmse", 1.0, 1, False, "1 %", rivals, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "constant", "said", "tone"),
+    [
+        ([Verdict.BETTER, Verdict.BETTER], Verdict.BETTER, "A clear winner", Tone.GOOD),
+        ([Verdict.BETTER, Verdict.UNDECIDED], None, "Undecided", Tone.OPEN),
+        ([Verdict.BETTER, Verdict.WORSE], None, "Undecided", Tone.OPEN),
+        ([Verdict.BETTER, Verdict.EQUIVALENT], None, "No difference worth having", Tone.GOOD),
+        ([Verdict.BETTER_WITHIN], Verdict.BETTER, "No difference worth having", Tone.GOOD),
+        ([Verdict.BETTER], Verdict.UNDECIDED, "Not shown to beat a constant", Tone.BAD),
+        ([Verdict.BETTER], Verdict.WORSE, "No better than a constant", Tone.BAD),
+        ([], Verdict.BETTER, "Not compared", Tone.OPEN),
+    ],
+)
+def test_the_verdict_is_that_of_the_nearest_rival_and_a_constant_goes_first(
+    words: list[Verdict], constant: Verdict | None, said: str, tone: Tone
+) -> None:
+    headline = told(*words, constant=constant)
+    assert verdict_of(headline) == (said, tone)
+    records = make_records(3)
+    step = next_step(records.study, records.spec, {}, headline, None)
+    learned = {Verdict.UNDECIDED: "is open", Verdict.WORSE: "Weights matter little until"}
+    for verdict, words_of in learned.items():
+        assert (words_of in step) == (constant == verdict)
+    running = next_step(records.study, records.spec, {"waiting": 1, "done": 2}, headline, None)
+    assert running == f"1 point is open; `weightsearch status {records.study}` says how far it is."
+
+
+def changed(records: Records, **to: Any) -> Records:
+    return dataclasses.replace(records, **to)
+
+
+def test_the_card_says_the_best_the_cost_and_what_to_do_next() -> None:
+    records = make_records(12)
+    card = of_study(records)
+    assert records.headline is not None
+    assert card.sentence == records.headline.sentence
+    assert card.facts["best"].startswith(f"{records.headline.says} [{records.rows[0].point}]: RMSE")
+    assert card.facts["cost"].endswith("attempts, 1 of them lost or failed; 12 of 12 points done")
+    open_ones = changed(records, counts={"total": 20, "done": 12, "waiting": 8})
+    assert of_study(open_ones).next_step.startswith("8 points are open; `weightsearch status")
+    assert card.lines()[0] == f"{card.verdict}: {card.sentence}"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (Promoted.WINNER, "better than every other finalist"),
+        (Promoted.EQUIVALENT, "the simplest of the finalists that come to the same"),
+        (Promoted.UNDECIDED, "the simplest of the finalists that nothing tells apart"),
+    ],
+)
+def test_the_card_says_why_the_promoted_one_was(verdict: Promoted, said: str) -> None:
+    made = promotion(verdict=verdict, comparisons=[beaten(Verdict.UNDECIDED, harmed=("rel",))])
+    card = of_study(changed(make_records(5), promoted=made))
+    finalists = len(made.finalists)
+    assert card.facts["promoted as"] == f"{said} ({finalists} trained in full; rel harmed)"
+
+
+def test_without_a_result_it_says_where_to_look() -> None:
+    card = of_study(make_records(0))
+    assert (card.verdict, card.tone) == ("No result yet", Tone.OPEN)
+    assert "weightsearch status made-up" in card.next_step
+    failed = of_study(make_records(9, failed=True))
+    assert failed.sentence.startswith("9 of 9 points failed")
+    assert "weightsearch failures made-up" in failed.next_step

@@ -1,0 +1,1 @@
+"""Where a study can be shown beside its own database: MLflow, TensorBoard."""

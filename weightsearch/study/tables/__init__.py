@@ -1,0 +1,1 @@
+"""Tables of a study file that stand on their own."""
