@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import fork_server
+from support.faulty_servers import wait_until
 from support.paths import ROOT
 from support.processes import Cli
 from support.saved_network import save_network
@@ -24,6 +25,8 @@ from support.tracked_studies import tracked_study
 import weightsearch as ws
 from weightsearch.api import opened as opened_databases
 from weightsearch.api.study_view import Study
+from weightsearch.launch import session
+from weightsearch.launch.session import Launched
 from weightsearch.runtime import optional_packages
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import studies, study_control
@@ -128,13 +131,26 @@ def test_a_launch_that_fails_raises_when_it_is_waited_for(here: None, tmp_path: 
     assert repr(launched) == "<launch failed, <study broken: 0 of 1 points done>>"
 
 
-def test_a_launch_is_stopped_and_resumed(here: None, opened: Database) -> None:
+def test_a_launch_is_stopped_and_resumed(
+    here: None, opened: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state() -> str:
+        found = studies.find(opened.engine, "short").id
+        return study_control.standing(opened.engine, found).state
+
+    run = session.run
+
+    def run_when_stopped(*given: Any) -> Launched:
+        wait_until(lambda: state() == StudyState.STOPPED)
+        return run(*given)
+
     tables: dict[str, Any] = make_spec(params={"epoch_s": 0.2}).resolved()
-    launched = ws.launch(tables, name="short", device="cpu", workers=1, promote=False)
-    launched.stop()
+    with monkeypatch.context() as patched:  # a thread that is late starts no study again
+        patched.setattr(session, "run", run_when_stopped)
+        launched = ws.launch(tables, name="short", device="cpu", workers=1, promote=False)
+        launched.stop()
     assert launched.is_done
-    now = study_control.standing(opened.engine, studies.find(opened.engine, "short").id)
-    assert now.state == StudyState.STOPPED
+    assert state() == StudyState.STOPPED
     with pytest.raises(ws.StudyError, match="stopped from Python"):
         launched.wait()
     again = ws.launch(tables, name="short", device="cpu", workers=1, promote=False)

@@ -168,26 +168,21 @@ def test_an_interrupted_launch_says_how_to_go_on_and_going_on_loses_nothing(
     assert found.starts == 10 + found.given_back
 
 
-def test_a_killed_worker_is_replaced(running: subprocess.Popen[str], opened: Database) -> None:
-    wait_for_done(opened, 1)
-    study = studies.find(opened.engine, "toy-grid")
-    wait_for_done(opened, 3)
-    victim = workers_of(running)[0]
-    while True:  # stopped, it stays at what it has: between two points there is nothing to lose
-        victim.suspend()
-        held = [row["point"] for row in queries.present(opened.engine, study)
-                if row["pid"] == victim.pid]  # fmt: skip
-        if held and held[0] is not None:
-            break
-        victim.resume()
-    victim.kill()
-    _, said = running.communicate(timeout=120)
-    assert running.returncode == 0, said
-    assert "ended with code -9; starting another" in said
+def test_a_killed_worker_is_replaced(
+    tmp_path: Path, cli: Cli, study: Path, storage: str, opened: Database
+) -> None:
+    ran = cli(
+        "launch", study, *CPU, "--no-promote",
+        WEIGHTSEARCH_STORAGE=storage,
+        WEIGHTSEARCH_FAILPOINT=f"after-compute@{tmp_path / 'once'}",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "ended with code -9; starting another" in ran.stderr
+    toy = studies.find(opened.engine, "toy-grid")
     # The lease is a minute; who replaces a dead worker need not wait for it.
-    (lost,) = [row for row in queries.troubles(opened.engine, study) if row["outcome"] == "lost"]
+    (lost,) = [row for row in queries.troubles(opened.engine, toy) if row["outcome"] == "lost"]
     assert lost["reason"] == "its process died"
-    found = verification.verify(opened.engine, study)
+    found = verification.verify(opened.engine, toy)
     assert found.ok
     assert found.starts == 10 + 1
 

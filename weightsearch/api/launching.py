@@ -18,6 +18,7 @@ from weightsearch.launch.preparation import Request
 from weightsearch.launch.session import Launched
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import studies, study_control
+from weightsearch.store.ledger.studies import Study as StoredStudy
 from weightsearch.store.tables.states import StudyState
 from weightsearch.study.spec import StudySpec
 
@@ -50,23 +51,24 @@ def launch(
     request = requests.asked(spec, file, name, place, device, workers, on, budget)
     request = replace(request, promote=promote, quiet=True)
     database = opened(storage)
-    preparation.prepare(database, spec, request)
-    return Launch(database, spec, request)
+    return Launch(database, preparation.prepare(database, spec, request), spec, request)
 
 
 class Launch:
     """A launch that is going on."""
 
-    def __init__(self, database: Database, spec: StudySpec, request: Request) -> None:
+    def __init__(
+        self, database: Database, planned: StoredStudy, spec: StudySpec, request: Request
+    ) -> None:
         self._database, self._request = database, request
         self._outcome: Launched | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(spec,), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(planned, spec), daemon=True)
         self._thread.start()
 
-    def _run(self, spec: StudySpec) -> None:
+    def _run(self, planned: StoredStudy, spec: StudySpec) -> None:
         try:
-            self._outcome = session.launch(self._database, spec, self._request)
+            self._outcome = session.run(self._database, planned, spec, self._request)
         except BaseException as error:
             self._error = error
 

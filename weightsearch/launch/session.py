@@ -77,7 +77,11 @@ def launch(database: Database, spec: StudySpec, request: Request) -> Launched:
     Raises WeightsearchError for whatever the user can put right; KeyboardInterrupt leaves a state
     that the same launch continues.
     """
-    study = prepare(database, spec, request)
+    return run(database, prepare(database, spec, request), spec, request)
+
+
+def run(database: Database, study: Study, spec: StudySpec, request: Request) -> Launched:
+    """Runs a study that is planned and packed, ranks it and promotes the best; as `launch`."""
     failpoints.reach("after-plan")
     work(database, study, Rung.SEARCH, "search", request)
     # Where every worker was gone before the look that its last result made due.

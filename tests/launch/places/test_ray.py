@@ -22,7 +22,7 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, make_url, select, update
+from sqlalchemy import func, make_url, select, text, update
 from support import fork_server, password_watch
 from support.faulty_servers import wait_until
 from support.paths import ROOT
@@ -165,6 +165,16 @@ def leased_by(opened: Database, node: subprocess.Popen[bytes]) -> list[str]:
     return [name for name in names if pid(name) in pids]
 
 
+def statements_under_way(opened: Database) -> int:
+    """What the server still works at, whoever asked for it and is stopped by now."""
+    under_way = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND state = 'active' AND pid <> pg_backend_pid()"
+    )
+    with opened.engine.connect() as connection:
+        return connection.execute(under_way).scalar_one()
+
+
 def pid(worker: str) -> int:
     """From its name: HOST-PID-RANDOM."""
     return int(worker.split("-")[-2])
@@ -187,6 +197,7 @@ def test_a_node_that_is_lost_costs_an_attempt_and_nothing_else(
 
     def stopped_at_a_point() -> list[str]:
         signalled(tree(other), signal.SIGSTOP)
+        wait_until(lambda: not statements_under_way(opened))  # one may be the point's end
         if not (held := leased_by(opened, other)):
             signalled(tree(other), signal.SIGCONT)
         return held
