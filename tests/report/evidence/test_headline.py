@@ -210,6 +210,17 @@ def test_a_best_that_is_no_better_than_the_constant_is_named_as_such(
     assert rows[0].beats_the_constant() == (word == "better")
 
 
+def test_of_many_networks_none_beats_the_constant_by_chance() -> None:
+    near = run(1, 0, 0, 1.32, constant=CONSTANT)
+    (alone,) = ranking(SPEC, [near])
+    assert alone.beats_the_constant()
+    level = [run(k / 10, 1 - k / 10, 0, 1.5, constant=CONSTANT) for k in range(10)]
+    assert not any(row.beats_the_constant() for row in ranking(SPEC, [near, *level]))
+    assert [row.against_constant for row in ranking(SPEC, [near, *level], first=1)] == ["undecided"]
+    said = told([near, *level]).sentence
+    assert said.startswith("Not shown to be better than a constant prediction")
+
+
 def test_without_a_constant_or_values_per_image_nothing_is_said_of_them() -> None:
     done = [run(0.5, 0, 0.5, 1.0), run(1, 0, 0, 1.4)]
     rows = ranking(SPEC, done)

@@ -163,6 +163,14 @@ def compared(
     return comparison.paired_folds(first, second, scenes, smaller, level, margin)
 
 
+def together(spec: StudySpec, found: Mapping[str, Comparison | None]) -> dict[str, Comparison]:
+    """The comparisons that there are, of the deciding metric and one question, with verdicts that
+    hold for all of them together (Holm)."""
+    tests = {name: test for name, test in found.items() if test is not None}
+    smaller = spec.objective.direction == "minimize"
+    return comparison.holm(tests, dict.fromkeys(tests, smaller))
+
+
 def fixed(done: Sequence[Kind]) -> list[Kind]:
     """Those of fixed weights: a learned weighting has no direction."""
     return [one for one in done if one.point.weighting is None]

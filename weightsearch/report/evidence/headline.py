@@ -13,11 +13,11 @@ from weightsearch.report.evidence.configurations import (
     compared,
     configurations,
     fixed,
+    together,
 )
 from weightsearch.report.evidence.constant import Constant, constant
 from weightsearch.report.evidence.ranking import comparable, ranked
 from weightsearch.report.evidence.units import amount, hours, is_of_depth, sample
-from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
@@ -220,7 +220,7 @@ def headline(
     ]
     told = constant([*order, *configurations(spec, comparable(full))])
     if told is not None:
-        rivals.append(runs.against(told, best))
+        rivals.append(runs.against(told, best, others))
     return Headline(
         point=best.point.id(),
         says=described(spec, best.point),
@@ -299,24 +299,17 @@ def _finalist(rival: Rival, test: Comparison, harmed: Sequence[str]) -> Rival:
 def _held(
     spec: StudySpec, rivals: Sequence[Rival], family: Mapping[str, Comparison]
 ) -> list[Rival]:
-    """Verdicts that hold together; a promotion's do already.
+    """Verdicts that hold together; a promotion's, and that on the constant, do already.
 
     The best was chosen from all configurations, so all of its comparisons are the family of Holm's
     correction, not those alone that are told: without them it was "better" than equal weights, the
     best single term or the runner-up in 20 of 150 simulated studies in which nothing differs.
     """
-    own = {
-        rival.point or CONSTANT: rival.comparison
-        for rival in rivals
-        if rival.comparison and not rival.is_finalist
-    }
-    tests = {**family, **own}
-    smaller = spec.objective.direction == "minimize"
-    held = comparison.holm(tests, dict.fromkeys(tests, smaller))
+    held = together(spec, family)
     return [
         rival
-        if rival.is_finalist
-        else replace(rival, comparison=held.get(rival.point or CONSTANT, rival.comparison))
+        if rival.is_finalist or rival.point is None
+        else replace(rival, comparison=held.get(rival.point))
         for rival in rivals
     ]
 
@@ -350,11 +343,18 @@ class Runs:
         found = {other.point.id(): self.rival([], best, other).comparison for other in others}
         return {point: test for point, test in found.items() if test is not None}
 
-    def against(self, told: Constant, best: Configuration) -> Rival:
+    def against(
+        self, told: Constant, best: Configuration, others: Sequence[Configuration]
+    ) -> Rival:
+        """The constant; of all configurations the best is the likeliest to beat it by chance."""
         runs, is_full = self.of(best), best.point.key() in self.full
         metric = self.spec.objective.metric
         margin = self._margin(fmean(run.result.metrics[metric] for run in runs))
-        test = told.compared(self.spec, runs, margin)
+        found = {
+            one.point.id(): told.compared(self.spec, self.of(one), margin)
+            for one in (best, *others)
+        }
+        test = together(self.spec, found).get(best.point.id())
         return Rival([CONSTANT], told.says, None, told.value, test, is_full)
 
     def _margin(self, best: float) -> float | None:

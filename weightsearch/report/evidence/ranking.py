@@ -9,8 +9,6 @@ from typing import Any
 from weightsearch.report.evidence import configurations
 from weightsearch.report.evidence import constant as constants
 from weightsearch.report.evidence.configurations import Configuration
-from weightsearch.report.evidence.constant import Constant
-from weightsearch.stats import comparison
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.queries import Done
 from weightsearch.study import search_space
@@ -174,40 +172,45 @@ def ranking(spec: StudySpec, done: Sequence[Done], first: int | None = None) -> 
 
     That a row is "worse" than the first says that it is not the best: the first was chosen by the
     same images, and Holm's correction over all rows is what makes that hold (Hsu, Ann. Stat. 12,
-    1984).
+    1984). So are the verdicts on the constant prediction corrected: of many networks that are no
+    better, one would be called so by chance.
     """
     order = ranked(spec, done)
     tests = _against_first(spec, order) if first is None or first > 1 else {}
-    told = constants.constant(order)
+    constant = _against_constant(spec, order)
     return [
-        _row(spec, place, point, tests.get(place), _against_constant(spec, point, order[0], told))
+        _row(spec, place, point, tests.get(point.point.id()), constant.get(point.point.id()))
         for place, point in enumerate(order[:first], start=1)
     ]
 
 
-def _against_first(spec: StudySpec, order: Sequence[Configuration]) -> dict[int, Comparison]:
-    """By place: the paired comparison of each with the first, of those with values per image."""
+def _against_first(spec: StudySpec, order: Sequence[Configuration]) -> dict[str, Comparison]:
+    """By id: the paired comparison of each with the first, of those with values per image."""
     if not order:
         return {}
-    metric, best = spec.objective.metric, order[0]
-    margin = spec.answer.delta().of(best.result.metrics[metric])
-    found = {
-        str(place): configurations.compared(
-            spec, configurations.common(one.runs, best.runs), metric, margin
-        )
-        for place, one in enumerate(order[1:], start=2)
-    }
-    tests = {place: test for place, test in found.items() if test is not None}
-    smaller = spec.objective.direction == "minimize"
-    held = comparison.holm(tests, dict.fromkeys(tests, smaller))
-    return {int(place): test for place, test in held.items()}
+    metric, best, margin = spec.objective.metric, order[0], _margin(spec, order)
+    return configurations.together(
+        spec,
+        {
+            one.point.id(): configurations.compared(
+                spec, configurations.common(one.runs, best.runs), metric, margin
+            )
+            for one in order[1:]
+        },
+    )
 
 
-def _against_constant(
-    spec: StudySpec, one: Configuration, best: Done, told: Constant | None
-) -> Comparison | None:
-    margin = spec.answer.delta().of(best.result.metrics[spec.objective.metric])
-    return told.compared(spec, one.runs, margin) if told else None
+def _against_constant(spec: StudySpec, order: Sequence[Configuration]) -> dict[str, Comparison]:
+    """By id: each with the constant prediction, of those that can be compared with one."""
+    if (told := constants.constant(order)) is None:
+        return {}
+    margin = _margin(spec, order)
+    found = {one.point.id(): told.compared(spec, one.runs, margin) for one in order}
+    return configurations.together(spec, found)
+
+
+def _margin(spec: StudySpec, order: Sequence[Configuration]) -> float | None:
+    return spec.answer.delta().of(order[0].result.metrics[spec.objective.metric])
 
 
 def _row(
