@@ -132,7 +132,6 @@ def _reported(found: Written) -> None:
 
 def _compared(found: dict[str, Any]) -> None:
     from weightsearch.report.evidence.units import label
-    from weightsearch.report.pages.comparison_page import of_depth
     from weightsearch.runtime.console import console
 
     console.print(found["answer"], soft_wrap=False)
@@ -140,7 +139,7 @@ def _compared(found: dict[str, Any]) -> None:
         span = ""
         if test["low"] is not None:
             span = f" ({test['low']:+.4f} .. {test['high']:+.4f})"
-        name = label(metric, of_depth(found))
+        name = label(metric, found["of_depth"])
         console.print(
             f"{name:10} A {found['a'][metric]:.4f}  B {found['b'][metric]:.4f}  A - B"
             f" {test['difference']:+.4f}{span}  {test['verdict']}"

@@ -96,8 +96,7 @@ def _evidence(found: Ranking, form: Form = FITTED) -> None:
     yardstick = found.yardstick
     by = f" by protocol {yardstick.protocol}, {yardstick.split} split" if yardstick.protocol else ""
     title = f"study {found.study}: {yardstick.metric}{by}"
-    of_depth = yardstick.protocol is not None
-    _ranking_table(found.rows, title, of_depth, found.margin, form)
+    _ranking_table(found.rows, title, yardstick.of_depth, found.margin, form)
     if form.csv:
         return
     for sentence in found.mixture.sentences() if found.mixture else ():
@@ -201,7 +200,7 @@ def promoted(verdict: PromotionVerdict, form: Form = FITTED) -> None:
         )
     console.print(table)
     notes = [f"{metric}, means over {first.seeds} fresh seeds"]
-    many = counted(first.test_images or 0, sample(verdict.protocol is not None))
+    many = counted(first.test_images or 0, sample(verdict.of_depth))
     notes += [f"test split of {many}"] if first.test_images else []
     notes += [f"protocol {verdict.protocol}"] if verdict.protocol else []
     notes += [f"95 % test: the interval of test {metric}"] if first.test_interval else []
@@ -241,7 +240,7 @@ def _compared(
     test = found.deciding
     span = "{:+.4f} .. {:+.4f}".format(*test.interval) if test.interval else "none"
     # What would settle it, or makes the verdict weaker than the numbers.
-    why = test.settled_by(sample(verdict.protocol is not None))
+    why = test.settled_by(sample(verdict.of_depth))
     if found.harmed:
         why = f"{', '.join(found.harmed)} worse"
     why = f" ({why})" if why else ""

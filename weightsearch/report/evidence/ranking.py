@@ -32,6 +32,11 @@ class Yardstick:
     """None where the study has no data."""
     split: str = "val"
 
+    @property
+    def of_depth(self) -> bool:
+        """Whether they are errors of depth, measured by a protocol, on images."""
+        return self.protocol is not None
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

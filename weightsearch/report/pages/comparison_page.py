@@ -146,6 +146,7 @@ def compared(a: Side, b: Side) -> dict[str, Any]:
         "b": _about(b),
         "tests": {n: test.to_json() for n, test in comparison.holm(tests, smaller).items()},
         "measured": a.records.measured(),
+        "of_depth": a.records.of_depth,
         "full_runs": a.full,
     }
 
@@ -174,13 +175,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(there) / len(there) if there else None
 
 
-def of_depth(found: dict[str, Any]) -> bool:
-    """Whether what `compared` gave is of depth: else it was measured by no protocol."""
-    return str(found["measured"]).startswith("protocol ")
+def _sample(found: dict[str, Any]) -> str:
+    return sample(found["of_depth"])
 
 
 def _label(found: dict[str, Any], metric: str) -> str:
-    return label(metric, of_depth(found))
+    return label(metric, found["of_depth"])
 
 
 def sentence(found: dict[str, Any]) -> str:
@@ -188,7 +188,7 @@ def sentence(found: dict[str, Any]) -> str:
     metric, a, b = found["metric"], found["a"], found["b"]
     test = found["tests"].get(metric)
     if test is None:
-        said = f"A and B have no values per {sample(of_depth(found))}, so they cannot be told apart"
+        said = f"A and B have no values per {_sample(found)}, so they cannot be told apart"
     else:
         span = "no interval, for want of two scenes"
         if test["low"] is not None:
@@ -199,7 +199,7 @@ def sentence(found: dict[str, Any]) -> str:
             worse = " and ".join(_label(found, name) for name in found["harmed"])
             said += f", but A is worse by {worse}"
         if found["verdict"] == Verdict.UNDECIDED and (
-            more := Comparison.from_json(test).settled_by(sample(of_depth(found)))
+            more := Comparison.from_json(test).settled_by(_sample(found))
         ):
             said += f"; {more}"
     many = "s" if len(a["seeds"]) > 1 else ""
@@ -263,7 +263,7 @@ def _card(found: dict[str, Any]) -> Card:
     test = found["tests"].get(found["metric"])
     word = Verdict(found["verdict"])
     tone = Tone.GOOD if word in (Verdict.BETTER, Verdict.BETTER_WITHIN) else Tone.OPEN
-    more = Comparison.from_json(test).settled_by(sample(of_depth(found))) if test else ""
+    more = Comparison.from_json(test).settled_by(_sample(found)) if test else ""
     return Card(
         HEADS.get(word, str(word).capitalize()),
         Tone.BAD if word in WORSE else tone,
@@ -297,5 +297,5 @@ def _table(found: dict[str, Any], both: tuple[str, str]) -> tuple[list[str], lis
         "A - B",
         "95 % interval",
         "verdict",
-        f"{sample(of_depth(found))}s in scenes",
+        f"{_sample(found)}s in scenes",
     ], rows

@@ -143,6 +143,11 @@ class PromotionVerdict:
     stored: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     """The JSON that it was read from, whichever version wrote it: it is printed as it is."""
 
+    @property
+    def of_depth(self) -> bool:
+        """Whether its metrics are errors of depth, measured by a protocol, on images."""
+        return self.protocol is not None
+
     def history(self, settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """What comes before a new verdict by these settings."""
         if self.settings in (None, settings):
