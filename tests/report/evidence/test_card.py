@@ -53,6 +53,37 @@ def test_the_verdict_is_that_of_the_nearest_rival_and_a_constant_goes_first(
     assert running == f"1 point is open; `weightsearch status {records.study}` says how far it is."
 
 
+@pytest.mark.parametrize(
+    ("seeds_needed", "is_full", "said"),
+    [
+        (5, True, "`weightsearch promote made-up --promote-seeds 1,2,3,4,5` runs them"),
+        (5, False, "`weightsearch launch made-up --extend repeats=5` runs them"),
+        (40, True, "until then take either"),
+        (None, False, "until then take either"),
+    ],
+)
+def test_what_is_undecided_has_a_command_that_runs_as_it_stands_or_none(
+    seeds_needed: int | None, is_full: bool, said: str
+) -> None:
+    test = dataclasses.replace(
+        beaten(Verdict.UNDECIDED).deciding, low=-0.5, high=0.5, seeds_needed=seeds_needed
+    )
+    rival = Rival(["equal weights"], "1 mae", "p", 1.0, test, is_full)
+    headline = dataclasses.replace(told(), rivals=[rival])
+    spec, made = make_records(3).spec, promotion()
+    step = next_step("made-up", spec, {"done": 24}, headline, made)
+    assert step.startswith("Against equal weights ")
+    assert step.endswith(f"; {said}.")
+
+
+def test_a_promotion_that_the_search_has_outgrown_is_made_anew() -> None:
+    spec, better = make_records(3).spec, told(Verdict.BETTER)
+    now, made = {"done": 24}, promotion()  # of 24
+    assert "lies in nowhere" in next_step("made-up", spec, now, better, made)
+    grown = next_step("made-up", spec, {"done": 25}, better, made)
+    assert grown.endswith("`weightsearch promote made-up` judges it anew.")
+
+
 def changed(records: Records, **to: Any) -> Records:
     return dataclasses.replace(records, **to)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from itertools import count, islice
 
 from weightsearch.report.evidence.headline import CONSTANT, Headline, Rival
 from weightsearch.report.evidence.units import sample
 from weightsearch.stats.comparison_result import Verdict
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
-from weightsearch.store.tables.states import OPEN
+from weightsearch.store.tables.states import OPEN, PointState
 from weightsearch.study.spec import DEPTH_OBJECTIVE, StudySpec
+
+MOST_SEEDS = 12
+"""Of more than these one would rather say that it does not matter."""
 
 
 class Tone(StrEnum):
@@ -60,6 +64,11 @@ def next_step(
     if left := sum(counts.get(state, 0) for state in OPEN):
         points = "1 point is" if left == 1 else f"{left} points are"
         return f"{points} open; `weightsearch status {study}` says how far it is."
+    if promoted is not None and counts.get(PointState.DONE, 0) > promoted.lineage.search_points:
+        return (
+            "The search has grown since the best was promoted:"
+            f" `weightsearch promote {study}` judges it anew."
+        )
     if _word(told.rivals, CONSTANT) == Verdict.UNDECIDED:
         return (
             "Whether networks learn more than one depth is open: train for more epochs, take more"
@@ -76,11 +85,23 @@ def next_step(
     for rival in told.rivals:
         more = rival.comparison.settled_by(sample(told.of_depth)) if rival.comparison else ""
         if more and CONSTANT not in rival.names:
-            return (
-                f"Against {rival.name} {more}; `weightsearch promote {study}"
-                " --promote-seeds` takes more seeds."
-            )
+            command = _more_seeds(study, rival, promoted)
+            step = f"`{command}` runs them" if command else "until then take either"
+            return f"Against {rival.name} {more}; {step}."
     if spec.objective.run != DEPTH_OBJECTIVE:
         kept = promoted.checkpoint
         return f"What the objective kept of the promoted run lies in {kept}." if kept else ""
     return "`weightsearch predict CHECKPOINT PICTURE... --out DIR` uses the promoted network."
+
+
+def _more_seeds(study: str, rival: Rival, promoted: PromotionVerdict) -> str:
+    """The command that runs as many as would decide; empty where seeds do not, or too many."""
+    wanted = rival.comparison.seeds_needed if rival.comparison else None
+    if wanted is None or wanted > MOST_SEEDS:
+        return ""
+    if not rival.is_full:
+        return f"weightsearch launch {study} --extend repeats={wanted}"
+    there = list(promoted.lineage.seeds)
+    fresh = (seed for seed in count(1) if seed not in there)
+    seeds = [*there, *islice(fresh, max(0, wanted - len(there)))]
+    return f"weightsearch promote {study} --promote-seeds {','.join(map(str, seeds))}"
