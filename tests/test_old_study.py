@@ -110,7 +110,7 @@ def test_an_old_study_goes_on_with_what_was_held_spooled_and_waiting(
     )
     points = json.loads(status.out)["points"]
     assert (points["done"], points["leased"], points["waiting"]) == (4, 2, 4)
-    assert "point 5: its result was on disk and is committed now" in worker.err
+    assert "point 5: the result that its worker left on disk is committed now" in worker.err
     assert "point 0 " not in worker.err
     assert "resumed" in launched.err
     answer = json.loads(launched.out)

@@ -157,6 +157,8 @@ def test_a_data_set_is_inspected_and_packed(cli: Cli) -> None:
     ("arguments", "said"),
     [
         ("launch quikstart", "unknown study 'quikstart'; did you mean 'quickstart'?"),
+        ("launch quikstart.tml", "a study must be a TOML file or a name in studies/, but"),
+        ("launch a.toml --extend repeats=2", "got the file 'a.toml'; give its name, as"),
         ("launch --sampler gird", "unknown sampler 'gird'; did you mean 'grid'?"),
         ("launch --on moon", "--on must be one of local, ray, slurm, but got 'moon'."),
         ("launch --name ../x", "--name must be letters, digits"),

@@ -18,6 +18,7 @@ from support.own_data import FRAMES, frames, levels, listing
 from support.processes import Cli
 
 from weightsearch.commands.answers import study_check
+from weightsearch.commands.answers.findings import WRONG
 from weightsearch.launch.preparation import Request
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import studies
@@ -100,6 +101,10 @@ def test_wrong_turns_of_init_are_one_line_that_says_what_to_do(
         (*there, "--encoder", "test_eficientnet"): ("unknown encoder", "'test_efficientnet'"),
         (*there, "--term", "mea"): ("unknown loss term 'mea'", "did you mean 'mae'?"),
         (*there, "--budget", "2 hours"): ("a budget must be like 2h", "'2 hours'"),
+        (*there, "--option", "depth_scale=1"): (
+            "must have frames with valid depth",
+            "another unit",
+        ),
         (*there, "--size", "16x16"): ("at least 32 pixels", "'16x16'"),
         (*there, "--device", "cuda"): ("needs a GPU", "use --device cpu"),
     }
@@ -143,6 +148,20 @@ def test_wrong_turns_of_check_are_a_line_each_and_all_of_them_are_told(
     assert any("must be the folder of pictures" in one for one in found)
     assert any("cannot be used" in one and "check WEIGHTSEARCH_STORAGE" in one for one in found)
     assert "sesame" not in asked.stdout + asked.stderr
+
+
+def test_depth_that_no_frame_has_is_said_before_anything_is_packed(
+    cli: Cli, own: Path, opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("init", "mine.toml", "--data", own.name, *INIT).returncode == 0
+    spec = loading.load(tmp_path / "mine.toml", {"data.options": {"depth_scale": 1.0}})
+    request = Request(name="mine", home=tmp_path / "home", data=own, device="cpu")
+    monkeypatch.setattr(study_check.preflight, "check_model", lambda *_: None)
+    wrong = [
+        r.said for r in study_check.check(spec, request, lambda: opened).rows if r.state == WRONG
+    ]
+    (said,) = wrong
+    assert said.startswith("frames must have valid depth, but none that was looked at has; look at")
 
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_packed(

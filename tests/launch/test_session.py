@@ -275,6 +275,8 @@ def test_an_objective_that_always_fails_ends_the_launch_with_its_own_traceback(
     assert f'File "{tmp_path / "mine.py"}", line 3, in run' in trace
     assert "weightsearch/" not in trace
     assert not any(line.startswith("error") for line in before)
+    status = cli("status", WEIGHTSEARCH_STORAGE=storage).stdout
+    assert "`weightsearch retry toy-grid --failed` and the same launch" in " ".join(status.split())
 
 
 def test_a_users_own_objective_beside_its_study_file_is_found(

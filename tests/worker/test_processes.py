@@ -327,6 +327,7 @@ def test_an_objective_that_raises_fails_its_points_and_the_rest_goes_on(
     started = start("study")
     assert started.wait(PATIENCE_S) == 0
     assert count(opened, study, "done") == 9
+    assert "study study has no point left to run" in started.said()
     failed = queries.failed(opened.engine, study)
     assert [f["reason"] for f in failed] == ["RuntimeError: no such kernel"]
     [trace] = own_traceback.logged(started.said())
@@ -352,6 +353,9 @@ def test_a_study_that_fails_everywhere_is_stopped_with_the_reason(
     assert "ZeroDivisionError: division by zero" in worker.said().splitlines()[-1]
     counts = queries.counts(opened.engine, study)
     assert (counts["failed"], counts["waiting"]) == (3, 7)
+    late = start("study")
+    assert late.wait(PATIENCE_S) == 0
+    assert "study study is stopped; run its launch to continue" in late.said()
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,11 @@ def _grown(storage: str | None, name: str, extend: str) -> StudySpec:
     from weightsearch.store.ledger import studies
     from weightsearch.study import loading
 
+    if name.endswith(".toml"):
+        raise ConfigError(
+            f"--extend takes a study of the database, but got the file '{name}'; give its name, as"
+            " `weightsearch studies` lists it."
+        )
     stored = studies.find(open_storage(storage).engine, name)
     return loading.extended(stored.spec, extend, f"study '{name}'")
 

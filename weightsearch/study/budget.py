@@ -42,7 +42,8 @@ def parse(parts: Sequence[str]) -> Budget | None:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(points?|(?:device-)?(?:s|min|h|d))\s*", part)
         if match is None or float(match[1]) <= 0:
             raise ConfigError(
-                f"a budget must be like 2h, '100 points', '8 device-h' or none, but got {part!r}."
+                "a budget must be like 2h, 30min, '100 points', '8 device-h' or none, but got"
+                f" {part!r}."
             )
         number, unit = float(match[1]), match[2]
         if unit.startswith("point"):

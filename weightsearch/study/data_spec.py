@@ -32,8 +32,8 @@ class DataSpec(Part):
     source: str
     """A reader: a key of `weightsearch.data.readers.registry.READERS`."""
     path: Path | None = Field(default=None, exclude=True)
-    """Where the data set lies on this machine, relative to the study file; `--data` goes before it.
-    Of this machine only: what is excluded here is neither stored nor in a digest."""
+    """Where the data set lies on this machine, relative to the study file; `--data` takes
+    precedence. Of this machine only: what is excluded here is neither stored nor in a digest."""
     size: tuple[Annotated[int, Field(ge=LEAST_SIDE)], Annotated[int, Field(ge=LEAST_SIDE)]]
     """Input height and width in pixels; the output is half of it."""
     target: Literal["depth", "inverse", "log"] = "depth"

@@ -27,6 +27,12 @@ def study_file(study: str) -> Path:
             raise ConfigError(f"a study file must exist, but {path} does not.")
         return path
     known = study_files()
+    if study not in known and (path.suffix or path.parent.name):
+        beside = [str(file) for file in path.parent.glob("*.toml")]
+        raise ConfigError(
+            f"a study must be a TOML file or a name in studies/, but '{study}' is neither;"
+            f" {did_you_mean(study, beside) if beside else 'there is no .toml file beside it.'}"
+        )
     if study not in known:
         raise ConfigError(f"unknown study '{study}'; {did_you_mean(study, known)}")
     return known[study]

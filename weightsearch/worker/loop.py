@@ -10,6 +10,7 @@ store/optuna_mirror.py).
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 from dataclasses import replace
@@ -35,6 +36,8 @@ from weightsearch.worker.process import Worker
 
 IDLE_S = 0.5
 EXPIRED_S = 0.05  # after a lease's end, so that it has ended by the database's clock too
+
+log = logging.getLogger(__name__)
 
 
 def run(worker: Worker) -> int:
@@ -64,9 +67,11 @@ def run(worker: Worker) -> int:
                             lambda: study_control.standing(engine, study.id), stop.asked
                         )
                         if now.state == StudyState.STOPPED:
+                            log.info("study %s is stopped; run its launch to continue", study.name)
                             break
                         if not now.left:
                             if not _look(worker, now.looks):
+                                log.info("study %s has no point left to run", study.name)
                                 break
                             continue
                 except DBAPIError:  # the database is away, and we were asked to stop

@@ -115,7 +115,7 @@ def test_missing_files_are_counted(rooms: list[Frame], tmp_path: Path) -> None:
     write(tmp_path, rooms, mm(rooms))
     for k in (3, 5):
         (tmp_path / f"depth/{k:04d}.png").unlink()
-    with pytest.raises(DataError, match=r"0003 has none \(2 of 12 are missing; also 0005\)"):
+    with pytest.raises(DataError, match=r"0003 has none \(missing: 2 of 12; also 0005\)"):
         inspect("folder", tmp_path, {})
 
 

@@ -76,7 +76,7 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a pipe for depth": (
         "sunrgbd",
         lambda root: pipe(next(root.rglob("depth_bfx/*.png"))),
-        "there is no such file (1 of 8 are missing)",
+        "there is no such file (missing: 1 of 8)",
     ),
     "a name that steers": (
         "folder",

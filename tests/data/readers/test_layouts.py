@@ -58,7 +58,7 @@ def test_a_missing_file_is_refused_with_its_place_and_the_count(
     made = LAYOUTS[reader](tmp_path)
     next(tmp_path.rglob(DEPTHS[reader])).unlink()
     said = refused(reader, tmp_path)
-    assert "are missing)" in said
+    assert "(missing: " in said
     assert made.path.name in said
 
 

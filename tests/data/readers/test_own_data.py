@@ -82,8 +82,8 @@ def test_missing_partners_are_told_at_once(tmp_path: Path) -> None:
         (tmp_path / f"depth/{k:04d}.png").unlink()
     (tmp_path / "rgb/0011.png").unlink()
     said = refused("folder", tmp_path)
-    assert "each frame must have its RGB picture, but 0011 has none (1 of 12 are missing)" in said
-    assert "its depth, but 0000 has none (11 of 12 are missing; also 0001, 0002," in said
+    assert "each frame must have its RGB picture, but 0011 has none (missing: 1 of 12)" in said
+    assert "its depth, but 0000 has none (missing: 11 of 12; also 0001, 0002," in said
     assert "0009, ...)." in said
 
 

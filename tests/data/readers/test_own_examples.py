@@ -22,6 +22,8 @@ from weightsearch.errors import DataError
         ("my scene {s}/img{k}.png", "my scene {s}/depth{k}.png"),
         ("{s}/left/{k}.jpg", "{s}/disparity/{k}.png"),
         ("colour/{k}.jpg", "distance/{k}.png"),
+        ("images/{k}.jpg", "dep/{k}.png"),
+        ("images/{k}.jpg", "truth/{k}.png"),
     ],
 )
 def test_the_suggested_patterns_can_be_typed(tmp_path: Path, names: tuple[str, str]) -> None:

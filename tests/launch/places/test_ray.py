@@ -35,6 +35,7 @@ from weightsearch.launch.places.local import REPLACED, Command, WorkersKeepDying
 from weightsearch.launch.places.ray_cluster import Node
 from weightsearch.launch.places.remote_worker import ConsecutiveWorkerDeaths, Ended
 from weightsearch.runtime import devices
+from weightsearch.runtime.safe_text import counted
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import studies, verification
 from weightsearch.store.tables.schema import points
@@ -216,7 +217,7 @@ def test_a_node_that_is_lost_costs_an_attempt_and_nothing_else(
     assert (found.starts, found.lost, found.given_back) == (11, 1, 0)
     assert json.loads((tmp_path / "answer").read_text())["points"]["done"] == 10
     said = (tmp_path / "said").read_text()
-    assert f"2 workers on the Ray cluster at {rays.address}, each with 1 cores" in said
+    assert f"2 workers on the Ray cluster at {rays.address}, each with 1 core" in said
     assert "was lost with its node; another starts where there is room" in said
 
 
@@ -252,7 +253,8 @@ def test_without_a_cluster_an_instance_of_this_machine_is_started_and_ended(
     processes = tree(running)
     assert running.wait(PATIENCE_S) == 0, (tmp_path / "said").read_text()
     said = (tmp_path / "said").read_text()
-    assert f"{min(10, devices.most_on_cpu())} workers on a Ray instance of this machine" in said
+    many = counted(min(10, devices.most_on_cpu()), "worker")
+    assert f"{many} on a Ray instance of this machine" in said
     assert verification.verify(opened.engine, studies.find(opened.engine, "toy-grid")).ok
     assert psutil.wait_procs(processes, timeout=PATIENCE_S)[1] == []
     password_watch.look_through(folder)

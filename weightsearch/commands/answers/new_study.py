@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightsearch.data.frames import split
+from weightsearch.data.frames.source import NO_DEPTH
 from weightsearch.data.inspection import report
 from weightsearch.data.readers import registry
 from weightsearch.errors import ConfigError, DataError, WeightsError
@@ -75,6 +76,8 @@ def look(reader: str | None, path: Path | None, options: Mapping[str, Value]) ->
         source.read(0)  # depth that is none is said before what it is divided into
     val = _validation(path, groups)
     found = report.inspect(reader, path, options, LOOKED_AT, val)
+    if found["depth_m"] is None:
+        raise DataError(f"{path}: must have frames with valid depth, but has none; {NO_DEPTH}")
     height, width = found["size"]
     return Look(
         reader=reader,
@@ -121,7 +124,7 @@ def text(found: Look, wanted: Wanted, file: Path) -> str:
     gpu, start = wanted.on == "cuda", "ImageNet" if wanted.pretrained else "random"
     (height, width), (tall, wide) = wanted.size, found.size
     place = (
-        [(f"path   = {_toml(_place(found.path, file))}", "--data goes before it")]
+        [(f"path   = {_toml(_place(found.path, file))}", "--data takes precedence")]
         if found.path
         else []
     )

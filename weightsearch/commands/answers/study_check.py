@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from weightsearch.commands.answers import tiny_epoch
 from weightsearch.commands.answers.findings import OK, WARNING, WRONG, Row, all_well, asked
+from weightsearch.commands.answers.new_study import LOOKED_AT
 from weightsearch.data.frames import split
-from weightsearch.data.frames.source import Frame, Source
+from weightsearch.data.frames.source import NO_DEPTH, Frame, Source
+from weightsearch.data.inspection import report
 from weightsearch.data.packs import building
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DeviceError
@@ -76,7 +78,7 @@ def check(
 def _points(spec: StudySpec) -> Iterator[Row]:
     planned = planning.plan(spec)
     options = " x ".join(
-        f"{name} {found.told()}" if isinstance(found, Range) else f"{len(found)} {name}s"
+        f"{name} {found.told()}" if isinstance(found, Range) else f"{len(found)} values of {name}"
         for name, found in search_space.choices(spec).items()
         if isinstance(found, Range) or len(found) > 1
     )
@@ -124,10 +126,10 @@ def _data(spec: StudySpec, request: Request) -> Iterator[Row]:
         blocks = counted(len(set(groups)), "scene or block", "scenes or blocks")
         told = f"{counted(len(groups), 'training frame')} in {blocks}"
         yield Row("data", OK, f"reader {data.source}: {told}; {counted(test, 'test frame')}")
-        yield from (Row("data", WARNING, line) for line in source.warnings)
         if not test and spec.promote is not None:
             yield Row("data", WARNING, "there are no test frames: the winner is not tested")
         yield from asked("data", lambda: _validation(data, spec.train.seed, groups))
+        yield from asked("data", lambda: _looked_at(spec, data, request))
         yield from asked("protocol", lambda: _protocols(source, spec))
         yield from asked("disk", lambda: _disk(source, spec, request))
 
@@ -135,6 +137,17 @@ def _data(spec: StudySpec, request: Request) -> Iterator[Row]:
 def _validation(data: DataSpec, seed: int, groups: Sequence[str]) -> Iterator[Row]:
     train, held = split.chosen(groups, data, seed)
     yield Row("data", OK, f"{len(train)} frames train, {len(held)} validate ({data.val})")
+
+
+def _looked_at(spec: StudySpec, data: DataSpec, request: Request) -> Iterator[Row]:
+    """Some frames, spread over all: what `data inspect` would warn of."""
+    found = report.inspect(
+        data.source, request.data, data.options, LOOKED_AT, data.val, spec.train.seed
+    )
+    yield from (Row("data", WARNING, line) for line in found["warnings"])
+    if found["depth_m"] is None:
+        said = f"frames must have valid depth, but none that was looked at has; {NO_DEPTH}"
+        yield Row("data", WRONG, said)
 
 
 def _protocols(source: Source, spec: StudySpec) -> Iterator[Row]:

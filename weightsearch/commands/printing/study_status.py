@@ -83,6 +83,9 @@ def _stands(found: Status) -> str:
     """`promoted: 0.6 mae 0.4 ssim [0e4e612f2d] (winner)`; what to do, where something is to be."""
     if found.state in (Phase.PAUSED, Phase.STOPPED):
         why = f" ({found.state_reason})" if found.state_reason else ""
+        if found.state == Phase.STOPPED and found.failures:
+            retry = f"`weightsearch retry {found.study} --failed`"
+            return f"stopped{why}; once that is mended, {retry} and the same launch"
         return f"{found.state}{why}; `weightsearch resume {found.study}` continues it"
     if found.state == Phase.WAITING:
         return "waiting: nobody is at work on it; the same launch goes on"

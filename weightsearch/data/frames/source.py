@@ -20,6 +20,11 @@ Split = Literal["train", "test"]
 GroundTruth = Literal["raw", "filled", "exact"]
 """raw: as measured, with holes; filled: holes in-painted; exact: computed, without holes."""
 
+NO_DEPTH = (
+    "look at it with `weightsearch data inspect`: it may be in another unit than the reader takes"
+    " it to be (an option, such as depth_scale)."
+)
+"""What to do where no frame has valid depth."""
 RUN = 15
 """Neighbouring frames that form one group where a data set does not name its scenes."""
 

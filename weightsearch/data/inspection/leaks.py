@@ -152,7 +152,7 @@ def twins(
         yield (
             f"{one} and {other} hold near-identical frames: {len(found)} pairs of those looked at,"
             f" first {frames[i].name} and {frames[k].name}; neighbours of a video must lie on one"
-            " side, so split by scene, and name the scene as the group."
+            " side, so name their scene as the group; frames of two scenes may look alike."
         )
 
 

@@ -27,7 +27,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from weightsearch.data.frames.source import Frame, FrameRef
+from weightsearch.data.frames.source import NO_DEPTH, Frame, FrameRef
 from weightsearch.data.readers import registry
 from weightsearch.data.untrusted import hdf5_files
 from weightsearch.errors import DataError
@@ -274,7 +274,9 @@ def write(
         refs.append(ref)
         places.append((k, row))
     if not refs:
-        raise DataError(f"at least one frame must have valid depth, but none of {count} has.")
+        raise DataError(
+            f"at least one frame must have valid depth, but none of {count} has; {NO_DEPTH}"
+        )
     file["places"] = np.array(places, dtype=np.uint32)
     facts = {
         "format": FORMAT,

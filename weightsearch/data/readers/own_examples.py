@@ -17,8 +17,9 @@ from weightsearch.errors import ConfigError
 
 MOST_FILES, MOST_FOLDERS = 2000, 200
 """Looked at: enough to see how files are called, quick in a home folder too."""
-DEPTH = re.compile(r"depth|disp|dist|range|(?<![a-z])d(?![a-z])", re.IGNORECASE)
+DEPTH = re.compile(r"depth|disp|dist|range|(?<![a-z])(?:d|dep|dpt|gt)(?![a-z])", re.IGNORECASE)
 """In what people call their depth."""
+JPEG = (".jpg", ".jpeg")
 LAST_NUMBER = re.compile(r"^(?P<start>.*?)\d+(?P<end>\D*)$", re.DOTALL)
 
 
@@ -34,6 +35,10 @@ def told(root: Path) -> str:
     by_kind: dict[bool, list[tuple[str, list[str]]]] = {True: [], False: []}
     for (of_file, _), here in sorted(laws.items(), key=lambda law: -len(law[1])):
         by_kind[bool(DEPTH.search(of_file) or DEPTH.search(here[0]))].append((of_file, here))
+    colours_only = [law for law in by_kind[False] if law[0].lower().endswith(JPEG)]
+    if not by_kind[True] and colours_only:  # depth is never JPEG
+        others = [law for law in by_kind[False] if law not in colours_only]
+        by_kind = {True: others, False: colours_only}
     for (rgb, colours), (depth, depths) in itertools.product(by_kind[False], by_kind[True]):
         if found := _fitting(names, _patterns(rgb, colours), _patterns(depth, depths)):
             options = " ".join(
@@ -43,8 +48,8 @@ def told(root: Path) -> str:
             return f"; its files fit --reader folder {options}"
     shown = ", ".join(dict.fromkeys((names[0], names[len(names) // 2], names[-1])))
     return (
-        f"; its files are called {shown}: name --reader folder with patterns that fit them, such as"
-        " --option rgb='colour/{name}.jpg' --option depth='depth/{name}.png'"
+        f"; its files are called {shown}: name --reader folder, --option rgb=PATTERN and --option"
+        " depth=PATTERN, with {name} for what tells frames apart, as in 'FOLDER/{name}.png'"
     )
 
 

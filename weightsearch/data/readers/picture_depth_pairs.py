@@ -88,7 +88,7 @@ def present(wanted: Sequence[tuple[Files, str]]) -> list[tuple[str, tuple[int, i
     if missing:
         raise DataError(
             f"{missing[0]}: is listed, but there is no such file"
-            f" ({len(missing)} of {len(wanted)} are missing{others(missing)})."
+            f" (missing: {len(missing)} of {len(wanted)}{others(missing)})."
         )
     return facts
 
@@ -105,7 +105,7 @@ def partners(root: Path, found: Mapping[str, set[str]], kinds: Sequence[str]) ->
         if lacking:
             wrong.append(
                 f"each frame must have its {kind}, but {lacking[0]} has none"
-                f" ({len(lacking)} of {len(every)} are missing{others(lacking)})"
+                f" (missing: {len(lacking)} of {len(every)}{others(lacking)})"
             )
     if wrong:
         raise DataError(f"{root}: {'; '.join(wrong)}.")

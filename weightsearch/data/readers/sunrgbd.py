@@ -104,7 +104,7 @@ def _tests(root: Path, given: str, names: list[str], warnings: list[str]) -> set
     if unknown := sorted(ascii(name[:200]) for name in listed - set(names)):
         raise DataError(
             f"{path}: must name frames of {root}, but {unknown[0]} is none"
-            f" ({len(unknown)} of {len(listed)} are missing{others(unknown)})."
+            f" (missing: {len(unknown)} of {len(listed)}{others(unknown)})."
         )
     return listed
 

@@ -152,7 +152,8 @@ def find(path: Path) -> Path:
             return place
     raise CheckpointError(
         f"{path}: must be a checkpoint's folder, with {MANIFEST} in it or in 'best' or 'last', but"
-        " is not; give the folder that training wrote."
+        " is not; give the folder that training wrote (what an objective of your own keeps is for"
+        " its code to load)."
     )
 
 

@@ -25,6 +25,7 @@ from weightsearch.launch.places.ray_cluster import Node
 from weightsearch.launch.places.remote_worker import ConsecutiveWorkerDeaths, Ended, Order
 from weightsearch.runtime import devices as local_devices
 from weightsearch.runtime.devices import Each
+from weightsearch.runtime.safe_text import counted
 
 SECRET = re.compile(r"://[^/@\s]*:[^/@\s]+@|[?&]password=")  # of a URL
 
@@ -70,7 +71,7 @@ def workers(
         nodes = ray_cluster.nodes()
         check_database(nodes, command)
         demand = demanded(nodes, devices, command.each)
-        log.info("%d workers on %s, each with %s", len(devices), place, demand)
+        log.info("%s on %s, each with %s", counted(len(devices), "worker"), place, demand)
         fleet = Fleet(remote_worker.equipped(command), demand, patience_s)
         try:
             for _ in devices:
@@ -100,7 +101,7 @@ class Demand:
     gpus: float
 
     def __str__(self) -> str:
-        cores = f"{self.cpus:g} cores"
+        cores = f"{self.cpus:g} core{'s' * (self.cpus != 1)}"
         return f"{self.gpus:g} GPU and {cores}" if self.gpus else cores
 
 

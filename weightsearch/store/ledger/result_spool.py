@@ -60,7 +60,8 @@ def replay(engine: Engine, spool: Path) -> int:
             lease = Lease(**content["lease"])
             if _commit(engine, path, lease, content["result"], content["outcome"]):
                 saved += 1
-                log.info("point %d: its result was on disk and is committed now", lease.number)
+                told = "point %d: the result that its worker left on disk is committed now"
+                log.info(told, lease.number)
         except FileNotFoundError:  # its own process, or another one here, was faster
             continue
         except (ValueError, TypeError, KeyError, DataError) as error:
