@@ -46,7 +46,7 @@ PICTURES = {
     "a picture of 3.6 gigapixels": (lambda: png((60000, 60000)), r"\(3600000000 pixels\) exceeds"),
     "a picture of 65 megapixels": (lambda: png((8192, 8000)), "has more than 16777216 pixels"),
     "a picture that stops": (lambda: picture("PNG")[:60], "but"),
-    "PostScript": (lambda: picture("EPS"), "is damaged or something else"),
+    "PostScript": (lambda: picture("EPS"), "is damaged or something else; restore the file, or"),
     "a GIF": (lambda: picture("GIF"), "is damaged or something else"),
     "markup": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is damaged or something"),
     "a swollen text": (swollen, "Decompressed data too large"),

@@ -28,6 +28,7 @@ DAMAGED = (
     Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
 """What Pillow raises over a damaged picture, and numpy over a damaged .npy file."""
+MEND = "restore the file, or leave it out."
 
 
 @contextmanager
@@ -51,8 +52,8 @@ def opened(
                 raise ValueError(f"it has more than {most} pixels")
             yield picture
     except UnidentifiedImageError:
-        raise DataError(f"{where}: must be {law}, but is damaged or something else.") from None
+        raise DataError(f"{where}: must be {law}, but is damaged or something else; {MEND}") from None
     except DAMAGED as error:
         told = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = presentable(told.splitlines()[0].rstrip("."))
-        raise DataError(f"{where}: must be {law}, but {reason}.") from None
+        raise DataError(f"{where}: must be {law}, but {reason}; {MEND}") from None
