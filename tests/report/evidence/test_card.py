@@ -54,26 +54,33 @@ def test_the_verdict_is_that_of_the_nearest_rival_and_a_constant_goes_first(
 
 
 @pytest.mark.parametrize(
-    ("seeds_needed", "is_full", "said"),
+    ("low", "seeds_needed", "is_full", "said"),
     [
-        (5, True, "`weightsearch promote made-up --promote-seeds 1,2,3,4,5` runs them"),
-        (5, False, "`weightsearch launch made-up --extend repeats=5` runs them"),
-        (40, True, "until then take either"),
-        (None, False, "until then take either"),
+        (-0.5, 5, True, "`weightsearch promote made-up --promote-seeds 1,2,3,4,5` runs them"),
+        (-0.5, 5, False, "`weightsearch launch made-up --extend repeats=5` runs them"),
+        (
+            0.1,
+            None,
+            True,
+            "one more seed may decide; `weightsearch promote made-up"
+            " --promote-seeds 1,2,3,4` runs them",
+        ),
+        (-0.5, 40, True, "until then take either"),
+        (-0.5, None, False, "until then take either"),
     ],
 )
 def test_what_is_undecided_has_a_command_that_runs_as_it_stands_or_none(
-    seeds_needed: int | None, is_full: bool, said: str
+    low: float, seeds_needed: int | None, is_full: bool, said: str
 ) -> None:
     test = dataclasses.replace(
-        beaten(Verdict.UNDECIDED).deciding, low=-0.5, high=0.5, seeds_needed=seeds_needed
+        beaten(Verdict.UNDECIDED).deciding, low=low, high=0.5, seeds_needed=seeds_needed
     )
     rival = Rival(["equal weights"], "1 mae", "p", 1.0, test, is_full)
     headline = dataclasses.replace(told(), rivals=[rival])
     spec, made = make_records(3).spec, promotion()
     step = next_step("made-up", spec, {"done": 24}, headline, made)
     assert step.startswith("Against equal weights ")
-    assert step.endswith(f"; {said}.")
+    assert step.endswith(f"{said}.")
 
 
 def test_a_promotion_that_the_search_has_outgrown_is_made_anew() -> None:

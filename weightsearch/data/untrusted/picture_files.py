@@ -52,7 +52,9 @@ def opened(
                 raise ValueError(f"it has more than {most} pixels")
             yield picture
     except UnidentifiedImageError:
-        raise DataError(f"{where}: must be {law}, but is damaged or something else; {MEND}") from None
+        raise DataError(
+            f"{where}: must be {law}, but is damaged or something else; {MEND}"
+        ) from None
     except DAMAGED as error:
         told = getattr(error, "strerror", None) or str(error) or type(error).__name__
         reason = presentable(told.splitlines()[0].rstrip("."))

@@ -8,7 +8,7 @@ from itertools import count, islice
 
 from weightsearch.report.evidence.headline import CONSTANT, Headline, Rival
 from weightsearch.report.evidence.units import sample
-from weightsearch.stats.comparison_result import Verdict
+from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.tables.states import OPEN, PointState
 from weightsearch.study.spec import DEPTH_OBJECTIVE, StudySpec
@@ -83,9 +83,11 @@ def next_step(
         wanted = spec.promote is not None
         return f"`weightsearch promote {study}` trains the best in full." if wanted else ""
     for rival in told.rivals:
-        more = rival.comparison.settled_by(sample(told.of_depth)) if rival.comparison else ""
-        if more and CONSTANT not in rival.names:
-            command = _more_seeds(study, rival, promoted)
+        test = rival.comparison
+        if test and test.verdict == Verdict.UNDECIDED and CONSTANT not in rival.names:
+            # Alone the interval would have decided: of all that was asked, not.
+            more = test.settled_by(sample(told.of_depth)) or "one more seed may decide"
+            command = _more_seeds(study, rival, test, promoted)
             step = f"`{command}` runs them" if command else "until then take either"
             return f"Against {rival.name} {more}; {step}."
     if spec.objective.run != DEPTH_OBJECTIVE:
@@ -94,9 +96,10 @@ def next_step(
     return "`weightsearch predict CHECKPOINT PICTURE... --out DIR` uses the promoted network."
 
 
-def _more_seeds(study: str, rival: Rival, promoted: PromotionVerdict) -> str:
+def _more_seeds(study: str, rival: Rival, test: Comparison, promoted: PromotionVerdict) -> str:
     """The command that runs as many as would decide; empty where seeds do not, or too many."""
-    wanted = rival.comparison.seeds_needed if rival.comparison else None
+    is_open = bool(test.settled_by())
+    wanted = test.seeds_needed if is_open else test.seeds + 1
     if wanted is None or wanted > MOST_SEEDS:
         return ""
     if not rival.is_full:
