@@ -284,8 +284,9 @@ def ablation(records: Records) -> go.Figure:
             )
     if not traces:
         return nothing(title, "No point has a single term, all terms, or all terms but one.")
+    each = "of each kind, for each encoder," if len(bests) > 1 else "of each kind"
     told = (
-        f"The best point of each kind, for each encoder, of n = {len(found)};"
+        f"The best point {each} of n = {len(found)};"
         f" {records.measured()}, {records.seeds()}: a kind with more points had more chances."
     )
     ordered = {"categoryorder": "array", "categoryarray": [text(k) for k in kinds]}
