@@ -39,7 +39,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from weightsearch.errors import ConfigError, ObjectiveError, WeightsearchError, did_you_mean
+from weightsearch.errors import (
+    ConfigError,
+    NonFiniteLoss,
+    ObjectiveError,
+    WeightsearchError,
+    did_you_mean,
+)
 from weightsearch.runtime import child_python, own_traceback
 from weightsearch.study.spec import StudySpec
 from weightsearch.study.spec_fields import Value
@@ -328,6 +334,18 @@ class Summary:
     groups: list[str]
     images: int | None
     about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_metric(spec: StudySpec, summary: Summary, when: str = "") -> None:
+    """Raises ObjectiveError where the metric is missing, NonFiniteLoss where it is no number."""
+    metric = spec.objective.metric
+    if metric not in summary.metrics:
+        raise ObjectiveError(
+            f"objective '{spec.objective.run}' must yield the metric '{metric}', but yields"
+            f" {sorted(summary.metrics)}; name one of them in [objective] metric."
+        )
+    if not math.isfinite(summary.metrics[metric]):
+        raise NonFiniteLoss(f"{metric} is {summary.metrics[metric]}{when}")
 
 
 def summarise(epoch: Epoch) -> Summary:

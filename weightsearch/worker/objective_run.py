@@ -10,7 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from weightsearch.errors import Interrupted, NonFiniteLoss, ObjectiveError
+from weightsearch.errors import Interrupted, ObjectiveError
 from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import leases
 from weightsearch.store.ledger.leases import Lease
@@ -58,7 +58,7 @@ def drive(
             break
         epochs += 1
         hold.epoch_began = time.monotonic()
-        _check(spec, summary, epochs)
+        objective_contract.check_metric(spec, summary, f" after epoch {epochs}.")
         _report(worker, lease, hold, epochs, summary)
         if epochs <= shared:
             pass  # the trunk's, which says nothing of this point
@@ -90,18 +90,6 @@ def _interrupt(run: Run, lost: bool) -> NoReturn:
             run.throw(Interrupted())
     run.close()
     raise Interrupted
-
-
-def _check(spec: StudySpec, summary: Summary, epoch: int) -> None:
-    """Raises ObjectiveError where the metric is missing, NonFiniteLoss where it is no number."""
-    metric = spec.objective.metric
-    if metric not in summary.metrics:
-        raise ObjectiveError(
-            f"objective '{spec.objective.run}' must yield the metric '{metric}', but yields"
-            f" {sorted(summary.metrics)}."
-        )
-    if not math.isfinite(summary.metrics[metric]):
-        raise NonFiniteLoss(f"{metric} is {summary.metrics[metric]} after epoch {epoch}.")
 
 
 def _report(worker: Worker, lease: Lease, hold: Hold, epoch: int, summary: Summary) -> None:

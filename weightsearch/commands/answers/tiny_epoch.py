@@ -7,7 +7,6 @@ epoch is tiny where the objective looks at `context.tiny`, as the adapters of tr
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 import tempfile
@@ -85,14 +84,7 @@ def _epoch(spec: StudySpec, request: Request, point: Point, device: str, folder:
     if found is None:
         raise ObjectiveError(f"objective '{path}' must yield at least one epoch, but yields none.")
     summary = objective_contract.summarise(found)
-    metric = spec.objective.metric
-    if metric not in summary.metrics:
-        raise ObjectiveError(
-            f"objective '{path}' must yield the metric '{metric}', but yields"
-            f" {sorted(summary.metrics)}; name one of them in [objective] metric."
-        )
-    if not math.isfinite(summary.metrics[metric]):
-        raise NonFiniteLoss(f"{metric} is {summary.metrics[metric]}")
+    objective_contract.check_metric(spec, summary)
     return summary
 
 
