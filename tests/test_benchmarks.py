@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import re
@@ -18,7 +19,7 @@ from support.paths import ROOT
 
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, studies
-from weightsearch.study import planning
+from weightsearch.study import loading, planning
 from weightsearch.study.samplers.contract import Plan
 
 ROWS = {
@@ -155,6 +156,21 @@ def test_a_quick_sweep_compares_the_same_points(
     # Networks begin alike and a step of 3e-4 moves them little: another split, another measure of
     # the error or another unit of depth would be seen.
     assert abs(float(row[-3])) < 1
+
+
+def test_every_pair_of_a_sweep_has_a_study_with_a_seed_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the script sets it for its process
+    sweep = importlib.import_module("sweep")
+    asked = argparse.Namespace(
+        size=(32, 48), frames=None, encoders=["test_efficientnet"], directions=2, batch=2,
+        precision="fp32", epochs=1,
+    )  # fmt: skip
+    files = [sweep.study(tmp_path / f"{number}.toml", number, asked) for number in range(5)]
+    seeds = [loading.load(file).train.seed for file in files]
+    assert len(set(seeds)) == 5
 
 
 def test_a_quick_start_up_is_split_into_its_parts(
