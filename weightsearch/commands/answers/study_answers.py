@@ -78,18 +78,22 @@ class Status:
 
 def status(engine: Engine, name: str | None, home: Path, last: Status | None = None) -> Status:
     """Where a study stands, with its resolved settings, and what lies under `home`. The `last` one
-    gives its headline where nothing has ended since: to find it anew takes a training's time."""
+    gives its headline and best where nothing has ended since: to find them anew takes a training's
+    time."""
     study = studies.find(engine, name)
     done = queries.done(engine, study)
     points, workers = queries.counts(engine, study), queries.present(engine, study)
     full = queries.counts(engine, study, Rung.PROMOTION)
     each = queries.point_seconds(engine, study)
     left = sum(points[state] for state in OPEN)
-    best = ranking(study.spec, done, first=1)
     is_as_last = last is not None and (last.points, last.promotion, last.promoted) == (
         points, full, study.promoted,
     )  # fmt: skip
-    told = last.headline if last and is_as_last else answer.told(engine, study, done)
+    if last and is_as_last:
+        told, best = last.headline, last.best
+    else:
+        told = answer.told(engine, study, done)
+        best = next(iter(ranking(study.spec, done, first=1)), None)
     return Status(
         headline=told,
         next_step=next_step(study.name, study.spec, points, told, study.promoted),
@@ -111,7 +115,7 @@ def status(engine: Engine, name: str | None, home: Path, last: Status | None = N
         promotion=full,
         equivalent_left_out=study.equivalent_left_out,
         workers=workers,
-        best=best[0] if best else None,
+        best=best,
         seconds_a_point=each,
         images_per_second=queries.images_per_second(engine, study),
         seconds_left=each * left / len(workers) if each is not None and workers else None,
