@@ -17,7 +17,6 @@ from torch import Tensor
 
 from weightsearch.depth.evaluation.edge_metrics import REACH_PX, edge_metrics, normals, sobel_edges
 from weightsearch.depth.evaluation.error_breakdown import Details
-from weightsearch.depth.evaluation.metrics import per_image
 
 
 def step(at: int, size: tuple[int, int] = (24, 40), near: float = 2.0, far: float = 5.0) -> Tensor:
@@ -29,7 +28,7 @@ def step(at: int, size: tuple[int, int] = (24, 40), near: float = 2.0, far: floa
 
 def edges(pred: Tensor, gt: Tensor, valid: Tensor | None = None) -> dict[str, float]:
     valid = valid_like(gt) if valid is None else valid
-    found = per_image(pred, gt, valid, edge_metrics(10.0))
+    found = edge_metrics(pred, gt, valid, 10.0)
     return {name: float(value) for name, value in found.items()}
 
 

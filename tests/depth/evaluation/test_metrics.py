@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from weightsearch.depth.evaluation import metrics
 from weightsearch.depth.evaluation.metrics import (
     AS_PUBLISHED,
     METRICS,
     Errors,
+    Mean,
     per_image,
     rmse_pooled,
 )
@@ -151,25 +153,61 @@ def test_mirroring_and_batching_change_nothing(seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("images", "size", "parts"),
-    [(20, (1, 64), [20]), (9, (48, 64), [6, 3]), (2, (120, 160), [1, 1]), (2, (240, 320), [1, 1])],
+    [
+        (20, (1, 64), [(20, 64)]),
+        (9, (48, 64), [(6, 48 * 64), (3, 48 * 64)]),
+        (2, (120, 160), [(1, 120 * 160)] * 2),
+        (2, (90, 500), [(1, 40 * 500), (1, 40 * 500), (1, 10 * 500)] * 2),
+        (1, (2, 30_000), [(1, 30_000)] * 2),
+    ],
 )
 def test_a_cpu_takes_what_stays_in_its_cache_and_the_values_are_those_of_each_alone(
-    images: int, size: tuple[int, int], parts: list[int]
+    images: int, size: tuple[int, int], parts: list[tuple[int, int]]
 ) -> None:
-    seen: list[int] = []
+    seen: list[tuple[int, ...]] = []
 
-    def count(errors: Errors) -> Tensor:
-        seen.append(len(errors.pixels))
-        return errors.pixels
+    def spied(errors: Errors) -> Tensor:
+        seen.append(tuple(errors.gt_m.shape))
+        return errors.gt_m
 
     random = torch.Generator().manual_seed(0)
     gt, pred = (1 + 9 * torch.rand(images, *size, generator=random) for _ in range(2))
-    valid = torch.rand(images, *size, generator=random) < 0.7
-    got = per_image(pred, gt, valid, {"rmse": METRICS["rmse"], "count": count})
+    got = per_image(pred, gt, all_valid(gt), {"rmse": METRICS["rmse"], "spied": Mean(spied)})
     assert seen == parts
     for i in range(images):
-        alone = per_image(pred[i : i + 1], gt[i : i + 1], valid[i : i + 1])
+        alone = per_image(pred[i : i + 1], gt[i : i + 1], all_valid(gt[i : i + 1]))
         assert got["rmse"][i].equal(alone["rmse"][0])
+        assert float(got["spied"][i]) == pytest.approx(float(gt[i].double().mean()), rel=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.6, 1.0])
+@pytest.mark.parametrize("images", [1, 2])
+def test_an_image_in_parts_has_the_values_of_the_whole(
+    images: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    gt, pred = (1 + 9 * torch.rand(images, 90, 120, generator=random) for _ in range(2))
+    valid = torch.rand(gt.shape, generator=random) < share
+    valid[:, :20] = False  # a part without any
+    pred[~valid] = math.nan
+    whole = per_image(pred, gt, valid, ALL)
+    monkeypatch.setattr(metrics, "AT_ONCE", 1000)
+    parts = per_image(pred, gt, valid, ALL)
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-12, atol=0, equal_nan=True)
+    for i in range(images):
+        p, g = (x[i][valid[i]].double().numpy() for x in (pred, gt))
+        if len(p):
+            want = 100 * np.std(np.log(p) - np.log(g))
+            assert float(parts["silog"][i]) == pytest.approx(want, rel=1e-12)
+
+
+@pytest.mark.parametrize("valid_share", [0.5, 1.0])
+def test_silog_of_an_exact_factor_is_0_in_parts_too(valid_share: float) -> None:
+    random = torch.Generator().manual_seed(0)
+    gt = 0.5 + 9 * torch.rand(1, 300, 200, generator=random, dtype=torch.float64)
+    valid = torch.rand(gt.shape, generator=random) < valid_share
+    assert float(per_image(1.1 * gt, gt, valid)["silog"]) < 1e-10
 
 
 @settings(max_examples=40, deadline=None)

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from weightsearch.depth.evaluation.metrics import Errors, Metric
 from weightsearch.depth.loss.ssim import WINDOW, ssim
 from weightsearch.depth.network.targets import Range
 
@@ -28,8 +27,9 @@ FIELD_OF_VIEW = math.radians(60)
 Edges = npt.NDArray[np.bool_]
 
 
-def edge_metrics(max_m: float) -> dict[str, Metric]:
-    """The metrics by name; `max_m` is the range of depth that SSIM's constants are relative to.
+def edge_metrics(pred_m: Tensor, gt_m: Tensor, valid: Tensor, max_m: float) -> dict[str, Tensor]:
+    """Each metric as a tensor (b,) of maps (b, h, w); `max_m` is the range of depth that SSIM's
+    constants are relative to.
 
     sobel_precision, sobel_recall, sobel_f: of the pixels whose Sobel gradient exceeds 0.25 m (Hu et
     al. 2019, arXiv 1803.08673; the kernel 1 2 1 is not normalised). Without an edge in the truth
@@ -39,14 +39,19 @@ def edge_metrics(max_m: float) -> dict[str, Metric]:
     of depth scaled to 0..1.
     ssim: of the depth maps, 1 is best. normal_degrees: the mean angle between surface normals.
     """
+    # What stands under invalid pixels, NaN included, must change nothing.
+    pred_m, gt_m = (torch.where(valid, depth_m.double(), 1.0) for depth_m in (pred_m, gt_m))
+    maps = pred_m, gt_m, valid
+    precision, recall, f = _sobel(*maps)
+    accuracy, completeness = _boundaries(*maps)
     return {
-        "sobel_precision": lambda e: _sobel(e)[0],
-        "sobel_recall": lambda e: _sobel(e)[1],
-        "sobel_f": lambda e: _sobel(e)[2],
-        "boundary_accuracy": lambda e: _boundaries(e)[0],
-        "boundary_completeness": lambda e: _boundaries(e)[1],
-        "ssim": lambda e: _ssim(e, max_m),
-        "normal_degrees": _normal_degrees,
+        "sobel_precision": precision,
+        "sobel_recall": recall,
+        "sobel_f": f,
+        "boundary_accuracy": accuracy,
+        "boundary_completeness": completeness,
+        "ssim": _ssim(*maps, max_m),
+        "normal_degrees": _normal_degrees(*maps),
     }
 
 
@@ -59,9 +64,9 @@ def sobel_edges(depth_m: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     return (steps.square().sum(1).sqrt() > THRESHOLD_M) & whole, whole
 
 
-def _sobel(errors: Errors) -> tuple[Tensor, Tensor, Tensor]:
-    predicted, whole = sobel_edges(errors.pred_m, errors.valid)
-    true, _ = sobel_edges(errors.gt_m, errors.valid)
+def _sobel(pred_m: Tensor, gt_m: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    predicted, whole = sobel_edges(pred_m, valid)
+    true, _ = sobel_edges(gt_m, valid)
     both, found, there = (x.sum((1, 2)).double() for x in (predicted & true, predicted, true))
     neither = (found == 0) & (there == 0)
     judged = whole.any((1, 2))
@@ -73,12 +78,9 @@ def _sobel(errors: Errors) -> tuple[Tensor, Tensor, Tensor]:
     return share(found), share(there), share((found + there) / 2)  # F is the harmonic mean
 
 
-def _boundaries(errors: Errors) -> tuple[Tensor, Tensor]:
+def _boundaries(*maps: Tensor) -> tuple[Tensor, Tensor]:
     values = [
-        _boundary_error(pred, gt, valid)
-        for pred, gt, valid in zip(
-            *(x.cpu().numpy() for x in (errors.pred_m, errors.gt_m, errors.valid)), strict=True
-        )
+        _boundary_error(*image) for image in zip(*(x.cpu().numpy() for x in maps), strict=True)
     ]
     accuracy, completeness = torch.tensor(values, dtype=torch.float64).unbind(1)
     return accuracy, completeness
@@ -131,21 +133,21 @@ def distance_from_edges(gt_m: Tensor, valid: Tensor) -> Tensor:
     return torch.from_numpy(np.stack([distance(e) for e in edges])).to(gt_m.device)
 
 
-def _ssim(errors: Errors, max_m: float) -> Tensor:
+def _ssim(pred_m: Tensor, gt_m: Tensor, valid: Tensor, max_m: float) -> Tensor:
     values = []
-    for pred, gt, valid in zip(errors.pred_m, errors.gt_m, errors.valid, strict=True):
-        if min(valid.shape) < len(WINDOW) or not _eroded(valid[None], len(WINDOW)).any():
+    for pred, gt, mask in zip(pred_m, gt_m, valid, strict=True):
+        if min(mask.shape) < len(WINDOW) or not _eroded(mask[None], len(WINDOW)).any():
             values.append(math.nan)
             continue
         pair, metres = (pred[None, None], gt[None, None]), Range(0.001, max_m)
-        loss = ssim(*pair, valid[None, None], metres, min_share=1.0)
+        loss = ssim(*pair, mask[None, None], metres, min_share=1.0)
         values.append(1 - 2 * float(loss))
     return torch.tensor(values, dtype=torch.float64)
 
 
-def _normal_degrees(errors: Errors) -> Tensor:
-    inner = _eroded(errors.valid, 3)[:, 1:-1, 1:-1]
-    cosine = (normals(errors.pred_m) * normals(errors.gt_m)).sum(1).clamp(-1, 1)
+def _normal_degrees(pred_m: Tensor, gt_m: Tensor, valid: Tensor) -> Tensor:
+    inner = _eroded(valid, 3)[:, 1:-1, 1:-1]
+    cosine = (normals(pred_m) * normals(gt_m)).sum(1).clamp(-1, 1)
     degrees = torch.where(inner, torch.rad2deg(torch.arccos(cosine)), 0.0)
     return degrees.sum((1, 2)) / inner.sum((1, 2))  # 0 / 0 is NaN
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from weightsearch.depth.evaluation.edge_metrics import distance_from_edges, edge_metrics
-from weightsearch.depth.evaluation.metrics import per_image
 
 INDOORS_M = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 OUTDOORS_M = (0.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0)
@@ -39,9 +38,8 @@ class Details:
         self._sort("by_depth", true_m, self.depth_bins(), error_m, true_m)
         if not self.with_edges:
             return
-        for name, values in per_image(pred_m, gt_m, counts, edge_metrics(self.max_m)).items():
-            if name != "pixels":
-                self.edges.setdefault(name, []).extend(values.tolist())
+        for name, values in edge_metrics(pred_m, gt_m, counts, self.max_m).items():
+            self.edges.setdefault(name, []).extend(values.tolist())
         away_px = distance_from_edges(gt_m, counts)[counts]
         self._sort("by_edge", away_px, FROM_EDGE_PX, error_m, true_m)
 
