@@ -68,7 +68,7 @@ def launch(
     budget: Annotated[
         list[str] | None,
         typer.Option(
-            help="2h, '100 points' or '8 device-h', repeatable; or none. By default the file's."
+            help="30min, 2h, '100 points', '8 device-h' (repeatable), or none; else the file's."
         ),
     ] = None,
     on: On = "local",
