@@ -109,6 +109,8 @@ def test_what_is_undecided_names_the_seeds_or_the_scenes_that_would_settle_it() 
     assert by_scenes.seeds_needed is None
     assert by_scenes.groups_needed is not None
     assert by_scenes.settled_by() == f"about {by_scenes.groups_needed} scenes would decide"
+    of_groups = f"about {by_scenes.groups_needed} groups would decide"
+    assert by_scenes.settled_by("sample") == of_groups  # an own objective's
     assert compare.paired(shifted(0.5), ZERO, margin=0.01).settled_by() == ""
     few = scenes[::3].tolist()
     by_images = compare.paired([few], [[0.0] * 20], margin=0.01)  # without groups

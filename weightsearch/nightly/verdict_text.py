@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from weightsearch.nightly import values_table
 from weightsearch.nightly.sweep import Accepted, History
 from weightsearch.nightly.verdict_card import of_night
+from weightsearch.report.evidence.units import group
 from weightsearch.runtime.console import console
 from weightsearch.runtime.safe_text import presentable
 from weightsearch.runtime.tables import Column, Table
@@ -81,7 +82,7 @@ def markdown(verdict: NightVerdict) -> str:
         if row.moved == Moved.WORSE and row.scenes:
             named = ", ".join(f"{scene} ({change:+.4f})" for scene, change in row.scenes)
             what = f"{_plain(row.metric)} of {_plain(row.canary or '')}"
-            lines.append(f"- {what} by scene: {_plain(named)}")
+            lines.append(f"- {what} by {group(verdict.of_depth)}: {_plain(named)}")
     lines += [f"- {_plain(note)}" for note in verdict.notes]
     lines.append(f"- commit {_plain(verdict.commit)}, began {verdict.began_at}")
     return "\n".join(lines) + "\n"

@@ -95,10 +95,12 @@ class Comparison:
 
     def settled_by(self, sample: str = "image") -> str:
         """`about 7 seeds or 40 scenes would decide`; empty where nothing is left to decide, or
-        where the interval alone would have decided. Without scenes it speaks of samples."""
+        where the interval alone would have decided. Without scenes it speaks of images; where a
+        sample is none, a scene is a group."""
         if self.verdict != Verdict.UNDECIDED or not self._is_open():
             return ""
-        samples = f"{sample}s" if self.groups == self.images else "scenes"
+        grouped = "scenes" if sample == "image" else "groups"
+        samples = f"{sample}s" if self.groups == self.images else grouped
         needed = {"seeds": self.seeds_needed, samples: self.groups_needed}
         ways = [f"{number} {what}" for what, number in needed.items() if number is not None]
         if not ways:

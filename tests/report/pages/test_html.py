@@ -236,6 +236,9 @@ def test_the_page_of_an_own_objective_knows_neither_metres_nor_images() -> None:
     assert "n = 24 samples" in page
     assert "(m)" in known
     assert "n = 24 images" in known
+    assert "scenes" in known
+    assert "scene" not in page
+    assert "intervals over groups and seeds" in page
 
 
 def test_the_page_has_the_headline_and_the_constant_to_beat() -> None:

@@ -136,12 +136,12 @@ def _ranking_table(
     console.print(table)
     console.print()
     from weightsearch.report.evidence.ranking import repeated
-    from weightsearch.report.evidence.units import sample
+    from weightsearch.report.evidence.units import group, sample
 
     many = counted(rows[0].images, sample(of_depth)) if rows[0].images else ""
     notes = [f"n = {many}, {repeated(rows)}"] if many else []
     if many and not any(row.interval for row in rows):
-        notes.append("no intervals, which take two scenes")
+        notes.append(f"no intervals, which take two {group(of_depth)}s")
     shown = {MARKS.get(row.against_best, "") for row in rows}
     notes += [f"{mark} {MEANS[mark].format(margin)}" for mark in MEANS if mark in shown]
     if not all(row.beats_the_constant() for row in rows):

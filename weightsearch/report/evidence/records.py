@@ -20,7 +20,7 @@ from weightsearch.report.evidence.ranking import (
     yardstick,
 )
 from weightsearch.report.evidence.sharing import Sharing, sharing
-from weightsearch.report.evidence.units import is_of_depth, label, sample
+from weightsearch.report.evidence.units import group, is_of_depth, label, sample
 from weightsearch.runtime.safe_text import counted
 from weightsearch.stats import comparison
 from weightsearch.store.ledger import queries, studies
@@ -140,6 +140,11 @@ class Records:
     def sample(self) -> str:
         """`image`, or `sample`."""
         return sample(self.of_depth)
+
+    @property
+    def group(self) -> str:
+        """`scene`, or `group`."""
+        return group(self.of_depth)
 
     def images(self) -> int | None:
         return next((row.images for row in self.rows), None)

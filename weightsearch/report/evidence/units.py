@@ -31,6 +31,11 @@ def sample(of_depth: bool) -> str:
     return "image" if of_depth else "sample"
 
 
+def group(of_depth: bool) -> str:
+    """What samples that are alike have in common."""
+    return "scene" if of_depth else "group"
+
+
 def hours(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"

@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import count, islice
 
 from weightsearch.report.evidence.headline import CONSTANT, Headline, Rival
-from weightsearch.report.evidence.units import sample
+from weightsearch.report.evidence.units import group, sample
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.tables.states import OPEN, PointState
@@ -72,7 +72,7 @@ def next_step(
     if _word(told.rivals, CONSTANT) == Verdict.UNDECIDED:
         return (
             "Whether networks learn more than one depth is open: train for more epochs, take more"
-            " repeats, or validate on more scenes."
+            f" repeats, or validate on more {group(told.of_depth)}s."
         )
     if verdict_of(told)[1] == Tone.BAD:
         return (

@@ -141,7 +141,7 @@ def _ranking_told(records: Records, rows: Sequence[RankedPoint]) -> str:
     sunk = sum(not row.beats_the_constant() for row in records.rows)
     return (
         f"The best {len(rows)} of {len(records.rows)} points; {records.measured()},"
-        f" {records.seeds()}. Intervals are over scenes; the band is the margin of"
+        f" {records.seeds()}. Intervals are over {records.group}s; the band is the margin of"
         f" {records.spec.answer.delta()}. Open symbols are level with the first in a paired test:"
         f" {len(level) - undecided} equivalent to it, {undecided} undecided (intervals may overlap"
         " and the pairs still differ)."

@@ -41,8 +41,9 @@ def rivals(records: Records) -> go.Figure:
     stars = any(_star(told, rival) for rival in compared)
     others = ", but * by those of the search that both have" * stars
     side = "left" if records.smaller else "right"
+    over = f"{records.group}s and seeds"
     said = (
-        f"{told.says} less each rival, with 95 % intervals over scenes and seeds; {side} of 0 the"
+        f"{told.says} less each rival, with 95 % intervals over {over}; {side} of 0 the"
         f" best is better. The band is the margin, {told.margin}: an interval that lies in it is"
         f" equivalent, one that reaches out on both sides of 0 undecided. By {told.runs()}{others};"
         f" {records.measured()}."

@@ -11,7 +11,7 @@ from weightsearch.report.evidence import configurations
 from weightsearch.report.evidence.card import Card
 from weightsearch.report.evidence.ranking import not_comparable
 from weightsearch.report.evidence.records import Records
-from weightsearch.report.evidence.units import hours, label, sample
+from weightsearch.report.evidence.units import group, hours, label, sample
 from weightsearch.report.evidence.verdict import Tone
 from weightsearch.report.figures import accuracy
 from weightsearch.report.pages.html import Cell, Part, Pictures, Section, Worse, lines, page
@@ -190,7 +190,7 @@ def sentence(found: dict[str, Any]) -> str:
     if test is None:
         said = f"A and B have no values per {_sample(found)}, so they cannot be told apart"
     else:
-        span = "no interval, for want of two scenes"
+        span = f"no interval, for want of two {group(found['of_depth'])}s"
         if test["low"] is not None:
             span = f"{100 * test['level']:g} % interval {test['low']:+.4g} to {test['high']:+.4g}"
         said = WORDS[found["verdict"]].format(margin=found["margin"])
@@ -297,5 +297,5 @@ def _table(found: dict[str, Any], both: tuple[str, str]) -> tuple[list[str], lis
         "A - B",
         "95 % interval",
         "verdict",
-        f"{_sample(found)}s in scenes",
+        f"{_sample(found)}s in {group(found['of_depth'])}s",
     ], rows
