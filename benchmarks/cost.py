@@ -9,11 +9,13 @@ replay it, each seeing what it pays for in epochs. In each replay the repeats ar
 choose, the others judge what was chosen; where the truth is known, it judges, and all choose.
 Regret is how much worse the promoted direction is than the best one. By judging repeats their own
 noise is in it: the best of 28 looks better than it is. Shrunk is the difference to expect where
-such a regret is seen, by how far the repeats agree on the order. "All that is known" promotes the
-best by the truth, or by every repeat, the judging ones too: no searcher can be expected to do
-better. Better, wrongly: of the promoted one against the runner-up, equal weights and the best
-single term, with the study's own comparison over the repeats that both were trained with (Holm),
-where the judge has it not better. Cost is a share of the whole lattice with five repeats.
+such a regret is seen, by how far the repeats agree on the order. By a surface is the regret by what
+neighbouring directions say together, of the judging repeats alone: it takes a smooth response for
+granted, as some searchers do, and is left out where the surface has no skill. "All that is known"
+promotes the best by the truth, or by every repeat, the judging ones too: no searcher can be
+expected to do better. Better, wrongly: of the promoted one against the runner-up, equal weights and
+the best single term, with the study's own comparison over the repeats that both were trained with
+(Holm), where the judge has it not better. Cost is a share of the whole lattice with five repeats.
 
 Two controls: with the directions' labels shuffled in each repeat nothing can be found, and any
 "better" is wrong; with 3 % planted on one direction, in place of what directions differ by, it must
@@ -32,11 +34,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from replay import table as tables
-from replay.searchers import CONTROLLED, MARGIN, SEARCHERS, Replay, Searcher
+from replay.searchers import CONTROLLED, MARGIN, SEARCHERS, Replay, Searcher, lattice, predicted
 from replay.table import Table
 
 from weightsearch.stats import comparison
@@ -62,6 +65,9 @@ class Outcome:
     """Of the best's metric."""
     shrunk: float
     """The same, times how far the judging repeats' order is to be relied on."""
+    smooth: float | None
+    """Of the best's metric, by a surface through the judging repeats; None where it is not
+    believed, or not needed."""
     cost: float
     """Of the lattice with five repeats."""
     better: bool
@@ -75,19 +81,35 @@ def replayed(searcher: Searcher, table: Table, seed: int, judging: int) -> Outco
     order = np.random.default_rng([seed, 1]).permutation(table.shape[1]).tolist()
     replay = Replay(table, order[judging:], seed)
     promoted = searcher(replay)
-    judged = table.truth
+    judged, surface = table.truth, None
     if judged is None:
         judged = table.epochs[:, order[:judging]].min(axis=2).mean(axis=1)
+        surface = judging_surface(table, tuple(sorted(order[:judging])))
     regret = float(judged[promoted] - judged.min())
     claims = [judged[promoted] < judged[k] for k in called_better(replay, promoted)]
     return Outcome(
         regret=regret,
         share=regret / float(judged.min()),
         shrunk=regret / float(judged.min()) * relied_on(table, judging),
+        smooth=None if surface is None else float(surface[promoted] / surface.min()) - 1,
         cost=replay.cost / replay.lattice,
         better=bool(claims),
         wrongly=not all(claims),
     )
+
+
+SURFACES: dict[tuple[int, tuple[int, ...]], NDArray[np.float64] | None] = {}
+"""Many replays are judged by the same repeats."""
+
+
+def judging_surface(table: Table, repeats: tuple[int, ...]) -> NDArray[np.float64] | None:
+    """What a surface through these repeats says of each direction; None where it has no skill."""
+    key = id(table), repeats
+    if key not in SURFACES:
+        judge = Replay(table, repeats, 0)
+        lattice(judge)
+        SURFACES[key] = predicted(judge, range(table.shape[0]))
+    return SURFACES[key]
 
 
 def relied_on(table: Table, judging: int) -> float:
@@ -129,9 +151,10 @@ def measure(made: Made, replays: int, judging: int, names: list[str], change: Ch
     """Prints a row per searcher."""
     print(
         "| searcher | cost, % of the lattice x 5 | regret mean / 90 % / max, % | regret, m |"
-        f" within {MARGIN}, % | the same, shrunk, % | called better, % | better, wrongly, % | ms |"
+        f" within {MARGIN}, % | the same, shrunk, % | the same, by a surface, % |"
+        " called better, % | better, wrongly, % | ms |"
     )
-    print("|---" * 9 + "|")
+    print("|---" * 10 + "|")
     for name in names:
         began = time.perf_counter()
         found = [
@@ -141,12 +164,14 @@ def measure(made: Made, replays: int, judging: int, names: list[str], change: Ch
             for seed in range(replays)
         ]
         shares = 100 * np.array([o.share for o in found])
+        smooth = 100 * np.array([o.smooth for o in found if o.smooth is not None])
         cells = (
             f"{100 * np.mean([o.cost for o in found]):.1f}",
             f"{shares.mean():.2f} / {np.quantile(shares, 0.9):.2f} / {shares.max():.2f}",
             f"{np.mean([o.regret for o in found]):.4f}",
             f"{100 * np.mean(shares <= MARGIN.amount):.1f}",
             f"{100 * np.mean([100 * o.shrunk <= MARGIN.amount for o in found]):.1f}",
+            f"{100 * np.mean(smooth <= MARGIN.amount):.1f}" if len(smooth) else "",
             f"{100 * np.mean([o.better for o in found]):.1f}",
             f"{100 * np.mean([o.wrongly for o in found]):.1f}",
             f"{1000 * (time.perf_counter() - began) / replays:.0f}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import os
 import re
@@ -109,6 +110,26 @@ def test_searchers_pay_for_what_they_see(
     assert [name for name, _ in found] == [*names, *names[::2], *names[::2]]  # and two controls
     assert {share for name, share in found if name == names[0]} == {20.0}
     assert all(0 < share <= 20 for _, share in found)
+
+
+def test_a_surface_through_the_judging_repeats_is_nearer_to_the_truth_than_their_means(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    script = runpy.run_path(str(ROOT / "benchmarks" / "cost.py"))
+    tables = importlib.import_module("replay.table")
+    judges, off = (0, 1, 2), []
+    for seed in range(3):
+        made = tables.simulated(seed, 6)
+        hidden = dataclasses.replace(made, truth=None)
+        surface = script["judging_surface"](hidden, judges)
+        means = hidden.epochs[:, judges].min(axis=2).mean(axis=1)
+        off.append([np.std(found - made.truth) for found in (surface, means)])
+        outcome = script["replayed"](lambda replay: 5, hidden, seed, 3)
+        assert outcome.smooth >= 0
+        assert script["replayed"](lambda replay: 5, made, seed, 3).smooth is None  # truth judges
+    by_surface, by_means = np.mean(off, axis=0)
+    assert by_surface < 0.6 * by_means
 
 
 def test_a_table_holds_what_the_ledger_has(

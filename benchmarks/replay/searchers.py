@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 
 from replay.table import Table
 from weightsearch.stats.margin import Margin
@@ -189,7 +190,15 @@ def mixed(replay: Replay, trials: int) -> int:
 def by_surface(replay: Replay) -> int:
     """The direction, of those that were tried, that a surface through all whole runs predicts to be
     the best; the best measured where it is not believed."""
-    spec, tried = spec_of(replay, 1), sorted({k for k, _ in replay.paid})
+    tried = sorted({k for k, _ in replay.paid})
+    means = predicted(replay, tried)
+    return replay.best_measured() if means is None else tried[int(means.argmin())]
+
+
+def predicted(replay: Replay, tried: Sequence[int]) -> NDArray[np.float64] | None:
+    """What a surface through the whole runs of these directions says of each of them; None where it
+    is not believed."""
+    spec = spec_of(replay, 1)
     seen = [
         Seen(replay.table.directions[k], replay.run(k, repeat), repeat)
         for k in tried
@@ -197,10 +206,10 @@ def by_surface(replay: Replay) -> int:
     ]
     surface = mixture.fitted(spec, seen)
     if surface is None or not surface.is_believed():
-        return replay.best_measured()
+        return None
     points = mixture.Inputs.of(spec, [replay.table.directions[k] for k in tried])
     means, _ = surface.predict(points.features, points.groups)
-    return tried[int(means.argmin())]
+    return np.asarray(means, float)
 
 
 def raced(
