@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from weightsearch.stats import response_surface
-from weightsearch.stats.response_surface import Rows, Surface
+from weightsearch.stats.response_surface import NO_TAIL, Rows, Surface, Tail
 
 
 def rows(
@@ -84,6 +84,53 @@ def test_a_point_that_runs_makes_its_neighbourhood_known() -> None:
     assert after[0] == pytest.approx(before[0], abs=0.02)
     assert after[1] < before[1] / 2
     assert surface.believing(place[:0], group[:0]) is surface
+
+
+def test_a_shortened_tail_leaves_the_best_as_they_are_and_can_be_restored() -> None:
+    values = np.array([0.8, 0.84, 0.88, 0.9, 1.3])
+    tail = Tail.of(values)
+    assert (tail.middle, tail.scale) == pytest.approx((0.88, 0.02))
+    shortened = tail.shortened(values)
+    assert shortened[:3].tolist() == values[:3].tolist()
+    assert shortened[4] == pytest.approx(0.88 + 0.02 * np.log(22))
+    assert tail.restored(shortened) == pytest.approx(values)
+    steps = (tail.shortened(values + 1e-7) - tail.shortened(values - 1e-7)) / 2e-7
+    assert tail.slope(values) == pytest.approx(steps, rel=1e-5)
+    for same in (NO_TAIL, Tail.of(np.ones(5))):  # of which more than half are the best
+        assert same.shortened(values).tolist() == same.restored(values).tolist() == values.tolist()
+        assert same.slope(values).tolist() == [1] * 5
+
+
+def cliff(draw: int) -> tuple[Rows, np.ndarray]:
+    """A lattice of two shares: values that differ by 0.04, but at one end of it by up to 0.4."""
+    lattice = np.array([(i, j) for i in range(7) for j in range(7 - i)]) / 6
+    truth = 0.04 * ((np.sqrt(lattice) - 0.6) ** 2).sum(axis=1) + 0.4 * (lattice[:, 0] == 0)
+    values = truth + np.random.default_rng(draw).normal(0, 0.004, len(truth))
+    zeros = np.zeros(len(truth), dtype=int)
+    return Rows(np.sqrt(lattice), values, zeros, np.arange(len(truth)), zeros), truth
+
+
+def test_a_few_that_are_far_worse_do_not_blur_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: dict[str, list[float]] = {"ours": [], "no tail": []}
+    for draw in range(3):
+        given, truth = cliff(draw)
+        good = truth < 0.1
+        surface = fitted(given)
+        assert surface._tail.scale > 0
+        mean, deviation = surface.predict(given.inputs, given.groups)
+        assert mean[~good].mean() == pytest.approx(truth[~good].mean(), abs=0.1)  # restored
+        assert deviation[~good].min() > 3 * deviation[good].max()
+        errors["ours"].append(float(np.std((mean - truth)[good])))
+        with monkeypatch.context() as patched:
+            patched.setattr(Tail, "of", lambda values: NO_TAIL)
+            without, _ = fitted(given).predict(given.inputs, given.groups)
+        errors["no tail"].append(float(np.std((without - truth)[good])))
+    assert np.mean(errors["ours"]) < 0.7 * np.mean(errors["no tail"])
+
+
+def test_no_tail_is_shortened_where_there_is_none() -> None:
+    surfaces = [fitted(rows(noise=0.1, slope=slope)) for slope in (0.0, 0.2, 1.0)]
+    assert [surface._tail for surface in surfaces] == [NO_TAIL] * 3
 
 
 def test_groups_share_the_shape_and_have_their_own_level() -> None:

@@ -5,6 +5,10 @@ for Machine Learning, 2006), by scikit-learn; its three parameters are those of 
 Two questions decide whether it is believed: does it predict a configuration that it was not shown
 better than the mean does (skill), and does it miss the measured values by no more than repeats of
 one configuration differ by (lack of fit)?
+
+What is worse than most may enter with a shortened tail: some directions are worse by a third (edge
+alone, to which an offset is nothing) where those worth having differ by 2 %, and a process whose
+smoothness is that of all would be off by as much among the best as it is asked to tell apart.
 """
 
 from __future__ import annotations
@@ -55,6 +59,51 @@ class LackOfFit:
 
 
 @dataclass(frozen=True)
+class Tail:
+    """Values above `middle` as the process sees them: m + s ln(1 + (y - m) / s).
+
+    One side of the bilog transform (Eriksson and Poloczek 2021, arXiv 2002.08526): the identity up
+    to the middle, where the best are, with slope 1 there, and logarithmic beyond.
+    """
+
+    middle: float
+    scale: float
+    """0: nothing is shortened."""
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Tail:
+        """From the median on, by a quarter of what the best is away from it: on two recorded tables
+        a half told the best apart less well (benchmarks/cost.py)."""
+        middle = float(np.median(values))
+        return cls(middle, (middle - float(values.min())) / 4)
+
+    def shortened(self, values: np.ndarray) -> np.ndarray:
+        if not self.scale:
+            return values
+        above = np.maximum(values - self.middle, 0)
+        found: np.ndarray = np.minimum(values, self.middle)
+        return found + self.scale * np.log1p(above / self.scale)
+
+    def slope(self, values: np.ndarray) -> np.ndarray:
+        """Of `shortened`."""
+        if not self.scale:
+            return np.ones_like(values)
+        found: np.ndarray = 1 / (1 + np.maximum(values - self.middle, 0) / self.scale)
+        return found
+
+    def restored(self, values: np.ndarray) -> np.ndarray:
+        """The inverse of `shortened`."""
+        if not self.scale:
+            return values
+        above = np.maximum(values - self.middle, 0)
+        found: np.ndarray = np.minimum(values, self.middle)
+        return found + self.scale * np.expm1(above / self.scale)
+
+
+NO_TAIL = Tail(0.0, 0.0)
+
+
+@dataclass(frozen=True)
 class Surface:
     """A fitted surface."""
 
@@ -63,11 +112,16 @@ class Surface:
     perfect, 0 no better than the mean. The parameters are those of all rows."""
     lack_of_fit: LackOfFit | None
     """None where too little was repeated, or too few results are left over."""
+    likelihood: float
+    """The logarithm of what was measured, by the process and its tail."""
     inputs: np.ndarray
     """(configurations, features): where it was measured."""
     groups: np.ndarray
     _process: GaussianProcessRegressor
     _means: dict[int, float]
+    _tail: Tail
+    """Of what is left when its group's mean is taken off."""
+    _middle: float
     _scale: float
 
     def is_believed(self) -> bool:
@@ -76,7 +130,8 @@ class Surface:
         return self.skill >= SKILL and fits
 
     def predict(self, inputs: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The means and the standard deviations (both (rows,)) of the noiseless values there.
+        """What the noiseless values there are as likely above as below, and their standard
+        deviations (both (rows,)): the mean, but where the tail is shortened.
 
         A group that was never measured has the mean of all the others.
         """
@@ -85,7 +140,8 @@ class Surface:
         other = float(np.mean(list(self._means.values())))
         offsets = np.array([self._means.get(int(group), other) for group in groups])
         spread = np.sqrt(np.maximum(deviation**2 - noise, 1e-12))
-        return mean * self._scale + offsets, spread * self._scale
+        restored = self._tail.restored(mean * self._scale + self._middle)
+        return restored + offsets, spread * self._scale / self._tail.slope(restored)
 
     def believing(self, inputs: np.ndarray, groups: np.ndarray) -> Surface:
         """The surface if points that still run came out as it predicts: less is unknown there."""
@@ -94,7 +150,8 @@ class Surface:
         expected, _ = self.predict(inputs, groups)
         offsets = np.array([self._means.get(int(group), 0.0) for group in groups])
         unknown = np.array([int(group) not in self._means for group in groups])
-        centred = np.where(unknown, 0.0, (expected - offsets) / self._scale)
+        shortened = self._tail.shortened(expected - offsets)
+        centred = np.where(unknown, 0.0, (shortened - self._middle) / self._scale)
         process = _process(self._process.kernel_, fixed=True).fit(
             np.vstack([self._process.X_train_, inputs]),
             np.concatenate([self._process.y_train_, centred]),
@@ -107,27 +164,47 @@ def fit(rows: Rows) -> Surface | None:
 
     It goes through the mean of each configuration, so that it does not know how well repeats agree:
     otherwise it would bend through whatever is more than noise, and nothing could be lack of fit.
-    Half the variance of repeats is the least that counts as noise.
+    Half the variance of repeats is the least that counts as noise. The tail is shortened where what
+    was measured is likelier so.
     """
     if len(np.unique(rows.configurations)) < FEWEST:
         return None
     rows = _without_seeds(rows)
     blocks = [np.flatnonzero(rows.configurations == c) for c in np.unique(rows.configurations)]
     first = np.array([block[0] for block in blocks])
-    inputs, groups = rows.inputs[first], rows.groups[first]
+    groups = rows.groups[first]
     values = np.array([rows.values[block].mean() for block in blocks])
     means = {int(group): float(values[groups == group].mean()) for group in np.unique(groups)}
-    centred = values - np.array([means[int(group)] for group in groups])
-    scale = float(centred.std())
-    if scale <= 1e-12 * max(1.0, float(np.abs(values).max())):
+    left = values - np.array([means[int(group)] for group in groups])
+    if left.std() <= 1e-12 * max(1.0, float(np.abs(values).max())):
         return None
+    return max(
+        (_through(rows, first, left, means, tail) for tail in (NO_TAIL, Tail.of(left))),
+        key=lambda found: found.likelihood,
+    )
+
+
+def _through(
+    rows: Rows, first: np.ndarray, left: np.ndarray, means: dict[int, float], tail: Tail
+) -> Surface:
+    """The surface through `left`, what configurations have beyond their groups' means; `first` has
+    the number of the first row of each."""
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-    repeats = _Repeats.of([rows.values[block] for block in blocks])
+    shortened, slopes = tail.shortened(left), tail.slope(left)
+    middle, scale = float(shortened.mean()), float(shortened.std())
+    centred = shortened - middle
+    repeats = _Repeats.of(
+        [
+            slope * rows.values[rows.configurations == rows.configurations[k]]
+            for slope, k in zip(slopes, first, strict=True)
+        ]
+    )
     # Vertices are 1.4 apart in sqrt(w): what changes within a third of that is no smooth surface.
     kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(0.7, (0.5, 5.0), nu=2.5)
     least = min(1.0, max(1e-4, repeats.variance() / 2 / scale**2))
     process = _process(kernel + WhiteKernel(max(0.1, least), (least, 2.0)))
+    inputs = rows.inputs[first]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parameters at the ends of their ranges
         process.fit(inputs, centred / scale)
@@ -136,10 +213,14 @@ def fit(rows: Rows) -> Surface | None:
     return Surface(
         skill=_skill(inverse, centred),
         lack_of_fit=_lack_of_fit(smoother, centred, len(means), repeats),
+        # Of what was measured, so that both ways compare: hence the transform's own slope.
+        likelihood=process.log_marginal_likelihood_value_ + float(np.log(slopes / scale).sum()),
         inputs=inputs,
-        groups=groups,
+        groups=rows.groups[first],
         _process=process,
         _means=means,
+        _tail=tail,
+        _middle=middle,
         _scale=scale,
     )
 
