@@ -273,6 +273,7 @@ SEARCHERS: dict[str, Searcher] = {
     "mixture, racing": partial(raced, pruner=PrunerSpec(kind="racing"), trials=14),
     "mixture, racing, rungs": partial(raced, pruner=rungs(1), trials=14),
     "the same, keep 1/5": partial(raced, pruner=rungs(1, keep=1 / 5), trials=14),
+    "mixture, 14, four finalists": partial(finalists, trials=14, top=4),
     "mixture, 14, six finalists": partial(finalists, trials=14, top=6),
     "mixture, 20, three finalists": partial(finalists, trials=20, top=3),
 }
