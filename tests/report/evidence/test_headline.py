@@ -128,7 +128,7 @@ def test_what_is_undecided_says_what_would_decide() -> None:
     span = f"{test.difference:+.4g}, 95 % interval {test.low:+.4g} to {test.high:+.4g}"
     assert (
         f"undecided against the runner-up ({rival.says}, {span}; about {test.groups_needed}"
-        " scenes would decide)"
+        " groups would decide)"
     ) in found.sentence
 
 
