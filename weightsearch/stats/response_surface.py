@@ -6,9 +6,9 @@ Two questions decide whether it is believed: does it predict a configuration tha
 better than the mean does (skill), and does it miss the measured values by no more than repeats of
 one configuration differ by (lack of fit)?
 
-What is worse than most may enter with a shortened tail: some directions are worse by a third (edge
-alone, to which an offset is nothing) where those worth having differ by 2 %, and a process whose
-smoothness is that of all would be off by as much among the best as it is asked to tell apart.
+What is worse than most may enter with a shortened tail: some directions are a third behind (edge
+alone, which sees no offset) where those worth having differ by 2 %, and a process that follows both
+is off among the best by as much as it is asked to tell apart.
 """
 
 from __future__ import annotations
