@@ -98,8 +98,8 @@ def replayed(searcher: Searcher, table: Table, seed: int, judging: int) -> Outco
     )
 
 
-SURFACES: dict[tuple[int, tuple[int, ...]], NDArray[np.float64] | None] = {}
-"""Many replays are judged by the same repeats."""
+SURFACES: dict[tuple[int, tuple[int, ...]], tuple[Table, NDArray[np.float64] | None]] = {}
+"""Many replays are judged by the same repeats. The table is held, as its id is part of the key."""
 
 
 def judging_surface(table: Table, repeats: tuple[int, ...]) -> NDArray[np.float64] | None:
@@ -108,8 +108,8 @@ def judging_surface(table: Table, repeats: tuple[int, ...]) -> NDArray[np.float6
     if key not in SURFACES:
         judge = Replay(table, repeats, 0)
         lattice(judge)
-        SURFACES[key] = predicted(judge, range(table.shape[0]))
-    return SURFACES[key]
+        SURFACES[key] = table, predicted(judge, range(table.shape[0]))
+    return SURFACES[key][1]
 
 
 def relied_on(table: Table, judging: int) -> float:

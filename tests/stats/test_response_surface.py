@@ -121,6 +121,10 @@ def test_a_few_that_are_far_worse_do_not_blur_the_others(monkeypatch: pytest.Mon
         assert mean[~good].mean() == pytest.approx(truth[~good].mean(), abs=0.1)  # restored
         assert deviation[~good].min() > 3 * deviation[good].max()
         errors["ours"].append(float(np.std((mean - truth)[good])))
+        # However uncertain, what is far behind neither promises nor comes near.
+        gains = surface.expected_improvement(given.inputs, given.groups)
+        assert gains[~good].max() < 0.1 * gains[good].max()
+        assert surface.at_best(given.inputs, given.groups, 2)[~good].min() > mean[good].max()
         with monkeypatch.context() as patched:
             patched.setattr(Tail, "of", lambda values: NO_TAIL)
             without, _ = fitted(given).predict(given.inputs, given.groups)

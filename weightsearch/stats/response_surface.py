@@ -14,7 +14,7 @@ is off among the best by as much as it is asked to tell apart.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,11 +78,11 @@ class Tail:
         return cls(middle, (middle - float(values.min())) / 4)
 
     def shortened(self, values: np.ndarray) -> np.ndarray:
-        if not self.scale:
-            return values
-        above = np.maximum(values - self.middle, 0)
-        found: np.ndarray = np.minimum(values, self.middle)
-        return found + self.scale * np.log1p(above / self.scale)
+        return self._mapped(values, np.log1p)
+
+    def restored(self, values: np.ndarray) -> np.ndarray:
+        """The inverse of `shortened`."""
+        return self._mapped(values, np.expm1)
 
     def slope(self, values: np.ndarray) -> np.ndarray:
         """Of `shortened`."""
@@ -91,13 +91,12 @@ class Tail:
         found: np.ndarray = 1 / (1 + np.maximum(values - self.middle, 0) / self.scale)
         return found
 
-    def restored(self, values: np.ndarray) -> np.ndarray:
-        """The inverse of `shortened`."""
+    def _mapped(self, values: np.ndarray, beyond: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         if not self.scale:
             return values
-        above = np.maximum(values - self.middle, 0)
-        found: np.ndarray = np.minimum(values, self.middle)
-        return found + self.scale * np.expm1(above / self.scale)
+        units = np.maximum(values - self.middle, 0) / self.scale
+        found: np.ndarray = np.minimum(values, self.middle) + self.scale * beyond(units)
+        return found
 
 
 NO_TAIL = Tail(0.0, 0.0)
@@ -131,17 +130,45 @@ class Surface:
 
     def predict(self, inputs: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the noiseless values there are as likely above as below, and their standard
-        deviations (both (rows,)): the mean, but where the tail is shortened.
+        deviations (both (rows,)): the mean, but where the tail is shortened, and the deviation by
+        the slope there.
 
         A group that was never measured has the mean of all the others.
         """
+        mean, deviation, offsets = self._shortened(inputs, groups)
+        restored = self._tail.restored(mean)
+        return restored + offsets, deviation / self._tail.slope(restored)
+
+    def at_best(self, inputs: np.ndarray, groups: np.ndarray, deviations: float) -> np.ndarray:
+        """(rows,): so many standard deviations below what is predicted. In the tail these are of
+        the shortened values, so that what is far behind does not come near for being uncertain."""
+        mean, deviation, offsets = self._shortened(inputs, groups)
+        found: np.ndarray = self._tail.restored(mean - deviations * deviation) + offsets
+        return found
+
+    def expected_improvement(self, inputs: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """(rows,): over the lowest prediction among what was measured (Jones, Schonlau and Welch
+        1998; the prediction, because measurements are noisy), of the shortened values: where an
+        improvement lies they are the values themselves."""
+        from scipy.special import ndtr
+
+        best = float(self.predict(self.inputs, self.groups)[0].min())
+        mean, deviation, offsets = self._shortened(inputs, groups)
+        better = self._tail.shortened(best - offsets) - mean
+        z = better / deviation
+        found: np.ndarray = better * ndtr(z) + deviation * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        return found
+
+    def _shortened(
+        self, inputs: np.ndarray, groups: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The means and standard deviations of what the process sees, and the groups' means."""
         mean, deviation = self._process.predict(inputs, return_std=True)
         noise = self._process.kernel_.k2.noise_level
         other = float(np.mean(list(self._means.values())))
         offsets = np.array([self._means.get(int(group), other) for group in groups])
         spread = np.sqrt(np.maximum(deviation**2 - noise, 1e-12))
-        restored = self._tail.restored(mean * self._scale + self._middle)
-        return restored + offsets, spread * self._scale / self._tail.slope(restored)
+        return mean * self._scale + self._middle, spread * self._scale, offsets
 
     def believing(self, inputs: np.ndarray, groups: np.ndarray) -> Surface:
         """The surface if points that still run came out as it predicts: less is unknown there."""

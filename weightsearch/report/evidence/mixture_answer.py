@@ -157,12 +157,14 @@ def _by_surface(spec: StudySpec, done: Sequence[Done], ranked: Sequence[Point]) 
     surface = mixture.fitted(spec, _seen(spec, done))
     if surface is None or not surface.is_believed():
         return [ranked[i] for i in dict.fromkeys([0, *faces[:1], *range(len(ranked))])]
-    means, deviations = surface.predict(*vars(mixture.Inputs.of(spec, ranked)).values())
+    at = mixture.Inputs.of(spec, ranked)
+    means, _ = surface.predict(at.features, at.groups)
+    lowest = surface.at_best(at.features, at.groups, deviations=2)
     order = sorted(range(len(ranked)), key=lambda i: means[i])
     limit = means[order[0]] + mixture.margin(spec, means[order[0]])
     inside = [i for i in order if means[i] <= limit]
     simplest = min(inside, key=lambda i: mixture.simplicity(ranked[i]))
-    maybe = [i for i in order if i in faces and means[i] - 2 * deviations[i] <= limit]
+    maybe = [i for i in order if i in faces and lowest[i] <= limit]
     return [ranked[i] for i in dict.fromkeys([order[0], simplest, *maybe[:1], *order])]
 
 

@@ -73,7 +73,8 @@ def ask(spec: StudySpec, k: int, seen: Sequence[Seen]) -> Point | None:
     believed = surface.believing(running.features, running.groups)
     draws = [search_space.draw(spec, k, again).weights for again in range(DRAWS)]
     points = [*round_points(spec), *crossed(spec, [tuple(d.values()) for d in draws])]
-    gains = _expected_improvement(believed, Inputs.of(spec, points))
+    at = Inputs.of(spec, points)
+    gains = believed.expected_improvement(at.features, at.groups)
     order = sorted(range(len(points)), key=lambda i: -gains[i])
     return next((points[i] for i in order if points[i].key() not in tried), None)
 
@@ -190,17 +191,3 @@ def region(spec: StudySpec, surface: Surface) -> Region:
         simplest=points[simplest],
         simplest_predicted=predicted(simplest),
     )
-
-
-def _expected_improvement(surface: Surface, at: Inputs) -> np.ndarray:
-    """(points,): over the lowest prediction among what was measured (Jones, Schonlau and Welch
-    1998; the prediction, because measurements are noisy)."""
-    import numpy as np
-    from scipy.special import ndtr
-
-    measured, _ = surface.predict(surface.inputs, surface.groups)
-    mean, deviation = surface.predict(at.features, at.groups)
-    better = measured.min() - mean
-    z = better / deviation
-    found: np.ndarray = better * ndtr(z) + deviation * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    return found
