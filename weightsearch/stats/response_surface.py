@@ -191,8 +191,8 @@ def fit(rows: Rows) -> Surface | None:
 
     It goes through the mean of each configuration, so that it does not know how well repeats agree:
     otherwise it would bend through whatever is more than noise, and nothing could be lack of fit.
-    Half the variance of repeats is the least that counts as noise. The tail is shortened where what
-    was measured is likelier so.
+    Half the variance of repeats is the least that counts as noise. Of a shortened tail and a whole
+    one the surface that is believed is taken; of two, that by which what was measured is likelier.
     """
     if len(np.unique(rows.configurations)) < FEWEST:
         return None
@@ -207,7 +207,7 @@ def fit(rows: Rows) -> Surface | None:
         return None
     return max(
         (_through(rows, first, left, means, tail) for tail in (NO_TAIL, Tail.of(left))),
-        key=lambda found: found.likelihood,
+        key=lambda found: (found.is_believed(), found.likelihood),
     )
 
 
