@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Writes beside the file, syncs, and puts it in place in one step, then syncs the folder.
+@contextlib.contextmanager
+def staged(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """An empty file beside `path`, to be written in the block; it takes the place of `path` in one
+    step, synced, when the block ends.
 
-    What was there before stays until then. Raises OSError (a full disk) and leaves nothing behind.
+    What was there before stays until then. Where the block, or OSError (a full disk), ends it, it
+    leaves nothing behind.
     """
     staging = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.write(content)
-            file.flush()
+        os.close(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode))
+        yield staging
+        with staging.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(staging, path)
     finally:
@@ -25,3 +30,9 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Writes the file, whole, or leaves what was there before, and raises OSError (a full disk)."""
+    with staged(path, mode) as file:
+        file.write_bytes(content)

@@ -75,7 +75,7 @@ def test_nothing_that_is_read_can_run() -> None:
     }
     own = {
         # What an export has just made itself, read back from memory to be compared.
-        "weightsearch/depth/inference/export.py": ["torch.export.load"],
+        "weightsearch/depth/inference/export_formats.py": ["torch.export.load"],
         # A file of an installed package, as pip recorded it, and tensors alone (weights_only).
         "weightsearch/depth/network/pip_weights.py": ["torch.load"],
         # What the same study has saved, tensors alone (weights_only).

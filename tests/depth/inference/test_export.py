@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
@@ -20,7 +22,13 @@ from timm.layers.conv2d_same import conv2d_same, create_conv2d_pad
 from torch import nn
 from torch.export import ExportedProgram
 
-from weightsearch.depth.inference import expert_mixtures, same_padding
+from weightsearch.depth.inference import (
+    batch_norm_folding,
+    expert_mixtures,
+    export_formats,
+    onnx_file,
+    same_padding,
+)
 from weightsearch.depth.inference import export as exports
 from weightsearch.depth.inference.export import export
 from weightsearch.depth.network.depth_net import DepthNet
@@ -51,7 +59,7 @@ def traced_once() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("traced_once")
-@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])  # in this order: ONNX folds layers
 def test_a_file_gives_torchs_depth_at_sizes_that_it_was_not_made_for(
     checkpoint: Path, tmp_path: Path, suffix: str
 ) -> None:
@@ -61,7 +69,7 @@ def test_a_file_gives_torchs_depth_at_sizes_that_it_was_not_made_for(
     assert made.sizes == [SIZE, (85, 129)]
     compared = [f"comparing with torch at {size}" for size in ("64x96", "85x129")]
     assert told[1:] == [f"writing {suffix}", *compared, "timing at 64x96"]
-    run = exports.FORMATS[suffix].load(made.file.read_bytes())
+    run = export_formats.FORMATS[suffix].load(made.file)
     rgb = torch.rand(3, 3, 111, 70)
     with torch.no_grad():
         want_m = use_factory.network("test_resnet")(rgb).numpy()
@@ -92,11 +100,11 @@ def test_a_file_that_differs_is_not_written(
         return np.ones((len(rgb), 1, (rgb.shape[2] + 1) // 2, (rgb.shape[3] + 1) // 2), np.float32)
 
     monkeypatch.setattr(exports, "_program", lambda *_: None)
-    form = exports._Format(
-        *(lambda: None, lambda _: lambda _: b"", lambda _: other, lambda: ""),
+    form = export_formats.Format(
+        *(lambda: None, lambda *_: lambda _: None, lambda _: other, lambda: ""),
         fixes=lambda _: False,
     )
-    monkeypatch.setitem(exports.FORMATS, ".pt2", form)
+    monkeypatch.setitem(export_formats.FORMATS, ".pt2", form)
     with pytest.raises(CheckpointError, match=r"must agree with torch to 0\.0001 relative, but"):
         export(checkpoint, tmp_path / "model.pt2")
     assert (tmp_path / "model.pt2").read_text() == "the previous one"
@@ -121,11 +129,11 @@ def test_a_difference_is_no_fault_where_float32_itself_is_as_far_off(
     monkeypatch.setattr(exports.checkpoints, "network", lambda *_: network)
     monkeypatch.setattr(exports, "_program", lambda *_: None)
     monkeypatch.setattr(exports, "_facts", lambda *_: {})
-    form = exports._Format(
-        *(lambda: None, lambda _: lambda _: b"", lambda _: run, lambda: ""),
+    form = export_formats.Format(
+        *(lambda: None, lambda *_: lambda _: None, lambda _: run, lambda: ""),
         fixes=lambda _: False,
     )
-    monkeypatch.setitem(exports.FORMATS, ".pt2", form)
+    monkeypatch.setitem(export_formats.FORMATS, ".pt2", form)
     if is_taken:
         made = export(tmp_path, tmp_path / "model.pt2")
         assert made.rounding == pytest.approx(rounding)
@@ -140,12 +148,12 @@ def test_what_the_format_cannot_express_is_one_line(
 ) -> None:
     """As a convolution whose groups depend on the batch (timm's `tf_efficientnet_cc_*`)."""
 
-    def cannot(_: object) -> exports.Run:
+    def cannot(*_: object) -> export_formats.Run:
         raise RuntimeError("Error when translating node conv2d\nwith more below")
 
     monkeypatch.setattr(exports, "_program", lambda *_: None)
-    form = exports._Format(lambda: None, cannot, cannot, lambda: "", fixes=lambda _: False)  # type: ignore[arg-type]
-    monkeypatch.setitem(exports.FORMATS, ".pt2", form)
+    form = export_formats.Format(lambda: None, cannot, cannot, lambda: "", fixes=lambda _: False)  # type: ignore[arg-type]
+    monkeypatch.setitem(export_formats.FORMATS, ".pt2", form)
     with pytest.raises(CheckpointError, match=r"but: Error when translating node conv2d\. Noth"):
         export(checkpoint, tmp_path / "model.pt2")
     assert not list(tmp_path.iterdir())
@@ -198,16 +206,92 @@ class TwoLayers(nn.Module):
         return depth_m
 
 
-def test_same_padding_is_one_operator_in_onnx() -> None:
+def test_same_padding_is_one_operator_in_onnx(tmp_path: Path) -> None:
     network = TwoLayers().eval()
     assert same_padding.sized_by_input(network)
     assert same_padding.exportable(network)
     program = exports._program(network, "a network", False)  # type: ignore[arg-type]
-    run = exports.FORMATS[".onnx"].load(exports.FORMATS[".onnx"].make(program)({}))
+    export_formats.FORMATS[".onnx"].write(program, tmp_path / "model.onnx")
+    run = export_formats.FORMATS[".onnx"].load(tmp_path / "model.onnx")
     for height, width in ((96, 128), (111, 70), (97, 99)):  # pads unequally at each
         rgb = torch.rand(2, 3, height, width)
         with torch.no_grad():
             np.testing.assert_allclose(run(rgb.numpy()), network(rgb).numpy(), atol=1e-5)
+
+
+class Normalised(nn.Module):
+    """What is folded, and what is not: a layer before its convolution, or a result used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        same = create_conv2d_pad(4, 6, 3, stride=2, padding="same")
+        self.folded = nn.Sequential(
+            *(nn.Conv2d(3, 4, 3, bias=True), nn.BatchNorm2d(4), nn.ReLU()),
+            *(same, nn.BatchNorm2d(6), nn.ReLU()),
+        )
+        self.before = nn.BatchNorm2d(6)
+        self.twice, self.last = nn.Conv2d(6, 1, 3, padding=1), nn.BatchNorm2d(1)
+        for layer in self.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                for tensor in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
+                    nn.init.uniform_(tensor, 0.5, 2)
+
+    def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+        raw = self.twice(self.before(self.folded(rgb)))
+        depth_m: torch.Tensor = self.last(raw) + raw
+        return depth_m
+
+
+def test_normalisation_is_folded_into_the_convolution_before_it() -> None:
+    network = Normalised().eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    program = exports._program(network, "normalised", False)  # type: ignore[arg-type]
+    rgb = torch.rand(2, 3, 97, 111)
+    assert _norms(program) == 4
+    batch_norm_folding.fold(program)
+    assert _norms(program) == 2
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(rgb), network(rgb), rtol=1e-5, atol=1e-5)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def _norms(program: ExportedProgram) -> int:
+    return sum(node.target == batch_norm_folding.BATCH_NORM for node in program.graph.nodes)
+
+
+def test_an_onnx_file_is_what_onnx_itself_writes(tmp_path: Path) -> None:
+    """Tensors of every kind: large and small, transposed, of no size."""
+    arrays = {
+        "large": np.arange(70_000, dtype=np.float32).reshape(7, 10_000),
+        "small": np.float32([1, 2]),
+        "transposed": np.arange(600, dtype=np.int64).reshape(30, 20).T,
+        "empty": np.zeros((0, 3), np.float32),
+        "scalar": np.array(3, np.int64),
+    }
+    values = [
+        ir.val(name, const_value=ir.tensor(array, name=name)) for name, array in arrays.items()
+    ]
+    graph = ir.Graph([], [], nodes=[], initializers=values, name="g", opset_imports={"": 20})
+    model = ir.Model(graph, ir_version=10, producer_name="weightsearch")
+    whole = ir.serde.serialize_model(model)
+    onnx_file.write(model, tmp_path / "model.onnx")
+    read = onnx.load(tmp_path / "model.onnx")
+    assert [value.const_value is not None for value in values] == [True] * len(values)
+    by_name = sorted(read.graph.initializer, key=lambda one: one.name)
+    assert by_name == sorted(whole.graph.initializer, key=lambda one: one.name)
+    for one in by_name:
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(one), arrays[one.name])
+    for proto in (read, whole):
+        del proto.graph.initializer[:]
+    assert read == whole
+
+
+@pytest.mark.parametrize(("number", "want"), [(0, "00"), (127, "7f"), (128, "8001"), (300, "ac02")])
+def test_a_varint_has_seven_bits_a_byte(number: int, want: str) -> None:
+    """300 is the example of protobuf's documentation."""
+    assert onnx_file._varint(number).hex() == want
 
 
 @pytest.mark.slow
@@ -216,7 +300,7 @@ def test_an_encoder_with_same_padding_is_right_at_any_size(tmp_path: Path) -> No
     saved = use_factory.save(tmp_path / "checkpoint", TF)
     made = export(saved, tmp_path / "model.onnx")
     assert made.difference <= 1e-4
-    run = exports.FORMATS[".onnx"].load(made.file.read_bytes())
+    run = export_formats.FORMATS[".onnx"].load(made.file)
     network = use_factory.network(TF)
     for height, width in ((111, 70), (97, 98)):
         rgb = torch.rand(1, 3, height, width)
@@ -276,12 +360,15 @@ class OneMixture(nn.Module):
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
-def test_weights_that_depend_on_the_picture_leave_the_batch_free(suffix: str) -> None:
+def test_weights_that_depend_on_the_picture_leave_the_batch_free(
+    tmp_path: Path, suffix: str
+) -> None:
     network = OneMixture().eval()
     network.data = SimpleNamespace(size=(32, 48))  # type: ignore[assignment]
-    form = exports.FORMATS[suffix]
+    form = export_formats.FORMATS[suffix]
     program = exports._program(network, "mixtures", form.fixes(network))  # type: ignore[arg-type]
-    run = form.load(form.make(program)({}))
+    form.write(program, tmp_path / "model")
+    run = form.load(tmp_path / "model")
     for batch in (1, 3):
         rgb = torch.rand(batch, 3, 32, 48)
         with torch.no_grad():

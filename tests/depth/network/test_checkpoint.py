@@ -296,3 +296,11 @@ def test_infinities_that_a_new_network_has_are_its_own(tmp_path: Path) -> None:
     checkpoint._refuse_infinite(mask, {"mask": mask["mask"].clone()}, tmp_path)
     with pytest.raises(CheckpointError, match="in 1 of 2 places"):
         checkpoint._refuse_infinite(mask, {"mask": torch.zeros(2)}, tmp_path)
+
+
+def test_a_parameter_has_none_of_its_own_even_where_it_is_unfilled(tmp_path: Path) -> None:
+    """Memory that nothing has filled yet may hold a NaN, just where the checkpoint has one."""
+    broken = {"weight": torch.tensor([0.0, float("nan")])}
+    unfilled = torch.nn.Parameter(broken["weight"].clone())
+    with pytest.raises(CheckpointError, match="in 1 of 2 places"):
+        checkpoint._refuse_infinite(broken, {"weight": unfilled}, tmp_path)

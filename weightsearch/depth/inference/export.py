@@ -1,6 +1,6 @@
 """A network as one file for other programs: ONNX, or a `.pt2` of torch.export, of any input size.
 
-Nothing is written before the other program has given the same depth on the same pictures. (No
+The file is in place only once the other program has given the same depth on the same pictures. (No
 TorchScript: torch has deprecated it in favour of torch.export.)
 """
 
@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import io
 import json
-import logging
+import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,13 @@ from torch.export import Dim, ExportedProgram
 
 from weightsearch.depth.files.input_pictures import Rgb, gather, read_rgb
 from weightsearch.depth.inference import expert_mixtures, same_padding
+from weightsearch.depth.inference.export_formats import FORMATS, Format, Run
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.prediction import network_input
 from weightsearch.errors import CheckpointError, ConfigError, DataError
 from weightsearch.runtime import provenance
-from weightsearch.runtime.atomic_file import write_atomically
-from weightsearch.runtime.optional_packages import needs
+from weightsearch.runtime.atomic_file import staged
 
 MOST = 1e-4
 """The largest relative difference between the file and torch that is let through."""
@@ -48,14 +47,6 @@ RUNS, LEAST_RUNS, MOST_S = 20, 3, 2.0
 """A network is timed `RUNS` times, or for so long, but at least `LEAST_RUNS` times."""
 TRACED = (2, 3, 97, 131)
 """Odd, and all different, so that nothing in the network passes for constant, or for equal."""
-LARGEST = (1 << 31) - (1 << 24)
-"""Bytes of an ONNX file: protobuf ends at 2 GB."""
-
-for _talker in ("torch.onnx", "onnxscript", "onnx_ir"):
-    logging.getLogger(_talker).setLevel(logging.ERROR)  # they tell how they go about it
-
-Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-"""rgb (b, 3, h, w) in 0..1 to metres (b, 1, h', w')."""
 
 
 @dataclass(frozen=True)
@@ -105,20 +96,40 @@ def export(
     form.needs()
     pictures = [read_rgb(one.path) for one in gather(check, videos=False)] or _synthetic()
     network = checkpoints.network(checkpoint, "cpu")
-    say(f"tracing {network.spec.encoder}")
-    program = _program(network, checkpoint, form.fixes(network))
-    say(f"writing {to.suffix}")
-    made, run = _loaded(form, program, network, checkpoint)
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with staged(to) as file:
+            say(f"tracing {network.spec.encoder}")
+            program = _program(network, checkpoint, form.fixes(network))
+            say(f"writing {to.suffix}")
+            with _refusing(network, checkpoint):
+                tell = form.write(program, file)
+                run = form.load(file)
+            made = _compared(form, run, network, checkpoint, to, pictures, say)
+            tell(made.facts)
+    except OSError as error:
+        raise DataError(f"{to}: cannot be written ({error.strerror or error}).") from None
+    return made
+
+
+def _compared(
+    form: Format,
+    run: Run,
+    network: DepthNet,
+    checkpoint: Path,
+    to: Path,
+    pictures: Sequence[Rgb],
+    say: Callable[[str], None],
+) -> Exported:
+    """What is true of the file at which `run` looks. Raises CheckpointError where it differs."""
     sizes = [network.data.size]
     if not form.fixes(network):
         sizes.append(larger(network.data.size))
     found = []
-    try:
+    with _refusing(network, checkpoint):
         for size in sizes:
             say(f"comparing with torch at {_shown([size])}")
             found.append(largest_difference(network, run, pictures, [size]))
-    except Exception as error:  # of onnxruntime, which has no common one, or a guard of torch's
-        raise _refused(network, checkpoint, error) from None
     difference = float(np.max(found))  # NaN wherever there is one
     rounding = None
     if MOST < difference <= MOST_ROUNDED:
@@ -133,12 +144,6 @@ def export(
     facts = _facts(network, checkpoint, difference, sizes, len(pictures))
     if rounding is not None:
         facts["torch_from_float64"] = f"{rounding:.3g}"
-    content = made(facts)
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(to, content)
-    except OSError as error:
-        raise DataError(f"{to}: cannot be written ({error.strerror or error}).") from None
     say(f"timing at {_shown(sizes[:1])}")
     p50_ms = _p50_ms(run, network_input(pictures[0][None], sizes[0], "cpu").numpy())
     return Exported(to, sizes, len(pictures), difference, rounding, p50_ms, form.runtime(), facts)
@@ -152,7 +157,10 @@ def onnx_run(network: DepthNet) -> Run:
     form = FORMATS[".onnx"]
     form.needs()
     program = _program(network, "a new network", form.fixes(network))
-    return _loaded(form, program, network, "a new network")[1]
+    with tempfile.TemporaryDirectory() as folder, _refusing(network, "a new network"):
+        file = Path(folder, "model.onnx")
+        form.write(program, file)
+        return form.load(file)
 
 
 def largest_difference(
@@ -198,139 +206,37 @@ def _of_rounding(rounding: float | None) -> str:
     return "" if rounding is None else f", though torch is within {rounding:.3g} of float64"
 
 
-@dataclass(frozen=True)
-class _Format:
-    needs: Callable[[], None]
-    make: Callable[[ExportedProgram], Callable[[Mapping[str, str]], bytes]]
-    load: Callable[[bytes], Run]
-    runtime: Callable[[], str]
-    fixes: Callable[[DepthNet], bool]
-    """Whether a network's height and width must be fixed."""
-
-
 def _program(network: DepthNet, checkpoint: Path | str, fixed: bool) -> ExportedProgram:
     """The network traced: for any size, or for the one that it was trained at."""
     sides = {} if fixed else {2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     shapes = {"rgb": {0: Dim.DYNAMIC, **sides}}
     example = torch.zeros((*TRACED[:2], *network.data.size) if fixed else TRACED)
-    try:
-        with warnings.catch_warnings(), contextlib.ExitStack() as stack:
-            warnings.simplefilter("ignore")
-            stack.enter_context(expert_mixtures.of_results())
-            if not fixed and same_padding.sized_by_input(network):
-                stack.enter_context(same_padding.as_operator())
-            return torch.export.export(network, (example,), dynamic_shapes=shapes)
-    except Exception as error:  # torch.export has no common one
-        raise _refused(network, checkpoint, error) from None
-
-
-def _loaded(
-    form: _Format, program: ExportedProgram, network: DepthNet, checkpoint: Path | str
-) -> tuple[Callable[[Mapping[str, str]], bytes], Run]:
-    """The file, given what it says of itself, and the program that runs it."""
-    try:
-        made = form.make(program)
-        return made, form.load(made({}))
-    except CheckpointError:
-        raise
-    except Exception as error:  # of torch.onnx and of onnxruntime, which have no common one
-        raise _refused(network, checkpoint, error) from None
-
-
-def _refused(network: DepthNet, checkpoint: Path | str, error: Exception) -> CheckpointError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return CheckpointError(
-        f"{checkpoint}: encoder '{network.spec.encoder}' must run for any size once it is exported,"
-        f" but: {first}. Nothing was written."
-    )
-
-
-def _onnx(program: ExportedProgram) -> Callable[[Mapping[str, str]], bytes]:
-    weights = sum(t.numel() * t.element_size() for t in program.state_dict.values())
-    if weights > LARGEST:
-        raise CheckpointError(
-            f"an ONNX file must be below 2 GB, but the weights alone have {weights / 1e9:.1f} GB;"
-            " take .pt2."
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = torch.onnx.export(
-            program,
-            input_names=["rgb"],
-            output_names=["depth_m"],
-            dynamo=True,
-            verbose=False,
-            custom_translation_table=same_padding.onnx_operators(),
-        )
-    assert made is not None
-    for value, names in (
-        (made.model.graph.inputs[0], ("batch", 3, "height", "width")),
-        (made.model.graph.outputs[0], ("batch", 1, "half_height", "half_width")),
+    with (
+        _refusing(network, checkpoint),
+        warnings.catch_warnings(),
+        expert_mixtures.of_results(),
+        contextlib.ExitStack() as stack,
     ):
-        assert value.shape is not None
-        told = [
-            of if isinstance(of, int) else name for of, name in zip(value.shape, names, strict=True)
-        ]
-        value.shape = type(value.shape)(told)  # type: ignore[arg-type]
-
-    import onnx
-
-    whole = bytes(made.model_proto.SerializeToString())
-
-    def content(facts: Mapping[str, str]) -> bytes:
-        told = onnx.ModelProto()
-        onnx.helper.set_model_props(told, dict(facts))
-        return whole + bytes(told.SerializeToString())  # protobuf merges what is concatenated
-
-    return content
+        warnings.simplefilter("ignore")
+        if not fixed and same_padding.sized_by_input(network):
+            stack.enter_context(same_padding.as_operator())
+        return torch.export.export(network, (example,), dynamic_shapes=shapes)
 
 
-def _onnx_run(content: bytes) -> Run:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return lambda rgb: session.run(["depth_m"], {"rgb": rgb})[0]
-
-
-def _pt2(program: ExportedProgram) -> Callable[[Mapping[str, str]], bytes]:
-    def content(facts: Mapping[str, str]) -> bytes:
-        file = io.BytesIO()
-        torch.export.save(program, file, extra_files={"weightsearch.json": json.dumps(facts)})
-        return file.getvalue()
-
-    return content
-
-
-def _pt2_run(content: bytes) -> Run:
-    module = torch.export.load(io.BytesIO(content)).module()
-
-    def run(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        with torch.no_grad():
-            depth_m: npt.NDArray[np.float32] = module(torch.from_numpy(rgb)).numpy()
-        return depth_m
-
-    return run
-
-
-def _onnx_version() -> str:
-    import onnxruntime
-
-    return f"onnxruntime {onnxruntime.__version__}"
-
-
-FORMATS: dict[str, _Format] = {
-    ".onnx": _Format(
-        lambda: needs("use", "onnx", "onnxscript", "onnxruntime"),
-        *(_onnx, _onnx_run, _onnx_version),
-        fixes=lambda network: not same_padding.exportable(network),
-    ),
-    # Other programs have no operator of ours.
-    ".pt2": _Format(
-        lambda: None,
-        *(_pt2, _pt2_run, lambda: f"torch {torch.__version__}"),
-        fixes=same_padding.sized_by_input,
-    ),
-}
+@contextlib.contextmanager
+def _refusing(network: DepthNet, checkpoint: Path | str) -> Iterator[None]:
+    """Raises CheckpointError for whatever torch.export, torch.onnx or onnxruntime may raise: they
+    have no common one."""
+    try:
+        yield
+    except (CheckpointError, OSError):
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise CheckpointError(
+            f"{checkpoint}: encoder '{network.spec.encoder}' must run for any size once it is"
+            f" exported, but: {first}. Nothing was written."
+        ) from None
 
 
 def _facts(

@@ -67,7 +67,7 @@ def onnx_operators() -> dict[Any, Callable[..., Any]]:
             group=groups,
         )
 
-    return {torch.ops.weightsearch.conv2d_same.default: convolved}
+    return {OPERATOR: convolved}
 
 
 def _pads_by_size(layer: nn.Module) -> bool:
@@ -102,6 +102,10 @@ def _(
     # As a convolution padded on both sides has it, so that sizes are found to be equal.
     size = [(n - 1) // s + 1 for n, s in zip(x.shape[-2:], stride, strict=True)]
     return x.new_empty((x.shape[0], weight.shape[0], *size))
+
+
+OPERATOR = torch.ops.weightsearch.conv2d_same.default
+"""x, weight, bias, stride, dilation, groups."""
 
 
 def _as_timm_calls_it(

@@ -179,7 +179,9 @@ def network(path: Path, device: torch.device | str) -> DepthNet:
     # Not the pretrained weights: all tensors, the colour statistics too, come from the checkpoint.
     with Unfilled():
         net = DepthNet(model.model_copy(update={"pretrained": False}), data)
-    fill(net, load(path))
+    into = named_tensors(net)
+    for name, value in _averaged(load(path), into).items():
+        into[name].data = value.to(into[name].dtype)  # not copied: a network may be of gigabytes
     return net.to(device).eval()
 
 
@@ -188,10 +190,17 @@ def fill(net: DepthNet, saved: Checkpoint) -> None:
 
     Raises CheckpointError where they are of another model, or not of numbers.
     """
+    into = named_tensors(net)
+    copy(_averaged(saved, into), into, saved.path)
+
+
+def _averaged(saved: Checkpoint, into: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's network, by name. Raises CheckpointError, as `fill` says."""
     parts = [saved.tensors.get(part, {}) for part in init_spec.NETWORK]
-    tensors, into = {**parts[0], **parts[1]}, named_tensors(net)
+    tensors = {**parts[0], **parts[1]}
+    _refuse_others(tensors, into, saved.path)
     _refuse_infinite(tensors, into, saved.path)
-    copy(tensors, into, saved.path)
+    return tensors
 
 
 def named_tensors(net: torch.nn.Module) -> dict[str, Tensor]:
@@ -204,6 +213,14 @@ def copy(saved: Mapping[str, Tensor], into: Mapping[str, Tensor], path: Path) ->
 
     Raises CheckpointError, before anything is copied, unless names and shapes agree.
     """
+    _refuse_others(saved, into, path)
+    with torch.no_grad():
+        for name, value in saved.items():
+            into[name].copy_(value)
+
+
+def _refuse_others(saved: Mapping[str, Tensor], into: Mapping[str, Tensor], path: Path) -> None:
+    """Raises CheckpointError unless names and shapes agree."""
     for name in sorted(saved.keys() ^ into.keys()):
         state = "lacks" if name in into else "has the foreign tensor"
         raise CheckpointError(f"{path}: must fit the model, but {state} '{name}'; {OTHER}")
@@ -213,21 +230,21 @@ def copy(saved: Mapping[str, Tensor], into: Mapping[str, Tensor], path: Path) ->
                 f"{path}: '{name}' must have shape {tuple(into[name].shape)}, but has"
                 f" {tuple(value.shape)}; {OTHER}"
             )
-    with torch.no_grad():
-        for name, value in saved.items():
-            into[name].copy_(value)
 
 
 def _refuse_infinite(saved: Mapping[str, Tensor], new: Mapping[str, Tensor], path: Path) -> None:
     """Raises CheckpointError for NaN or infinity where a new network has none.
 
-    Such a network predicts NaN, or numbers that only look like depth. A mask of attention may be of
-    infinities, and is so from the start.
+    Such a network predicts NaN, or numbers that only look like depth. A mask of attention, which is
+    a buffer, may be of infinities, and is so from the start.
     """
     for name, value in saved.items():
-        if name not in new or new[name].shape != value.shape:
-            continue  # `copy` says it
-        bad = ~value.isfinite() & new[name].cpu().isfinite()
+        finite = value.isfinite()
+        if finite.all():
+            continue
+        bad = ~finite
+        if not isinstance(new[name], torch.nn.Parameter):  # which may be `Unfilled`
+            bad &= new[name].cpu().isfinite()
         if bad.any():
             raise CheckpointError(
                 f"{path}: '{name}' must be of finite numbers, but has {value[bad][0].item():g} in"
