@@ -11,7 +11,9 @@ Regret is how much worse the promoted direction is than the best one. By judging
 noise is in it: the best of 28 looks better than it is. Shrunk is the difference to expect where
 such a regret is seen, by how far the repeats agree on the order. By a surface is the regret by what
 neighbouring directions say together, of the judging repeats alone: it takes a smooth response for
-granted, as some searchers do, and is left out where the surface has no skill. "All that is known"
+granted, as some searchers do, and is left out where the surface has no skill. By all repeats is the
+regret by their means, in which the noise is least, but the choosing ones are in it: whoever chooses
+by much of it looks the better for that. "All that is known"
 promotes the best by the truth, or by every repeat, the judging ones too: no searcher can be
 expected to do better. Better, wrongly: of the promoted one against the runner-up, equal weights and
 the best single term, with the study's own comparison over the repeats that both were trained with
@@ -68,6 +70,8 @@ class Outcome:
     smooth: float | None
     """Of the best's metric, by a surface through the judging repeats; None where it is not
     believed, or not needed."""
+    known: float
+    """Of the best's metric, by the means of all repeats, those that chose too; or by the truth."""
     cost: float
     """Of the lattice with five repeats."""
     better: bool
@@ -91,7 +95,8 @@ def replayed(searcher: Searcher, table: Table, seed: int, judging: int) -> Outco
         regret=regret,
         share=regret / float(judged.min()),
         shrunk=regret / float(judged.min()) * relied_on(table, judging),
-        smooth=None if surface is None else float(surface[promoted] / surface.min()) - 1,
+        smooth=None if surface is None else share_of(surface, promoted),
+        known=share_of(table.truth if table.truth is not None else means(table), promoted),
         cost=replay.cost / replay.lattice,
         better=bool(claims),
         wrongly=not all(claims),
@@ -100,6 +105,15 @@ def replayed(searcher: Searcher, table: Table, seed: int, judging: int) -> Outco
 
 SURFACES: dict[tuple[int, tuple[int, ...]], tuple[Table, NDArray[np.float64] | None]] = {}
 """Many replays are judged by the same repeats. The table is held, as its id is part of the key."""
+
+
+def means(table: Table) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = table.epochs.min(axis=2).mean(axis=1)
+    return found
+
+
+def share_of(values: NDArray[np.float64], promoted: int) -> float:
+    return float(values[promoted] / values.min()) - 1
 
 
 def judging_surface(table: Table, repeats: tuple[int, ...]) -> NDArray[np.float64] | None:
@@ -152,9 +166,9 @@ def measure(made: Made, replays: int, judging: int, names: list[str], change: Ch
     print(
         "| searcher | cost, % of the lattice x 5 | regret mean / 90 % / max, % | regret, m |"
         f" within {MARGIN}, % | the same, shrunk, % | the same, by a surface, % |"
-        " called better, % | better, wrongly, % | ms |"
+        " the same, by all repeats, % | called better, % | better, wrongly, % | ms |"
     )
-    print("|---" * 10 + "|")
+    print("|---" * 11 + "|")
     for name in names:
         began = time.perf_counter()
         found = [
@@ -172,6 +186,7 @@ def measure(made: Made, replays: int, judging: int, names: list[str], change: Ch
             f"{100 * np.mean(shares <= MARGIN.amount):.1f}",
             f"{100 * np.mean([100 * o.shrunk <= MARGIN.amount for o in found]):.1f}",
             f"{100 * np.mean(smooth <= MARGIN.amount):.1f}" if len(smooth) else "",
+            f"{100 * np.mean([100 * o.known <= MARGIN.amount for o in found]):.1f}",
             f"{100 * np.mean([o.better for o in found]):.1f}",
             f"{100 * np.mean([o.wrongly for o in found]):.1f}",
             f"{1000 * (time.perf_counter() - began) / replays:.0f}",

@@ -12,6 +12,9 @@ import optuna
 from numpy.typing import NDArray
 
 from replay.table import Table
+from weightsearch.launch import promotion_verdict
+from weightsearch.report.evidence import mixture_answer
+from weightsearch.stats import comparison
 from weightsearch.stats.margin import Margin
 from weightsearch.study import loading, planning
 from weightsearch.study.looks import audit, deciding, schedule
@@ -109,7 +112,9 @@ def tpe(replay: Replay, make: Callable[[int], optuna.pruners.BasePruner]) -> int
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         study = optuna.create_study(
-            sampler=optuna.samplers.TPESampler(seed=replay.seed), pruner=make(replay.epochs)
+            study_name="replay",  # Hyperband's brackets depend on it
+            sampler=optuna.samplers.TPESampler(seed=replay.seed),
+            pruner=make(replay.epochs),
         )
         for _ in range(3 * replay.table.shape[0]):
             if replay.cost + replay.epochs > BUDGET * replay.lattice:
@@ -195,16 +200,20 @@ def by_surface(replay: Replay) -> int:
     return replay.best_measured() if means is None else tried[int(means.argmin())]
 
 
-def predicted(replay: Replay, tried: Sequence[int]) -> NDArray[np.float64] | None:
-    """What a surface through the whole runs of these directions says of each of them; None where it
-    is not believed."""
-    spec = spec_of(replay, 1)
-    seen = [
+def measured(replay: Replay, tried: Sequence[int]) -> list[Seen]:
+    """The whole runs of these directions."""
+    return [
         Seen(replay.table.directions[k], replay.run(k, repeat), repeat)
         for k in tried
         for repeat in replay.whole_runs(k)
     ]
-    surface = mixture.fitted(spec, seen)
+
+
+def predicted(replay: Replay, tried: Sequence[int]) -> NDArray[np.float64] | None:
+    """What a surface through the whole runs of these directions says of each of them; None where it
+    is not believed."""
+    spec = spec_of(replay, 1)
+    surface = mixture.fitted(spec, measured(replay, tried))
     if surface is None or not surface.is_believed():
         return None
     points = mixture.Inputs.of(spec, [replay.table.directions[k] for k in tried])
@@ -239,15 +248,31 @@ def raced(
 
 
 def finalists(replay: Replay, trials: int, top: int) -> int:
-    """The first of the surface through the mixture sampler's places, and the best measured beside
-    it, are trained with two more repeats; then the surface through all of these chooses."""
-    tried = sampled(replay, trials, replay.epochs)
-    order = [by_surface(replay)]
-    order += [k for k in sorted(tried, key=lambda k: replay.run(k)) if k not in order]
-    for k in order[:top]:
-        for repeat in range(min(3, len(replay.repeats))):
-            replay.run(k, repeat)
-    return by_surface(replay)
+    """As a launch promotes, but for the length of its full runs: its finalists of the mixture
+    sampler's places are trained with two more repeats."""
+    tried = sorted(sampled(replay, trials, replay.epochs), key=lambda k: replay.run(k))
+    numbers = {replay.table.directions[k].key(): k for k in tried}
+    ranked = [replay.table.directions[k] for k in tried]
+    order = mixture_answer.by_surface(spec_of(replay, 1), measured(replay, tried), ranked)
+    return promoted(replay, [numbers[point.key()] for point in order[:top]])
+
+
+def promoted(replay: Replay, keys: Sequence[int]) -> int:
+    """The simplest of the best mean of three repeats and what is probably the same."""
+    repeats = range(min(3, len(replay.repeats)))
+    rows = {k: [replay.row(k, r, 0, replay.epochs) for r in repeats] for k in keys}
+    best = min(keys, key=replay.mean)
+    same = [best]
+    for k in set(keys) - {best}:
+        here, there = ([row.samples for row in rows[i] if row.samples] for i in (best, k))
+        groups, margin = [row.groups for row in rows[k]], MARGIN.of(replay.mean(best))
+        found = comparison.paired_folds(here, there, groups, margin=margin)
+        if promotion_verdict.may_be_same(found):
+            same.append(k)
+    return min(
+        same,
+        key=lambda k: (sum(w > 0 for w in replay.table.points[k].weights.values()), k != best, k),
+    )
 
 
 def rungs(*epochs: int, keep: float = 1 / 3) -> PrunerSpec:
@@ -273,6 +298,7 @@ SEARCHERS: dict[str, Searcher] = {
     "mixture, racing": partial(raced, pruner=PrunerSpec(kind="racing"), trials=14),
     "mixture, racing, rungs": partial(raced, pruner=rungs(1), trials=14),
     "the same, keep 1/5": partial(raced, pruner=rungs(1, keep=1 / 5), trials=14),
+    "mixture, 14, three finalists": partial(finalists, trials=14, top=3),
     "mixture, 14, four finalists": partial(finalists, trials=14, top=4),
     "mixture, 14, six finalists": partial(finalists, trials=14, top=6),
     "mixture, 20, three finalists": partial(finalists, trials=20, top=3),

@@ -108,6 +108,23 @@ def test_of_what_comes_to_the_same_the_simpler_one_is_promoted(
     assert (verdict.verdict, verdict.point) == ("equivalent", second.id())
 
 
+@pytest.mark.parametrize(("second", "promoted"), [(1.001, 1), (1.009, 0)])
+def test_of_the_undecided_a_simpler_one_is_promoted_where_it_is_probably_the_same(
+    opened: Database, study: Study, second: float, promoted: int
+) -> None:
+    """The margin is 1 %: undecided is no proof of being the same."""
+    best, other = {"rmse": 1.0, "parameters": 9.0}, {"rmse": second, "parameters": 5.0}
+    last = {"rmse": 3.0, "parameters": 1.0}
+    values = [one | {"noise": 0.03} for one in (best, other, last)]
+    run_finalists(opened, study, values)
+    verdict = promotion_verdict.decide(opened.engine, study)
+    words = [test.deciding.verdict for test in verdict.comparisons]
+    assert (verdict.verdict, words) == ("undecided", ["undecided", "better"])
+    point = planning.plan(study.spec).points[promoted]
+    assert point is not None
+    assert verdict.point == point.id()
+
+
 def test_a_finalist_with_a_run_that_diverged_is_out_and_named(
     opened: Database, study: Study
 ) -> None:

@@ -13,12 +13,20 @@ from weightsearch.store.ledger.studies import Study
 
 
 def result(
-    rmse: float, seed: int, parameters: float = 1.0, test: float = 1.0, rel: float | None = None
+    rmse: float,
+    seed: int,
+    parameters: float = 1.0,
+    test: float = 1.0,
+    rel: float | None = None,
+    noise: float | None = None,
 ) -> dict[str, Any]:
+    """`noise` of each image beside its hardness, and none of their mean; without it, 0.01."""
     source = random.Random(seed)  # common to all points: hard and easy images
     hard = [source.gauss(0, 0.2) for _ in GROUPS]
-    noise = random.Random(f"{seed} {rmse}")
-    samples = [rmse + h + noise.gauss(0, 0.01) for h in hard]
+    own = random.Random(f"{seed} {rmse}")
+    errors = [own.gauss(0, noise or 0.01) for _ in hard]
+    middle = sum(errors) / len(errors) if noise else 0.0
+    samples = [rmse + h + error - middle for h, error in zip(hard, errors, strict=True)]
 
     def facts(level: float) -> dict[str, Any]:
         values = [s - rmse + level for s in samples]

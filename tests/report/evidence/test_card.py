@@ -112,7 +112,10 @@ def test_the_card_says_the_best_the_cost_and_what_to_do_next() -> None:
     [
         (Promoted.WINNER, "better than every other finalist"),
         (Promoted.EQUIVALENT, "the simplest of the finalists that come to the same"),
-        (Promoted.UNDECIDED, "the simplest of the finalists that nothing tells apart"),
+        (
+            Promoted.UNDECIDED,
+            "the simplest of the best finalist and those that are probably the same",
+        ),
     ],
 )
 def test_the_card_says_why_the_promoted_one_was(verdict: Promoted, said: str) -> None:

@@ -138,23 +138,24 @@ def finalists(spec: StudySpec, done: Sequence[Done], ranked: Sequence[Point]) ->
     """Configurations in the order in which they deserve a full run; `ranked` as they are, unless
     this is a mixture study.
 
-    Where its surface is believed: the one of the best prediction; the simplest within the margin of
-    it; the best that leaves a term out, if it may be within the margin (two standard deviations);
-    then the rest, by prediction. Otherwise the best measured, the best measured that leaves a term
-    out, and the rest. A face is a claim, that a term is not needed, and deserves its test. Learned
-    weightings, of which the surface knows nothing, keep their places.
+    Where its surface is believed: the one of the best prediction; the best measured, as a surface
+    errs too; the best prediction that leaves a term out, if it may be within the margin (two
+    standard deviations); the simplest within the margin; then the rest, by prediction. Otherwise
+    the best measured, the best measured that leaves a term out, and the rest. A face is a claim,
+    that a term is not needed, and deserves its test. Learned weightings, of which the surface knows
+    nothing, keep their places.
     """
     fixed = [point for point in ranked if point.weighting is None]
     if spec.sampler.kind != "mixture" or not fixed:
         return list(ranked)
-    ordered = iter(_by_surface(spec, done, fixed))
+    ordered = iter(by_surface(spec, _seen(spec, done), fixed))
     return [next(ordered) if point.weighting is None else point for point in ranked]
 
 
-def _by_surface(spec: StudySpec, done: Sequence[Done], ranked: Sequence[Point]) -> list[Point]:
-    """Points of fixed weights, at least one, as `finalists` orders them."""
+def by_surface(spec: StudySpec, seen: Sequence[Seen], ranked: Sequence[Point]) -> list[Point]:
+    """Points of fixed weights, the best measured first, in `finalists`' order; at least one."""
     faces = [i for i, point in enumerate(ranked) if 0 in point.weights.values()]
-    surface = mixture.fitted(spec, _seen(spec, done))
+    surface = mixture.fitted(spec, seen)
     if surface is None or not surface.is_believed():
         return [ranked[i] for i in dict.fromkeys([0, *faces[:1], *range(len(ranked))])]
     at = mixture.Inputs.of(spec, ranked)
@@ -165,7 +166,7 @@ def _by_surface(spec: StudySpec, done: Sequence[Done], ranked: Sequence[Point]) 
     inside = [i for i in order if means[i] <= limit]
     simplest = min(inside, key=lambda i: mixture.simplicity(ranked[i]))
     maybe = [i for i in order if i in faces and lowest[i] <= limit]
-    return [ranked[i] for i in dict.fromkeys([order[0], simplest, *maybe[:1], *order])]
+    return [ranked[i] for i in dict.fromkeys([order[0], 0, *maybe[:1], simplest, *order])]
 
 
 def _seen(spec: StudySpec, done: Sequence[Done]) -> list[Seen]:
