@@ -76,6 +76,11 @@ def test_a_better_metric_at_the_expense_of_a_guard_is_no_winner(
     assert (second.deciding.verdict, second.harmed) == ("undecided", ["rel"])
     assert (third.deciding.verdict, third.harmed) == ("better", [])
     assert second.guards["rel"].difference == pytest.approx(0.7, abs=0.05)
+    best, other = planning.plan(study.spec).points[:2]
+    assert best is not None
+    assert other is not None
+    terms = [sum(weight > 0 for weight in point.weights.values()) for point in (best, other)]
+    assert verdict.point == (best if terms[0] <= terms[1] else other).id()
 
 
 def test_the_test_split_decides_nothing(opened: Database, study: Study) -> None:

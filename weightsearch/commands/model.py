@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,6 +90,7 @@ def export(
     from weightsearch.depth.inference import export as exports
     from weightsearch.launch.display.progress import display
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing half done stays
     with display("exporting", quiet=as_json) as shown:
         made = exports.export(checkpoint, to, check or (), shown.say)
     print_answer(_plain(asdict(made)), as_json, networks.exported)

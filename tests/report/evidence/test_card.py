@@ -114,7 +114,7 @@ def test_the_card_says_the_best_the_cost_and_what_to_do_next() -> None:
         (Promoted.EQUIVALENT, "the simplest of the finalists that come to the same"),
         (
             Promoted.UNDECIDED,
-            "the simplest of the best finalist and those that are probably the same",
+            "the simplest of those that may be as good as the best finalist",
         ),
     ],
 )

@@ -152,15 +152,20 @@ def _compared(
 def onnx_run(network: DepthNet) -> Run:
     """The network in onnxruntime, on the CPU, for any size.
 
-    Raises ConfigError where ONNX is not installed, CheckpointError where it cannot be exported.
+    Raises ConfigError where ONNX is not installed, CheckpointError where it cannot be exported,
+    DataError where there is no room for a temporary file.
     """
     form = FORMATS[".onnx"]
     form.needs()
     program = _program(network, "a new network", form.fixes(network))
-    with tempfile.TemporaryDirectory() as folder, _refusing(network, "a new network"):
-        file = Path(folder, "model.onnx")
-        form.write(program, file)
-        return form.load(file)
+    try:
+        with tempfile.TemporaryDirectory() as folder, _refusing(network, "a new network"):
+            file = Path(folder, "model.onnx")
+            form.write(program, file)
+            return form.load(file)
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise DataError(f"{place}: cannot be written ({error.strerror or error}).") from None
 
 
 def largest_difference(

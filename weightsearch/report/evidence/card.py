@@ -80,7 +80,7 @@ def _tested(records: Records) -> dict[str, str]:
 SETTLED = {
     Promoted.WINNER: "better than every other finalist",
     Promoted.EQUIVALENT: "the simplest of the finalists that come to the same",
-    Promoted.UNDECIDED: "the simplest of the best finalist and those that are probably the same",
+    Promoted.UNDECIDED: "the simplest of those that may be as good as the best finalist",
     Promoted.NO_DIFFERENCE: "the simplest of the finalists that nothing tells apart",
     Promoted.ONLY_FINALIST: "the only finalist",
 }

@@ -20,7 +20,7 @@ class Promoted(StrEnum):
     EQUIVALENT = "equivalent"
     """The simplest of those from which the best differs by less than the margin."""
     UNDECIDED = "undecided"
-    """The simplest of the best and those that are probably the same, which is not shown of all."""
+    """The simplest of those that may be as good as the best, which is not shown."""
     NO_DIFFERENCE = "no difference shown"
     """The last two before there was a margin; only stored ones have it."""
     ONLY_FINALIST = "the only finalist"
