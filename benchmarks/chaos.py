@@ -165,11 +165,18 @@ def ours(
         in_time &= counts[PointState.DONE] == rows
         decided = f"{found.looks} looks, {found.dropped} dropped; " if looking else ""
         opened.engine.dispose()
-    passes = in_time and found.ok and bounded and mirrored and server.password not in said
+    holds = {
+        "all is done in time": in_time,
+        "verify": found.ok,
+        "starts are bounded": bounded,
+        f"Optuna's trials ({shown}, {complete} complete) are the ledger's": mirrored,
+        "no password is told": server.password not in said,
+    }
+    failed = [what for what, is_so in holds.items() if not is_so]
     return [
         "ours", *described(seed, harm, took_s), f"{decided}{found.done_once}/{rows}",
         str(len(found.duplicated)), str(found.starts), str(fenced), f"{gap_s:.1f} s",
-        "passes" if passes else "FAILS",
+        f"FAILS: {'; '.join(failed)}" if failed else "passes",
     ]  # fmt: skip
 
 
