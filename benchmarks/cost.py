@@ -96,7 +96,7 @@ def replayed(searcher: Searcher, table: Table, seed: int, judging: int) -> Outco
         share=regret / float(judged.min()),
         shrunk=regret / float(judged.min()) * relied_on(table, judging),
         smooth=None if surface is None else share_of(surface, promoted),
-        known=share_of(table.truth if table.truth is not None else means(table), promoted),
+        known=share_of(table.truth if table.truth is not None else table.levels(), promoted),
         cost=replay.cost / replay.lattice,
         better=bool(claims),
         wrongly=not all(claims),
@@ -105,11 +105,6 @@ def replayed(searcher: Searcher, table: Table, seed: int, judging: int) -> Outco
 
 SURFACES: dict[tuple[int, tuple[int, ...]], tuple[Table, NDArray[np.float64] | None]] = {}
 """Many replays are judged by the same repeats. The table is held, as its id is part of the key."""
-
-
-def means(table: Table) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = table.epochs.min(axis=2).mean(axis=1)
-    return found
 
 
 def share_of(values: NDArray[np.float64], promoted: int) -> float:

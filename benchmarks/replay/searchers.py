@@ -258,21 +258,20 @@ def finalists(replay: Replay, trials: int, top: int) -> int:
 
 
 def promoted(replay: Replay, keys: Sequence[int]) -> int:
-    """The simplest of the best mean of three repeats and what is probably the same."""
+    """Of the best mean of three repeats and what is probably the same, the one of the fewest terms;
+    of those, the better one."""
     repeats = range(min(3, len(replay.repeats)))
     rows = {k: [replay.row(k, r, 0, replay.epochs) for r in repeats] for k in keys}
-    best = min(keys, key=replay.mean)
-    same = [best]
-    for k in set(keys) - {best}:
+    best, *others = sorted(keys, key=replay.mean)
+    level = 1 - (1 - comparison.LEVEL) / max(1, len(others))
+    same, margin = [best], MARGIN.of(replay.mean(best))
+    for k in others:
         here, there = ([row.samples for row in rows[i] if row.samples] for i in (best, k))
-        groups, margin = [row.groups for row in rows[k]], MARGIN.of(replay.mean(best))
-        found = comparison.paired_folds(here, there, groups, margin=margin)
+        groups = [row.groups for row in rows[k]]
+        found = comparison.paired_folds(here, there, groups, level=level, margin=margin)
         if promotion_verdict.may_be_same(found):
             same.append(k)
-    return min(
-        same,
-        key=lambda k: (sum(w > 0 for w in replay.table.points[k].weights.values()), k != best, k),
-    )
+    return min(same, key=lambda k: sum(w > 0 for w in replay.table.points[k].weights.values()))
 
 
 def rungs(*epochs: int, keep: float = 1 / 3) -> PrunerSpec:
@@ -282,7 +281,7 @@ def rungs(*epochs: int, keep: float = 1 / 3) -> PrunerSpec:
 def all_known(replay: Replay) -> int:
     if replay.table.truth is not None:
         return int(replay.table.truth.argmin())
-    return int(replay.table.epochs.min(axis=2).mean(axis=1).argmin())
+    return int(replay.table.levels().argmin())
 
 
 SEARCHERS: dict[str, Searcher] = {

@@ -55,6 +55,11 @@ class Table:
         many, repeats, epochs = self.epochs.shape
         return many, repeats, epochs
 
+    def levels(self) -> NDArray[np.float64]:
+        """(configurations,): the mean of all repeats, each of its best epoch."""
+        found: NDArray[np.float64] = self.epochs.min(axis=2).mean(axis=1)
+        return found
+
     def best_epoch(self, k: int, repeat: int, epochs: int) -> int:
         """Of the first so many, from 0."""
         return int(self.epochs[k, repeat, :epochs].argmin())
@@ -114,13 +119,13 @@ class Table:
         orders = [rng.permutation(self.shape[0]) for _ in range(self.shape[1])]
         epochs = np.stack([self.epochs[order, r] for r, order in enumerate(orders)], axis=1)
         means = [m[order] for m, order in zip(self.means, orders, strict=True)]
-        same = np.full(self.shape[0], self.epochs.min(axis=2).mean())
+        same = np.full(self.shape[0], self.levels().mean())
         return replace(self, epochs=epochs, means=means, truth=same)
 
     def planted(self, rng: np.random.Generator, effect: float, width: float = 0.5) -> Table:
         """What directions differ by taken off, and one planted in its place: that share better at a
         direction drawn at random, less around it (as exp of the squared Hellinger distance)."""
-        level = self.epochs.min(axis=2).mean(axis=1)
+        level = self.levels()
         at = self.roots()[int(rng.integers(len(level)))]
         squared = ((self.roots() - at) ** 2).sum(axis=1)
         wanted = level.mean() * (1 - effect * np.exp(-squared / (2 * width**2)))

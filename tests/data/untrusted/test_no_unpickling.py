@@ -74,7 +74,7 @@ def test_nothing_that_is_read_can_run() -> None:
         if not (file.parent.name in PICKLES and file.name.startswith("slurm"))
     }
     own = {
-        # What an export has just made itself, read back from memory to be compared.
+        # What an export has just made itself, read back to be compared.
         "weightsearch/depth/inference/export_formats.py": ["torch.export.load"],
         # A file of an installed package, as pip recorded it, and tensors alone (weights_only).
         "weightsearch/depth/network/pip_weights.py": ["torch.load"],

@@ -39,6 +39,7 @@ def test_learned_weightings_keep_their_places_among_finalists() -> None:
     alone = finalists(SPEC, done, wrong)
     assert alone != wrong  # the surface has its say
     assert value(alone[0]) == min(map(value, fixed))
+    assert alone[1] == wrong[0]  # and so has what was measured
     done += [run(50 + k, point, 0.5) for k, point in enumerate(learned)]
     ranked = [learned[0], *wrong[:2], learned[1], *wrong[2:]]
     assert finalists(SPEC, done, ranked) == [learned[0], *alone[:2], learned[1], *alone[2:]]
