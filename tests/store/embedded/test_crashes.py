@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.embedded_servers import Client, query, supervisor_of, until
+from support.embedded_servers import Client, gone, query, supervisor_of, until
 
 from weightsearch.errors import StorageError
 from weightsearch.store.embedded import postgres_process, server_folders
@@ -102,13 +102,40 @@ def test_a_server_that_is_killed_while_it_recovers_recovers_all_the_same(
     user = client(used_home)
     user.answer()
     query(used_home, "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT 42 AS answer")
-    last = crash(used_home, None, signal.SIGKILL)
+    query(used_home, "SELECT pg_switch_wal()")  # the part that a recovery begins in ends here
+    query(used_home, "UPDATE kept SET answer = 43")
+    [(name,)] = query(used_home, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+    folder = server_folders.server_folder(used_home)
+    segment, log = folder / "data" / "pg_wal" / name, folder / "server.log"
+    crash(used_home, None, signal.SIGKILL)
     until(lambda: supervisor_of(used_home) is None)
+
+    def told(what: str) -> int:
+        return log.read_text(errors="replace")[begun:].count(what)
+
+    # In place of a part of its log a pipe that nobody writes: there the recovery waits for us.
+    begun = len(log.read_text(errors="replace"))
+    whole = segment.rename(folder / name)
+    os.mkfifo(segment)
+    segment.chmod(0o666)
     user.tell()  # who asks is told nothing of what follows
-    for number in (signal.SIGKILL, signal.SIGQUIT):
-        last = crash(used_home, last, number)
+    until(lambda: told("redo starts") == 1)
+    last = crash(used_home, None, signal.SIGKILL)
+    for part in postgres_process.at_work_in(folder / "data"):  # it cannot see that it is alone
+        os.kill(part, signal.SIGKILL)
+    until(lambda: told("redo starts") == 2)
+    supervisor = supervisor_of(used_home) or 0
+    assert supervisor > 0
+    os.kill(supervisor, signal.SIGSTOP)  # it starts nothing before the log is whole again
+    try:
+        crash(used_home, last, signal.SIGQUIT)
+        until(lambda: all(map(gone, postgres_process.at_work_in(folder / "data"))))
+        whole.rename(segment)
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
     assert "error" not in user.answer()
-    assert query(used_home, "SELECT answer FROM kept") == [(42,)]
+    assert told("interrupted while in recovery") == 2
+    assert query(used_home, "SELECT answer FROM kept") == [(43,)]
 
 
 def test_damaged_data_are_not_taken_for_a_crash(
