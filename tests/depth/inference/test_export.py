@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from weightsearch.depth.inference import (
+    activations,
     batch_norm_folding,
     expert_mixtures,
     export_formats,
@@ -259,6 +261,16 @@ def test_normalisation_is_folded_into_the_convolution_before_it() -> None:
 
 def _norms(program: ExportedProgram) -> int:
     return sum(node.target == batch_norm_folding.BATCH_NORM for node in program.graph.nodes)
+
+
+def test_activations_that_write_over_their_input_are_traced_as_if_they_did_not() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(inplace=True), nn.ReLU()).eval()
+    with activations.out_of_place(network):
+        program = torch.export.export(network, (torch.ones(2, 3, 7, 7),))
+    targets = {node.target for node in program.graph.nodes}
+    assert torch.ops.aten.silu.default in targets
+    assert torch.ops.aten.silu_.default not in targets
+    assert [layer.inplace for layer in network[1:]] == [True, False]
 
 
 def test_an_onnx_file_is_what_onnx_itself_writes(tmp_path: Path) -> None:

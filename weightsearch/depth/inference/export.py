@@ -24,7 +24,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from weightsearch.depth.files.input_pictures import Rgb, gather, read_rgb
-from weightsearch.depth.inference import expert_mixtures, same_padding
+from weightsearch.depth.inference import activations, expert_mixtures, same_padding
 from weightsearch.depth.inference.export_formats import FORMATS, Format, Run
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
@@ -220,6 +220,7 @@ def _program(network: DepthNet, checkpoint: Path | str, fixed: bool) -> Exported
         _refusing(network, checkpoint),
         warnings.catch_warnings(),
         expert_mixtures.of_results(),
+        activations.out_of_place(network),
         contextlib.ExitStack() as stack,
     ):
         warnings.simplefilter("ignore")
