@@ -1,7 +1,7 @@
 """Activations that write over their input, as most of timm's do, otherwise while they are traced.
 
 Results are the same. But torch.onnx takes each such operator apart again, with all the shapes that
-are left free: of the 31 s that this step took of tf_efficientnet_l2, which has 268, it took 12.
+are left free: of tf_efficientnet_l2, which has 268, that took 9 of the 31 s of its decomposition.
 """
 
 from __future__ import annotations
