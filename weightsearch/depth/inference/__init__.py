@@ -1,1 +1,3 @@
-"""What a trained network is used for."""
+"""What a trained network is used for: prediction, export, benchmarks of its cost."""
+
+from weightsearch.depth.network import timm_alone as timm_alone  # before a module imports timm

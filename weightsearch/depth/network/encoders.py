@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import timm
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from weightsearch.depth.network import weight_sources
+from weightsearch.depth.network.timm_alone import timm
 from weightsearch.depth.network.weight_sources import Origin
 from weightsearch.errors import ConfigError
 

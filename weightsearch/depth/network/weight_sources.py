@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import timm
 from huggingface_hub import constants as hub
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
@@ -21,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from weightsearch.depth.network import pip_weights
+from weightsearch.depth.network.timm_alone import timm
 from weightsearch.errors import ConfigError, WeightsError
 from weightsearch.runtime.reachable import unreachable
 
