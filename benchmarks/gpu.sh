@@ -3,16 +3,18 @@
 #
 #     bash gpu.sh CARRIED RESULTS          # CARRIED: what gpu_carry.py made
 #     bash gpu.sh --quick RESULTS          # the same path on a CPU, from this checkout
+#     bash gpu.sh --quick CARRIED RESULTS  # the same, from the folder
 #
 # Each step has a time limit of its own, writes its file in RESULTS as it goes, and cannot stop the
 # next; RESULTS/summary.txt says how each ended. At most 8 minutes in all.
 set -u
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-carried=${1:?CARRIED or --quick} results=${2:?RESULTS}
 python=${PYTHON:-python3}
 quick=() device=cuda
-if [ "$carried" = --quick ]; then quick=(--quick) device=cpu carried=; fi
+if [ "${1-}" = --quick ]; then quick=(--quick) device=cpu && shift; fi
+if [ "$device" = cpu ] && [ $# = 1 ]; then set -- "" "$1"; fi
+carried=${1?CARRIED or --quick} results=${2:?RESULTS}
 mkdir -p "$results"
 results=$(cd "$results" && pwd)
 summary=$results/summary.txt

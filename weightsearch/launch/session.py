@@ -272,7 +272,7 @@ def mirror(database: Database, study: Study) -> None:
 
         publish(database, study.name)
     except Exception as error:
-        log.warning("the dashboard's figures are behind: %s", type(error).__name__)
+        log.warning("the dashboard's figures are behind: %s", reason(error))
     _track(database, study)
 
 

@@ -206,7 +206,7 @@ def publishing(database: Database, study: Study, every_s: float = PUBLISH_S) -> 
                 told = False
             except Exception as error:  # the next time, or the launch's end, makes up for it
                 if not told:
-                    log.warning("the dashboard's figures are behind: %s", type(error).__name__)
+                    log.warning("the dashboard's figures are behind: %s", reason(error))
                 told = True
 
     with _beside("publish", publish):
