@@ -29,7 +29,7 @@ from weightsearch.report.evidence.answer import Ranking
 from weightsearch.runtime import failpoints
 from weightsearch.runtime.stop_signals import GRACE_S, interruptible
 from weightsearch.store.connection.database import Database
-from weightsearch.store.connection.outage import reason, retry_while_away
+from weightsearch.store.connection.outage import named, reason, retry_while_away
 from weightsearch.store.ledger import looks, queries, references, studies, study_control
 from weightsearch.store.ledger.stored_promotion import PromotionVerdict
 from weightsearch.store.ledger.studies import Study
@@ -264,7 +264,7 @@ def mirror(database: Database, study: Study) -> None:
     except Exception as error:
         raise StudyError(
             f"the Optuna study of '{study.name}' must show what was done, but is behind"
-            f" ({type(error).__name__}: {reason(error)}); every result is safe: mend that, and run"
+            f" ({named(error)}); every result is safe: mend that, and run"
             " the same launch."
         ) from error
     try:
@@ -272,7 +272,7 @@ def mirror(database: Database, study: Study) -> None:
 
         publish(database, study.name)
     except Exception as error:
-        log.warning("the dashboard's figures are behind: %s", reason(error))
+        log.warning("the dashboard's figures are behind: %s", named(error))
     _track(database, study)
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from weightsearch.errors import StudyError
 from weightsearch.runtime.stop_signals import GRACE_S
 from weightsearch.store.connection.database import Database
-from weightsearch.store.connection.outage import is_away, reason, retry_while_away
+from weightsearch.store.connection.outage import is_away, named, retry_while_away
 from weightsearch.store.ledger import leases, queries, study_control
 from weightsearch.store.ledger.leases import Lease
 from weightsearch.store.ledger.studies import Study
@@ -171,7 +171,7 @@ def mirroring(database: Database, study: Study, worker: str) -> Iterator[Mirrore
             except StudyError:  # it was deleted: there is nothing to show
                 found.failure = None
             except Exception as error:  # the ledger holds everything; a later call repairs it
-                why = f"{type(error).__name__}: {reason(error)}"
+                why = named(error)
                 found.failure = None if is_away(error) else why
                 if not told:
                     log.warning("the Optuna study is behind for now: %s", why)
@@ -206,7 +206,7 @@ def publishing(database: Database, study: Study, every_s: float = PUBLISH_S) -> 
                 told = False
             except Exception as error:  # the next time, or the launch's end, makes up for it
                 if not told:
-                    log.warning("the dashboard's figures are behind: %s", reason(error))
+                    log.warning("the dashboard's figures are behind: %s", named(error))
                 told = True
 
     with _beside("publish", publish):

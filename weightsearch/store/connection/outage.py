@@ -96,6 +96,11 @@ def reason(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def named(error: BaseException) -> str:
+    """The same, after the error's type."""
+    return f"{type(error).__name__}: {reason(error)}"
+
+
 @dataclass
 class _Outage:
     """What this process's threads share of an outage; `waiting` says how many of them are in it."""
