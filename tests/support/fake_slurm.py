@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 HOME = Path(os.environ.get("FAKE_SLURM", "nowhere"))
-KILL_WAIT_S = 5.0  # between SIGTERM and SIGKILL; 30 in Slurm
+KILL_WAIT_S = 30.0  # between SIGTERM and SIGKILL, as in Slurm; a busy machine needs seconds
 GONE = psutil.NoSuchProcess
 
 
