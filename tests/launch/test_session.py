@@ -177,7 +177,7 @@ def test_a_killed_worker_is_replaced(
         WEIGHTSEARCH_FAILPOINT=f"after-compute@{tmp_path / 'once'}",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    assert "ended with code -9; starting another" in ran.stderr
+    assert "ended by SIGKILL; starting another" in ran.stderr
     toy = studies.find(opened.engine, "toy-grid")
     # The lease is a minute; who replaces a dead worker need not wait for it.
     (lost,) = [row for row in queries.troubles(opened.engine, toy) if row["outcome"] == "lost"]

@@ -296,5 +296,5 @@ def show_pictures(database: Database, request: Request) -> None:
         check=False,
     )
     if ended.returncode:
-        told = "no pictures for the dashboard: drawing them ended with code %d"
-        logging.getLogger(__name__).warning(told, ended.returncode)
+        told = "no pictures for the dashboard: drawing them %s"
+        logging.getLogger(__name__).warning(told, child_python.how_ended(ended.returncode))

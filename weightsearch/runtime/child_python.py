@@ -10,6 +10,7 @@ and such folders are searched last (study/objective_contract.py).
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -37,6 +38,14 @@ def environment(folders: Sequence[str] = ()) -> dict[str, str]:
     given += [PACKAGE] if alone and PACKAGE not in given else []
     whole.pop("PYTHONPATH", None)
     return whole | ({"PYTHONPATH": os.pathsep.join(given)} if given else {})
+
+
+def how_ended(code: int) -> str:
+    """A child's return code in words: native code that fails ends a process by a signal."""
+    if code >= 0:
+        return f"ended with code {code}"
+    known = {number.value: number.name for number in signal.Signals}
+    return f"ended by {known.get(-code, f'signal {-code}')}"
 
 
 def objective_folders() -> list[str]:

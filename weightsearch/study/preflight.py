@@ -73,7 +73,7 @@ def _asked(
         check=False,
     )
     last = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    ended = f"ended with code {asked.returncode}: {last}"
+    ended = f"{child_python.how_ended(asked.returncode)}: {last}"
     checked, _, below = asked.stdout.partition("\n")
     _raise_what_was_found(checked, spec.objective.run, ended)
     return below, ended

@@ -18,7 +18,8 @@ from weightsearch.depth.network.feature_pyramid import resize
 POINTWISE = nn.Conv2d(6, 4, 1)
 LAYERS = {
     "pointwise": POINTWISE,
-    "pointwise by two": nn.Conv2d(6, 4, 1, stride=2),
+    "pointwise by two": nn.Conv2d(16, 4, 1, stride=2),
+    "pointwise by two of few": nn.Conv2d(6, 4, 1, stride=2),
     "depthwise 5x5": nn.Conv2d(6, 6, 5, padding=2, groups=6, bias=False),
     "depthwise by two": nn.Conv2d(6, 6, 3, padding=1, stride=2, groups=6),
     "3x3": nn.Conv2d(6, 4, 3, padding=1),
@@ -38,13 +39,29 @@ def run(layer: nn.Module, x: Tensor, bf16: bool) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("name", LAYERS)
 def test_values_and_gradients_stay(name: str, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    layer, x = LAYERS[name], torch.randn(2, 6, *size).to(memory_format=torch.channels_last)
+    layer = LAYERS[name]
+    x = torch.randn(2, layer.in_channels, *size).to(memory_format=torch.channels_last)
     quick = deepcopy(layer)
     quicken(quick)
     for ours, plain in zip(run(quick, x, False), run(layer, x, False), strict=True):
         torch.testing.assert_close(ours, plain)
     for ours, plain in zip(run(quick, x, True), run(layer, x, False), strict=True):
         torch.testing.assert_close(ours.float(), plain, rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (4, 2)])
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_no_layer_ends_the_process(channels: int, stride: tuple[int, int]) -> None:
+    """Of sizes and layouts that do, with AVX2 and torch 2.15."""
+    torch.manual_seed(0)
+    plain = nn.Conv2d(channels, 16, 1, stride=stride)
+    quick = deepcopy(plain).to(memory_format=torch.channels_last)
+    quicken(quick)
+    x = torch.randn(2, channels, 8, 8)
+    got = run(quick, x.to(memory_format=torch.channels_last), False)
+    for ours, reference in zip(got, run(plain, x, False), strict=True):
+        torch.testing.assert_close(ours, reference)
+    assert got[0].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_slow_gradients_in_bfloat16_are_computed_in_float32() -> None:

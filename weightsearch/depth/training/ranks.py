@@ -207,8 +207,8 @@ def joined(
         ]
         for rank, other in enumerate(others, 1):
             if not other.is_ready():
-                code = other.process.wait()
-                raise other.why or RankLost(f"rank {rank} ended with code {code} before training")
+                ended = child_python.how_ended(other.process.wait())
+                raise other.why or RankLost(f"rank {rank} {ended} before training")
         try:
             with group(Ranks(0, count), context.device, meeting) as ranks:
                 for other in others:

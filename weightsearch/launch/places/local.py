@@ -159,11 +159,12 @@ class Fleet:
                 raise WeightsearchError(said.removeprefix("error: "))
             if code != 0:
                 self.deaths += 1
-                log.warning("worker %d ended with code %d; starting another", process.number, code)
+                ended = child_python.how_ended(code)
+                log.warning("worker %d %s; starting another", process.number, ended)
                 if self.deaths >= REPLACED:
                     raise WorkersKeepDying(
                         f"workers must live, but {self.deaths} ended in a row with nothing"
-                        f" finished, the last with code {code}; see {process.log}."
+                        f" finished; the last {ended}, see {process.log}."
                     )
                 self._start(process.device, process.threads, process.name)
         return bool(self.processes)
