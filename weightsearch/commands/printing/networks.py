@@ -42,11 +42,10 @@ def predictions(answer: Mapping[str, Any]) -> None:
 
 
 def exported(answer: Mapping[str, Any]) -> None:
-    sizes = " and ".join(map(_size, answer["sizes"]))
     console.print(
         f"{answer['file']}: agrees with torch to {answer['difference']:.2g} relative on"
-        f" {answer['pictures']} pictures at {sizes}{_rounded(answer['rounding'])}\n"
-        f"{answer['runtime']}: p50 {answer['p50_ms']:.1f} ms at {sizes.split(' and ')[0]}, batch 1,"
+        f" {answer['facts']['compared_at']}{_rounded(answer['rounding'])}\n"
+        f"{answer['runtime']}: p50 {answer['p50_ms']:.1f} ms at {_size(answer['sizes'][0])}, batch 1,"
         " CPU"
     )
     for name, value in answer["facts"].items():

@@ -30,7 +30,7 @@ from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.prediction import network_input
 from weightsearch.errors import CheckpointError, ConfigError, DataError
-from weightsearch.runtime import provenance
+from weightsearch.runtime import provenance, safe_text
 from weightsearch.runtime.atomic_file import staged
 
 MOST = 1e-4
@@ -43,6 +43,8 @@ FLOOR_M = 1e-3
 SYNTHETIC = 4
 BATCH = 3
 """Pictures that are compared together, so that a long list of them needs no memory."""
+AT_LARGER = 2
+"""Pictures that are compared at the larger size: there it is to be seen that sizes are free."""
 RUNS, LEAST_RUNS, MOST_S = 20, 3, 2.0
 """A network is timed `RUNS` times, or for so long, but at least `LEAST_RUNS` times."""
 TRACED = (2, 3, 97, 131)
@@ -57,7 +59,7 @@ class Exported:
     sizes: list[tuple[int, int]]
     """(height, width) of the comparisons: the size that was trained, and a larger one."""
     pictures: int
-    """How many were compared at each size."""
+    """How many were compared at the trained size; at the larger one, the first `AT_LARGER`."""
     difference: float
     """The largest of any pixel, relative to the depth that torch gives there."""
     rounding: float | None
@@ -171,11 +173,10 @@ def onnx_run(network: DepthNet) -> Run:
 def largest_difference(
     network: DepthNet, run: Run, pictures: Sequence[Rgb], sizes: Sequence[tuple[int, int]]
 ) -> float:
-    """The largest relative difference of a pixel: the first picture is alone, the others are in
-    batches."""
+    """The largest relative difference of a pixel, at the trained size of all pictures."""
     found = []
     for size in sizes:
-        for batch in _batches(pictures):
+        for batch in _batches(pictures, size == network.data.size):
             rgb = torch.cat([network_input(one[None], size, "cpu") for one in batch])
             with torch.no_grad():
                 want_m = network(rgb).numpy()
@@ -186,8 +187,12 @@ def largest_difference(
     return float(np.max(found))  # NaN wherever there is one
 
 
-def _batches(pictures: Sequence[Rgb]) -> Iterator[Sequence[Rgb]]:
-    """Of one, and of more: for a large network they take less time together than each alone."""
+def _batches(pictures: Sequence[Rgb], is_trained_size: bool) -> Iterator[Sequence[Rgb]]:
+    """At the trained size one, and the others in batches: for a large network they take less time
+    together than each alone. At another one a batch of the first."""
+    if not is_trained_size:
+        yield [*pictures, *pictures][:AT_LARGER]
+        return
     yield pictures[:1]
     rest = pictures[1:] or [pictures[0]] * 2
     yield from (rest[k : k + BATCH] for k in range(0, len(rest), BATCH))
@@ -269,9 +274,19 @@ def _facts(
         "decoder": str(network.spec.decoder),
         "checkpoint_sha256": hashlib.sha256(manifest).hexdigest(),
         "largest_relative_difference": f"{difference:.3g}",
-        "compared_at": f"{_shown(sizes)}, {pictures} pictures",
+        "compared_at": _compared_at(sizes, pictures),
         "versions": json.dumps(provenance.versions()),
     }
+
+
+def _compared_at(sizes: Sequence[tuple[int, int]], pictures: int) -> str:
+    trained, *others = sizes
+    return ", ".join(
+        (
+            f"{safe_text.counted(pictures, 'picture')} at {_shown([trained])}",
+            *(f"{min(pictures, AT_LARGER)} at {_shown([other])}" for other in others),
+        )
+    )
 
 
 def _synthetic() -> list[Rgb]:
