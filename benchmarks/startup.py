@@ -138,6 +138,10 @@ def laps(way: str, encoder: str, folder: Path, clock: float, cpu: float = 0.0) -
 def ours(encoder: str, folder: Path) -> Iterator[str]:
     """Ends of its parts."""
     yield "start of Python"
+    from weightsearch.depth import objective
+
+    objective._import_networks()
+
     import torch
 
     from weightsearch.commands import worker  # noqa: F401

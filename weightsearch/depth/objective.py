@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from weightsearch.data.packs.validation_split import split_frames
 from weightsearch.depth import point_record, prepared
 from weightsearch.depth.training import early_stopping
+from weightsearch.depth.uncollected import uncollected
 from weightsearch.errors import DataError, Interrupted
 from weightsearch.study import known_names, search_space
 from weightsearch.study.objective_contract import (
@@ -63,6 +64,7 @@ def fastest_lanes(
     weights: Mapping[str, float], params: Mapping[str, Value], context: Context
 ) -> int:
     """How many points like this one its device trains fastest together, from timed steps."""
+    _import_networks()
     from weightsearch.data.packs import building
     from weightsearch.depth.training import lane_count
 
@@ -109,6 +111,7 @@ def _run(
     `best` by the study's metric (a search too, where `keep.search` asks for it) and returns what
     the test split says of it: test frames are read nowhere else.
     """
+    _import_networks()
     from weightsearch.data.packs import building
     from weightsearch.depth.training import beginnings
     from weightsearch.depth.training import ranks as several
@@ -164,6 +167,7 @@ def _run(
 def check_model(spec: StudySpec, device: str) -> None:
     """Raises what would be wrong with every point whatever the data: names, encoders and their
     weights, sizes, the device. `launch` asks this before it packs."""
+    _import_networks()
     from weightsearch.depth.network import starting
     from weightsearch.depth.network.encoders import check_name
     from weightsearch.depth.network.precision import pick
@@ -182,6 +186,7 @@ def check_model(spec: StudySpec, device: str) -> None:
 
 def check(spec: StudySpec, device: str, packed: Path) -> None:
     """The same, and a split or protocols that do not suit the packed data."""
+    _import_networks()
     from weightsearch.data.packs import building
     from weightsearch.depth.evaluation.protocols import PROTOCOLS
 
@@ -199,6 +204,12 @@ def estimate(spec: StudySpec, device: str, packed: Path) -> dict[str, Any]:
     from weightsearch.depth.training import cost
 
     return cost.estimate(spec, device, packed)
+
+
+def _import_networks() -> None:
+    """Before a function of ours imports a part of it."""
+    with uncollected():
+        from weightsearch.depth.training import beginnings  # noqa: F401
 
 
 def _same_data(native: Pack, context: Context) -> None:

@@ -1,0 +1,27 @@
+"""Imports without the garbage collector.
+
+torch, timm and what they import make half a million objects, of which nothing can be freed; the
+collector goes through them again and again, which is a second of the six that the import takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """In the block nothing is collected. What is there afterwards counts as old, so that the next
+    collections, which are of what is new, leave it alone."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # all objects to a place apart, and from there to the oldest
+        gc.unfreeze()
+        gc.enable()
