@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -87,6 +86,17 @@ def test_a_budget_below_the_limit_needs_no_yes(cli: Cli, own: Path, storage: str
     ran = cli(*LAUNCH, "--budget", "2h", WEIGHTSEARCH_STORAGE=storage)
     assert ran.returncode == 0, ran.stderr
     assert "1 of 10 points of 2 epochs: about 2.0 h on 1 worker" in ran.stderr
+
+
+def test_an_interrupted_dry_run_says_that_nothing_was_planned(
+    cli: Cli, own: Path, storage: str, opened: Database
+) -> None:
+    interrupt = "import os, signal\n    os.kill(os.getppid(), signal.SIGINT)\n    signal.pause()\n"
+    own.write_text(RUN + ESTIMATE + interrupt)
+    ended = cli(*LAUNCH, "--dry-run", WEIGHTSEARCH_STORAGE=storage)
+    assert ended.returncode == 130
+    assert ended.stderr.splitlines()[-1] == "interrupted: nothing was planned."
+    assert planned(opened) == 0
 
 
 @pytest.mark.parametrize(("answer", "code", "there"), [("n", 3, 0), ("y", 0, 1)])

@@ -151,7 +151,8 @@ def launch(
             return
         outcome = session.launch(database, spec, request)
     except KeyboardInterrupt:
-        say(f"interrupted: study {request.name} is saved; run the same command to resume it.")
+        saved = f"study {request.name} is saved; run the same command to resume it."
+        say(f"interrupted: {'nothing was planned.' if dry_run else saved}")
         sys.exit(INTERRUPTED)
     print_answer(outcome, as_json, launch_result.launched)
     if outcome.ranking.promoted:
