@@ -30,6 +30,15 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [place]
 
 
+def test_an_error_names_the_place_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for place, error in (("folder", IsADirectoryError), ("none/model.onnx", FileNotFoundError)):
+        with pytest.raises(error) as raised:
+            write_atomically(tmp_path / place, b"new")
+        assert raised.value.filename == str(tmp_path / place)
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_mode_is_that_of_the_file_from_the_start(tmp_path: Path) -> None:
     with staged(tmp_path / "secret", mode=0o600) as file:
         assert file.stat().st_mode & 0o777 == 0o600

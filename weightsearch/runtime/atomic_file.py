@@ -14,7 +14,7 @@ def staged(path: Path, mode: int = 0o666) -> Iterator[Path]:
     step, synced, when the block ends.
 
     What was there before stays until then. Where the block, or OSError (a full disk), ends it, it
-    leaves nothing behind.
+    leaves nothing behind; an OSError of ours names `path`.
     """
     staging = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -23,6 +23,10 @@ def staged(path: Path, mode: int = 0o666) -> Iterator[Path]:
         with staging.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(staging, path)
+    except OSError as error:
+        if error.filename != str(staging):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         staging.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
