@@ -12,7 +12,7 @@ from weightsearch.runtime import own_traceback
 from weightsearch.runtime.console import console, duration
 from weightsearch.runtime.safe_text import counted, size
 from weightsearch.runtime.tables import FITTED, Column, Form, Table
-from weightsearch.store.tables.states import Phase, PointState
+from weightsearch.store.tables.states import OPEN, Phase, PointState
 from weightsearch.study.objective_contract import Summary
 from weightsearch.study.point_text import described, labelled, named
 from weightsearch.study.search_space import Point, decode
@@ -81,23 +81,28 @@ def status(found: Status, drawn: Sequence[str] = ()) -> None:
 
 def _stands(found: Status) -> str:
     """`promoted: 0.6 mae 0.4 ssim [0e4e612f2d] (winner)`; what to do, where something is to be."""
-    if found.state in (Phase.PAUSED, Phase.STOPPED):
-        why = f" ({found.state_reason})" if found.state_reason else ""
+    verdict, halted = found.promoted, found.state in (Phase.PAUSED, Phase.STOPPED)
+    why = f" ({found.state_reason})" if halted and found.state_reason else ""
+    if verdict is not None and (found.state == Phase.PROMOTED or (halted and _is_over(found))):
+        chosen = labelled(named(verdict.weights, verdict.params), verdict.point)
+        return f"promoted: {chosen} ({verdict.verdict}){f'; {found.state}{why}' if halted else ''}"
+    if halted:
         if found.state == Phase.STOPPED and found.failures:
             retry = f"`weightsearch retry {found.study} --failed`"
             return f"stopped{why}; once that is mended, {retry} and the same launch"
         return f"{found.state}{why}; `weightsearch resume {found.study}` continues it"
     if found.state == Phase.WAITING:
         return "waiting: nobody is at work on it; the same launch goes on"
-    verdict = found.promoted
-    if found.state == Phase.PROMOTED and verdict is not None:
-        chosen = labelled(named(verdict.weights, verdict.params), verdict.point)
-        return f"promoted: {chosen} ({verdict.verdict})"
     if found.state == Phase.DONE and found.failures:
         return f"done, but for what failed; `weightsearch failures {found.study}` says why"
     if found.state == Phase.DONE and found.spec["promote"] is not None:
         return f"done, not promoted; `weightsearch promote {found.study}` trains the best in full"
     return str(found.state)
+
+
+def _is_over(found: Status) -> bool:
+    """Nothing is left that a study could go on with."""
+    return not any(counts.get(s, 0) for counts in (found.points, found.promotion) for s in OPEN)
 
 
 def _of_key(key: str) -> str:
