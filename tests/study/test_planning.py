@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support.specs import make_spec
 
+from weightsearch.errors import ConfigError
 from weightsearch.study import known_names, planning, search_space
 from weightsearch.study.samplers import ADAPTIVE, SAMPLERS
 from weightsearch.study.samplers.contract import Seen
@@ -33,6 +34,28 @@ def test_points_are_distinct_and_the_seed_moves_them(kind: str) -> None:
     assert len(set(points(0))) == 9
     assert points(0) == points(0)
     assert points(0) != points(1)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"grid": "cube", "levels": [0.0, 0.5, 1.0]},
+        {"grid": "cube", "levels": [1, 2]},
+        {"grid": "simplex", "steps": 4},
+        [{"mae": 1.0}, {"mae": 1.0, "ssim": 2.0}],
+    ],
+)
+def test_the_size_of_a_grid_is_known_without_making_it(weights: object) -> None:
+    spec = make_spec(loss={"weights": weights}, params={"encoder": ["a", "b"]})
+    assert search_space.grid_size(spec) == len(list(search_space.grid(spec)))
+
+
+def test_a_grid_that_is_too_large_is_refused() -> None:
+    eight = [f"term{k}" for k in range(8)]
+    levels = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    spec = make_spec(loss={"terms": eight, "weights": {"grid": "cube", "levels": levels}})
+    with pytest.raises(ConfigError, match=r"at most 250,000 .* but has 1,679,615; take fewer"):
+        planning.plan(spec)
 
 
 def test_a_grid_is_whole_and_says_what_it_left_out() -> None:

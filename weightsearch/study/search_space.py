@@ -210,6 +210,18 @@ def grid(spec: StudySpec) -> Iterator[Point]:
             yield Point(weights, dict(zip(names, chosen, strict=True)))
 
 
+def grid_size(spec: StudySpec) -> int:
+    """How many points `grid` yields, without making them."""
+    terms, given = len(spec.loss.terms), spec.loss.weights
+    if isinstance(given, Cube):
+        vectors: int = len(given.levels) ** terms - (0 in given.levels)
+    elif isinstance(given, Simplex):
+        vectors = math.comb(given.steps + terms - 1, terms - 1)
+    else:
+        vectors = len(spec.loss.vectors())
+    return vectors * math.prod(map(len, levels(spec).values()))
+
+
 def _canonical_grid(spec: StudySpec) -> list[Direction]:
     directions = are_directions(spec.loss, spec.train)
     return [canonical(weights, directions) for weights in grid_weights(spec.loss)]

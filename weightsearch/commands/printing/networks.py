@@ -45,8 +45,8 @@ def exported(answer: Mapping[str, Any]) -> None:
     console.print(
         f"{answer['file']}: agrees with torch to {answer['difference']:.2g} relative on"
         f" {answer['facts']['compared_at']}{_rounded(answer['rounding'])}\n"
-        f"{answer['runtime']}: p50 {answer['p50_ms']:.1f} ms at {_size(answer['sizes'][0])}, batch 1,"
-        " CPU"
+        f"{answer['runtime']}: p50 {answer['p50_ms']:.1f} ms at {_size(answer['sizes'][0])},"
+        " batch 1, CPU"
     )
     for name, value in answer["facts"].items():
         console.print(f"  {name:<28} {value}")

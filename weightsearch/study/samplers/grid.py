@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import random
 
+from weightsearch.errors import ConfigError
 from weightsearch.study import search_space
 from weightsearch.study.samplers.contract import Plan
 from weightsearch.study.spec import StudySpec
 
+MOST = 250_000
+"""Combinations, equivalent ones too, that are made to choose from: so many take a minute."""
+
 
 def plan(spec: StudySpec) -> Plan:
-    """The grid in a seeded order, so that its first N points are spread over it."""
+    """The grid in a seeded order, so that its first N points are spread over it.
+
+    Raises ConfigError for one that is too large to be made.
+    """
+    size = search_space.grid_size(spec)
+    if size > MOST:
+        raise ConfigError(
+            f"a grid must have at most {MOST:,} combinations of weights and choices, but has"
+            f" {size:,}; take fewer levels, or a sampler that makes none: random, tpe or mixture."
+        )
     candidates = list(search_space.grid(spec))
     unique = {point.key(): point for point in candidates}
     points = list(unique.values())
