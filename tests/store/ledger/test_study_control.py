@@ -79,7 +79,7 @@ def test_a_stopped_studys_workers_leave_and_another_goes_on(
         assert [worker.wait(PATIENCE_S) for worker in started] == [0, 0]
     counts = queries.counts(opened.engine, study)
     assert (counts["leased"], counts["failed"]) == (0, 0)
-    assert "stopped (enough)" in ran("status", "study")
+    assert "stopped (enough); the same launch goes on" in ran("status", "study")
 
 
 def test_a_launch_of_a_stopped_study_goes_on_with_it(

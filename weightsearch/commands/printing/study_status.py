@@ -86,11 +86,13 @@ def _stands(found: Status) -> str:
     if verdict is not None and (found.state == Phase.PROMOTED or (halted and _is_over(found))):
         chosen = labelled(named(verdict.weights, verdict.params), verdict.point)
         return f"promoted: {chosen} ({verdict.verdict}){f'; {found.state}{why}' if halted else ''}"
-    if halted:
-        if found.state == Phase.STOPPED and found.failures:
-            retry = f"`weightsearch retry {found.study} --failed`"
-            return f"stopped{why}; once that is mended, {retry} and the same launch"
-        return f"{found.state}{why}; `weightsearch resume {found.study}` continues it"
+    if found.state == Phase.PAUSED:
+        return f"paused{why}; `weightsearch resume {found.study}` continues it"
+    if found.state == Phase.STOPPED and found.failures:
+        retry = f"`weightsearch retry {found.study} --failed`"
+        return f"stopped{why}; once that is mended, {retry} and the same launch"
+    if found.state == Phase.STOPPED:  # its workers have left
+        return f"stopped{why}; the same launch goes on"
     if found.state == Phase.WAITING:
         return "waiting: nobody is at work on it; the same launch goes on"
     if found.state == Phase.DONE and found.failures:
