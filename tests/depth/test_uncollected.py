@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 
 import pytest
 
 from weightsearch.depth.uncollected import uncollected
 
 
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    """Tests run with what was there before them frozen (conftest.py)."""
+    gc.unfreeze()
+    yield
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("thawed")
 def test_what_a_block_makes_is_old_and_can_still_be_collected() -> None:
     class Mine:
         pass
@@ -23,6 +34,15 @@ def test_what_a_block_makes_is_old_and_can_still_be_collected() -> None:
     del made
     gc.collect()
     assert not any(type(one) is Mine for one in gc.get_objects())
+
+
+def test_what_is_frozen_stays_so() -> None:
+    gc.collect()
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    with uncollected():
+        pass
+    assert gc.get_freeze_count() >= frozen > 0
 
 
 def test_after_an_error_it_collects_again() -> None:

@@ -9,6 +9,7 @@ module imports no torch.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -208,6 +209,8 @@ def estimate(spec: StudySpec, device: str, packed: Path) -> dict[str, Any]:
 
 def _import_networks() -> None:
     """Before a function of ours imports a part of it."""
+    if "weightsearch.depth.training.beginnings" in sys.modules:
+        return
     with uncollected():
         from weightsearch.depth.training import beginnings  # noqa: F401
 

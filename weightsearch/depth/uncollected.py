@@ -14,7 +14,8 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """In the block nothing is collected. What is there afterwards counts as old, so that the next
-    collections, which are of what is new, leave it alone."""
+    collections, which are of what is new, leave it alone; but not where somebody has frozen
+    objects, who would find them thawed."""
     if not gc.isenabled():
         yield
         return
@@ -22,6 +23,7 @@ def uncollected() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()  # all objects to a place apart, and from there to the oldest
-        gc.unfreeze()
+        if not gc.get_freeze_count():
+            gc.freeze()  # all objects to a place apart, and from there to the oldest
+            gc.unfreeze()
         gc.enable()

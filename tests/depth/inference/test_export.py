@@ -162,25 +162,6 @@ def test_what_the_format_cannot_express_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_every_picture_is_compared_alone_or_in_a_batch_and_two_at_the_larger_size() -> None:
-    network = use_factory.network("test_resnet")
-    seen: list[tuple[int, ...]] = []
-
-    def run(rgb: np.ndarray) -> np.ndarray:
-        seen.append(rgb.shape)
-        with torch.no_grad():
-            depth_m: np.ndarray = network(torch.from_numpy(rgb)).numpy()
-        return depth_m
-
-    larger = exports.larger(SIZE)
-    pictures = [frame(k, SIZE, blur=8).rgb for k in range(5)]
-    for count, batches in ((5, [1, 3, 1]), (2, [1, 1]), (1, [1, 2])):
-        seen.clear()
-        assert exports.largest_difference(network, run, pictures[:count], [SIZE, larger]) == 0
-        expected = [*((of, 3, *SIZE) for of in batches), (2, 3, *larger)]
-        assert seen == expected
-
-
 @pytest.mark.parametrize("wrong", [1.001, np.nan])
 def test_differences_are_relative_and_nan_is_one(wrong: float) -> None:
     network = use_factory.network("test_resnet")
