@@ -140,7 +140,7 @@ def ours(encoder: str, folder: Path) -> Iterator[str]:
     yield "start of Python"
     from weightsearch.depth import objective
 
-    objective._import_networks()
+    objective.import_networks()
 
     import torch
 

@@ -65,7 +65,7 @@ def fastest_lanes(
     weights: Mapping[str, float], params: Mapping[str, Value], context: Context
 ) -> int:
     """How many points like this one its device trains fastest together, from timed steps."""
-    _import_networks()
+    import_networks()
     from weightsearch.data.packs import building
     from weightsearch.depth.training import lane_count
 
@@ -112,7 +112,7 @@ def _run(
     `best` by the study's metric (a search too, where `keep.search` asks for it) and returns what
     the test split says of it: test frames are read nowhere else.
     """
-    _import_networks()
+    import_networks()
     from weightsearch.data.packs import building
     from weightsearch.depth.training import beginnings
     from weightsearch.depth.training import ranks as several
@@ -168,7 +168,7 @@ def _run(
 def check_model(spec: StudySpec, device: str) -> None:
     """Raises what would be wrong with every point whatever the data: names, encoders and their
     weights, sizes, the device. `launch` asks this before it packs."""
-    _import_networks()
+    import_networks()
     from weightsearch.depth.network import starting
     from weightsearch.depth.network.encoders import check_name
     from weightsearch.depth.network.precision import pick
@@ -187,7 +187,7 @@ def check_model(spec: StudySpec, device: str) -> None:
 
 def check(spec: StudySpec, device: str, packed: Path) -> None:
     """The same, and a split or protocols that do not suit the packed data."""
-    _import_networks()
+    import_networks()
     from weightsearch.data.packs import building
     from weightsearch.depth.evaluation.protocols import PROTOCOLS
 
@@ -207,8 +207,8 @@ def estimate(spec: StudySpec, device: str, packed: Path) -> dict[str, Any]:
     return cost.estimate(spec, device, packed)
 
 
-def _import_networks() -> None:
-    """Before a function of ours imports a part of it."""
+def import_networks() -> None:
+    """Everything that trains, in less time than module by module (`uncollected`)."""
     if "weightsearch.depth.training.beginnings" in sys.modules:
         return
     with uncollected():

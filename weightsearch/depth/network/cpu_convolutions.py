@@ -31,12 +31,14 @@ def quicken(network: nn.Module) -> None:
     of its own.
     """
     for layer in network.modules():
-        if not isinstance(layer, nn.Conv2d) or isinstance(layer, _Pointwise | _Sparse | _InFloat32):
+        if not isinstance(layer, nn.Conv2d) or isinstance(
+            layer, _Pointwise | _StridedPointwise | _InFloat32
+        ):
             continue
         if type(layer) is nn.Conv2d and _is_pointwise(layer):
             layer.__class__ = _Pointwise
         elif type(layer) is nn.Conv2d and _ends_the_process(layer):
-            layer.__class__ = _Sparse
+            layer.__class__ = _StridedPointwise
         elif layer.groups == layer.in_channels > 1 and not _is_quick_in_bf16(layer):
             layer.__class__ = _in_float32(type(layer))  # type: ignore[arg-type]
 
@@ -65,7 +67,7 @@ class _Pointwise(nn.Conv2d):
         return F.conv2d(x, self.weight, self.bias, dilation=dilation)
 
 
-class _Sparse(nn.Conv2d):
+class _StridedPointwise(nn.Conv2d):
     """Windows of one pixel see no pixel between them, so these are left out beforehand."""
 
     def forward(self, x: Tensor) -> Tensor:

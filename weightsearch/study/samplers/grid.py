@@ -10,7 +10,7 @@ from weightsearch.study.samplers.contract import Plan
 from weightsearch.study.spec import StudySpec
 
 MOST = 250_000
-"""Combinations, equivalent ones too, that are made to choose from: so many take a minute."""
+"""Combinations, equivalent ones too, that are made to choose from: 46,655 of them take 3 s."""
 
 
 def plan(spec: StudySpec) -> Plan:
