@@ -55,6 +55,15 @@ def test_a_new_one_replaces_the_old_one_and_its_files(tmp_path: Path) -> None:
     assert {p.name for p in path.iterdir()} == named | {"manifest.json"}
 
 
+def test_what_was_loaded_does_not_change_with_its_file(tmp_path: Path) -> None:
+    """A mapped tensor would: the process would end by SIGBUS."""
+    path = saved(tmp_path, 2.0)
+    found = checkpoint.load(path).tensors
+    for file in path.glob("*.safetensors"):
+        os.truncate(file, 0)
+    assert torch.equal(found["model"]["a"], tensors(2.0)["model"]["a"])
+
+
 def test_best_is_found_before_last(tmp_path: Path) -> None:
     saved(tmp_path, 1.0, "last")
     assert checkpoint.find(tmp_path).name == "last"
