@@ -69,7 +69,11 @@ def test_a_file_gives_torchs_depth_at_sizes_that_it_was_not_made_for(
     made = export(checkpoint, tmp_path / f"model{suffix}", say=told.append)
     assert made.difference <= 1e-4
     assert made.sizes == [SIZE, (85, 129)]
-    compared = [f"comparing with torch at {size}" for size in ("64x96", "85x129")]
+    compared = [
+        f"{of} at {size}"
+        for of in ("running torch", "comparing with it")
+        for size in ("64x96", "85x129")
+    ]
     assert told[1:] == [f"writing {suffix}", *compared, "timing at 64x96"]
     run = export_formats.FORMATS[suffix].load(made.file)
     rgb = torch.rand(3, 3, 111, 70)
@@ -104,7 +108,7 @@ def test_a_file_that_differs_is_not_written(
 
     monkeypatch.setattr(exports, "_program", lambda *_: None)
     form = export_formats.Format(
-        *(lambda: None, lambda *_: lambda _: None, lambda _: other, lambda: ""),
+        *(lambda: None, lambda _: lambda _: lambda _: None, lambda _: other, lambda: ""),
         fixes=lambda _: False,
     )
     monkeypatch.setitem(export_formats.FORMATS, ".pt2", form)
@@ -114,6 +118,11 @@ def test_a_file_that_differs_is_not_written(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def _rounding(network: DepthNet, size: tuple[int, int]) -> float:
+    pictures = exports._synthetic()
+    return exports._rounding(network, exports.depths(network, pictures, size), pictures, size)
+
+
 @pytest.mark.parametrize(("factor", "is_taken"), [(1.5, True), (3, False)])
 def test_a_difference_is_no_fault_where_float32_itself_is_as_far_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, is_taken: bool
@@ -121,7 +130,7 @@ def test_a_difference_is_no_fault_where_float32_itself_is_as_far_off(
     network = use_factory.network("test_resnet")
     with torch.no_grad():
         network.decoder.head.weight *= 1500  # raw values whose rounding is larger than 1e-4
-    rounding = exports._rounding(network, exports._synthetic(), [SIZE, (85, 129)])
+    rounding = max(_rounding(network, size) for size in (SIZE, (85, 129)))
     assert exports.MOST < rounding < exports.MOST_ROUNDED / 3
 
     def run(rgb: np.ndarray) -> np.ndarray:
@@ -133,7 +142,7 @@ def test_a_difference_is_no_fault_where_float32_itself_is_as_far_off(
     monkeypatch.setattr(exports, "_program", lambda *_: None)
     monkeypatch.setattr(exports, "_facts", lambda *_: {})
     form = export_formats.Format(
-        *(lambda: None, lambda *_: lambda _: None, lambda _: run, lambda: ""),
+        *(lambda: None, lambda _: lambda _: lambda _: None, lambda _: run, lambda: ""),
         fixes=lambda _: False,
     )
     monkeypatch.setitem(export_formats.FORMATS, ".pt2", form)
@@ -173,7 +182,8 @@ def test_differences_are_relative_and_nan_is_one(wrong: float) -> None:
         depth_m[..., 3, 5] *= wrong
         return depth_m
 
-    found = exports.largest_difference(network, run, [rgb], [SIZE])
+    want_m = exports.depths(network, [rgb], SIZE)
+    found = exports.largest_difference(network, want_m, run, [rgb], SIZE)
     assert found == pytest.approx(wrong - 1, rel=0.01, nan_ok=True)
 
 
@@ -214,7 +224,7 @@ def test_same_padding_is_one_operator_in_onnx(tmp_path: Path) -> None:
     assert same_padding.sized_by_input(network)
     assert same_padding.exportable(network)
     program = exports._program(network, "a network", False)  # type: ignore[arg-type]
-    export_formats.FORMATS[".onnx"].write(program, tmp_path / "model.onnx")
+    export_formats.FORMATS[".onnx"].translate(program)(tmp_path / "model.onnx")
     run = export_formats.FORMATS[".onnx"].load(tmp_path / "model.onnx")
     for height, width in ((96, 128), (111, 70), (97, 99)):  # pads unequally at each
         rgb = torch.rand(2, 3, height, width)
@@ -380,7 +390,7 @@ def test_weights_that_depend_on_the_picture_leave_the_batch_free(
     network.data = SimpleNamespace(size=(32, 48))  # type: ignore[assignment]
     form = export_formats.FORMATS[suffix]
     program = exports._program(network, "mixtures", form.fixes(network))  # type: ignore[arg-type]
-    form.write(program, tmp_path / "model")
+    form.translate(program)(tmp_path / "model")
     run = form.load(tmp_path / "model")
     for batch in (1, 3):
         rgb = torch.rand(batch, 3, 32, 48)

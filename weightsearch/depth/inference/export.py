@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from torch.export import Dim, ExportedProgram
 
 from weightsearch.depth.files.input_pictures import Rgb, gather, read_rgb
 from weightsearch.depth.inference import activations, expert_mixtures, same_padding
-from weightsearch.depth.inference.export_formats import FORMATS, Format, Run
+from weightsearch.depth.inference.export_formats import FORMATS, Format, Run, Tell, Write
 from weightsearch.depth.network import checkpoint as checkpoints
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.prediction import network_input
+from weightsearch.depth.uncollected import uncollected
 from weightsearch.errors import CheckpointError, ConfigError, DataError
 from weightsearch.runtime import provenance, safe_text
 from weightsearch.runtime.atomic_file import staged
@@ -104,10 +106,9 @@ def export(
             say(f"tracing {network.spec.encoder}")
             program = _program(network, checkpoint, form.fixes(network))
             say(f"writing {to.suffix}")
-            with _refusing(network, checkpoint):
-                tell = form.write(program, file)
-                run = form.load(file)
-            made = _compared(form, run, network, checkpoint, to, pictures, say)
+            with _refusing(network, checkpoint), uncollected():
+                write = form.translate(program)
+            made, tell = _compared(form, write, file, network, checkpoint, to, pictures, say)
             tell(made.facts)
     except OSError as error:
         raise DataError(f"{to}: cannot be written ({error.strerror or error}).") from None
@@ -116,28 +117,44 @@ def export(
 
 def _compared(
     form: Format,
-    run: Run,
+    write: Write,
+    file: Path,
     network: DepthNet,
     checkpoint: Path,
     to: Path,
     pictures: Sequence[Rgb],
     say: Callable[[str], None],
-) -> Exported:
-    """What is true of the file at which `run` looks. Raises CheckpointError where it differs."""
+) -> tuple[Exported, Tell]:
+    """What is true of the file, which shall be `to`. Raises CheckpointError where it differs."""
+
+    def written() -> tuple[Tell, Run]:
+        return write(file), form.load(file)
+
     sizes = [network.data.size]
     if not form.fixes(network):
         sizes.append(larger(network.data.size))
-    found = []
-    with _refusing(network, checkpoint):
+    with _refusing(network, checkpoint), ThreadPoolExecutor(1) as beside:
+        writing = beside.submit(written)
+        if not form.is_apart:
+            writing.result()
+        want_m = []
         for size in sizes:
-            say(f"comparing with torch at {_shown([size])}")
-            found.append(largest_difference(network, run, pictures, [size]))
+            say(f"running torch at {_shown([size])}")
+            want_m.append(depths(network, pictures, size))
+        tell, run = writing.result()
+        found = []
+        for size, want in zip(sizes, want_m, strict=True):
+            say(f"comparing with it at {_shown([size])}")
+            found.append(largest_difference(network, want, run, pictures, size))
     difference = float(np.max(found))  # NaN wherever there is one
     rounding = None
     if MOST < difference <= MOST_ROUNDED:
         say("comparing torch with float64")
-        large = [size for size, one in zip(sizes, found, strict=True) if one > MOST]
-        rounding = _rounding(network, pictures, large)
+        rounding = max(
+            _rounding(network, want, pictures, size)
+            for size, want, one in zip(sizes, want_m, found, strict=True)
+            if one > MOST
+        )
     if not difference <= max(MOST, 2 * (rounding or 0)):
         raise CheckpointError(
             f"{to}: what is written must agree with torch to {MOST:g} relative, but differs by"
@@ -148,7 +165,8 @@ def _compared(
         facts["torch_from_float64"] = f"{rounding:.3g}"
     say(f"timing at {_shown(sizes[:1])}")
     p50_ms = _p50_ms(run, network_input(pictures[0][None], sizes[0], "cpu").numpy())
-    return Exported(to, sizes, len(pictures), difference, rounding, p50_ms, form.runtime(), facts)
+    runtime = form.runtime()
+    return Exported(to, sizes, len(pictures), difference, rounding, p50_ms, runtime, facts), tell
 
 
 def onnx_run(network: DepthNet) -> Run:
@@ -163,43 +181,56 @@ def onnx_run(network: DepthNet) -> Run:
     try:
         with tempfile.TemporaryDirectory() as folder, _refusing(network, "a new network"):
             file = Path(folder, "model.onnx")
-            form.write(program, file)
+            form.translate(program)(file)
             return form.load(file)
     except OSError as error:
         place = tempfile.gettempdir()
         raise DataError(f"{place}: cannot be written ({error.strerror or error}).") from None
 
 
+def depths(
+    network: DepthNet, pictures: Sequence[Rgb], size: tuple[int, int]
+) -> list[npt.NDArray[np.float32]]:
+    """Torch's, in metres (b, 1, h', w') for each batch that is compared at the size."""
+    with torch.no_grad():
+        return [network(rgb).numpy() for rgb in _batches(network, pictures, size)]
+
+
 def largest_difference(
-    network: DepthNet, run: Run, pictures: Sequence[Rgb], sizes: Sequence[tuple[int, int]]
+    network: DepthNet,
+    want_m: Sequence[npt.NDArray[np.float32]],
+    run: Run,
+    pictures: Sequence[Rgb],
+    size: tuple[int, int],
 ) -> float:
-    """The largest relative difference of a pixel, at the trained size of all pictures."""
+    """The largest relative difference of a pixel from `depths`."""
     found = []
-    for size in sizes:
-        for batch in _batches(pictures, size == network.data.size):
-            rgb = torch.cat([network_input(one[None], size, "cpu") for one in batch])
-            with torch.no_grad():
-                want_m = network(rgb).numpy()
-            got_m = run(rgb.numpy())
-            if got_m.shape != want_m.shape:
-                return float("inf")
-            found.append((np.abs(got_m - want_m) / np.maximum(want_m, FLOOR_M)).max())
+    for rgb, want in zip(_batches(network, pictures, size), want_m, strict=True):
+        got_m = run(rgb.numpy())
+        if got_m.shape != want.shape:
+            return float("inf")
+        found.append((np.abs(got_m - want) / np.maximum(want, FLOOR_M)).max())
     return float(np.max(found))  # NaN wherever there is one
 
 
-def _batches(pictures: Sequence[Rgb], is_trained_size: bool) -> Iterator[Sequence[Rgb]]:
+def _batches(
+    network: DepthNet, pictures: Sequence[Rgb], size: tuple[int, int]
+) -> Iterator[torch.Tensor]:
     """At the trained size one, and the others in batches: for a large network they take less time
     together than each alone. At another one a batch of the first."""
-    if not is_trained_size:
-        yield [*pictures, *pictures][:AT_LARGER]
-        return
-    yield pictures[:1]
     rest = pictures[1:] or [pictures[0]] * 2
-    yield from (rest[k : k + BATCH] for k in range(0, len(rest), BATCH))
+    batches = [pictures[:1], *(rest[k : k + BATCH] for k in range(0, len(rest), BATCH))]
+    if size != network.data.size:
+        batches = [[*pictures, *pictures][:AT_LARGER]]
+    for batch in batches:
+        yield torch.cat([network_input(one[None], size, "cpu") for one in batch])
 
 
 def _rounding(
-    network: DepthNet, pictures: Sequence[Rgb], sizes: Sequence[tuple[int, int]]
+    network: DepthNet,
+    want_m: Sequence[npt.NDArray[np.float32]],
+    pictures: Sequence[Rgb],
+    size: tuple[int, int],
 ) -> float:
     """The largest relative difference between the network in float32 and in float64."""
     exact = copy.deepcopy(network).double()
@@ -209,7 +240,7 @@ def _rounding(
             depth_m: npt.NDArray[np.float32] = exact(torch.from_numpy(rgb).double()).numpy()
         return depth_m
 
-    return largest_difference(network, run, pictures, sizes)
+    return largest_difference(network, want_m, run, pictures, size)
 
 
 def _of_rounding(rounding: float | None) -> str:
@@ -223,6 +254,7 @@ def _program(network: DepthNet, checkpoint: Path | str, fixed: bool) -> Exported
     example = torch.zeros((*TRACED[:2], *network.data.size) if fixed else TRACED)
     with (
         _refusing(network, checkpoint),
+        uncollected(),
         warnings.catch_warnings(),
         expert_mixtures.of_results(),
         activations.out_of_place(network),

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +30,25 @@ Run = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """rgb (b, 3, h, w) in 0..1 to metres (b, 1, h', w')."""
 Tell = Callable[[Mapping[str, str]], None]
 """Has a file say this of itself. Raises OSError."""
+Write = Callable[[Path], Tell]
+"""Raises OSError."""
 
 
 @dataclass(frozen=True)
 class Format:
     needs: Callable[[], None]
-    write: Callable[[ExportedProgram, Path], Tell]
+    translate: Callable[[ExportedProgram], Write]
     load: Callable[[Path], Run]
     """The file is not needed after it."""
     runtime: Callable[[], str]
     fixes: Callable[[DepthNet], bool]
     """Whether a network's height and width must be fixed."""
+    is_apart: bool = False
+    """Whether torch may run a network in another thread while a file is written and loaded: not
+    where torch.export does it, which patches modules."""
 
 
-def _onnx(program: ExportedProgram, file: Path) -> Tell:
+def _onnx(program: ExportedProgram) -> Write:
     weights = sum(t.numel() * t.element_size() for t in program.state_dict.values())
     if weights > LARGEST:
         raise CheckpointError(
@@ -71,17 +77,20 @@ def _onnx(program: ExportedProgram, file: Path) -> Tell:
         ]
         value.shape = type(value.shape)(told)  # type: ignore[arg-type]
 
-    onnx_file.write(made.model, file)
+    def write(file: Path) -> Tell:
+        onnx_file.write(made.model, file)
+        return partial(_tell_onnx, file)
 
-    def tell(facts: Mapping[str, str]) -> None:
-        import onnx
+    return write
 
-        told = onnx.ModelProto()
-        onnx.helper.set_model_props(told, dict(facts))
-        with file.open("ab") as end:
-            end.write(told.SerializeToString())  # protobuf merges what is concatenated
 
-    return tell
+def _tell_onnx(file: Path, facts: Mapping[str, str]) -> None:
+    import onnx
+
+    told = onnx.ModelProto()
+    onnx.helper.set_model_props(told, dict(facts))
+    with file.open("ab") as end:
+        end.write(told.SerializeToString())  # protobuf merges what is concatenated
 
 
 def _onnx_run(file: Path) -> Run:
@@ -91,13 +100,16 @@ def _onnx_run(file: Path) -> Run:
     return lambda rgb: session.run(["depth_m"], {"rgb": rgb})[0]
 
 
-def _pt2(program: ExportedProgram, file: Path) -> Tell:
-    def tell(facts: Mapping[str, str]) -> None:
+def _pt2(program: ExportedProgram) -> Write:
+    def tell(file: Path, facts: Mapping[str, str]) -> None:
         with file.open("wb") as whole:
             torch.export.save(program, whole, extra_files={"weightsearch.json": json.dumps(facts)})
 
-    tell({})
-    return tell
+    def write(file: Path) -> Tell:
+        tell(file, {})
+        return partial(tell, file)
+
+    return write
 
 
 def _pt2_run(file: Path) -> Run:
@@ -123,6 +135,7 @@ FORMATS: dict[str, Format] = {
         lambda: needs("use", "onnx", "onnxscript", "onnxruntime"),
         *(_onnx, _onnx_run, _onnx_version),
         fixes=lambda network: not same_padding.exportable(network),
+        is_apart=True,
     ),
     # Other programs have no operator of ours.
     ".pt2": Format(
