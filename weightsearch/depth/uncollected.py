@@ -1,7 +1,8 @@
-"""Imports without the garbage collector.
+"""Work that only makes objects, without the garbage collector.
 
 torch, timm and what they import make half a million objects, of which nothing can be freed; the
-collector goes through them again and again, which is a second of the six that the import takes.
+collector goes through them again and again, which is a second of the six that the import takes. Of
+the 22 s in which a large network is traced and translated it is two.
 """
 
 from __future__ import annotations

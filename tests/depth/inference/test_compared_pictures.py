@@ -72,7 +72,7 @@ def test_torch_runs_beside_the_writing_only_where_torch_does_not_write(
     monkeypatch.setattr(exports.checkpoints, "network", lambda *_: network)
 
     def load(_: Path) -> Run:
-        assert running.wait(60 if is_apart else 0) == is_apart
+        assert running.wait(60 if is_apart else 0.5) == is_apart
 
         def run(rgb: np.ndarray) -> np.ndarray:
             with torch.no_grad():

@@ -13,7 +13,7 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,8 @@ def _compared(
     pictures: Sequence[Rgb],
     say: Callable[[str], None],
 ) -> tuple[Exported, Tell]:
-    """What is true of the file, which shall be `to`. Raises CheckpointError where it differs."""
+    """Writes and loads the file, which shall be `to`, while torch runs the pictures; what is true
+    of it. Raises CheckpointError where it differs, OSError where it cannot be written."""
 
     def written() -> tuple[Tell, Run]:
         return write(file), form.load(file)
@@ -137,10 +138,14 @@ def _compared(
         writing = beside.submit(written)
         if not form.is_apart:
             writing.result()
-        want_m = []
+        want_m: list[list[npt.NDArray[np.float32]]] = []
         for size in sizes:
             say(f"running torch at {_shown([size])}")
-            want_m.append(depths(network, pictures, size))
+            want_m.append([])
+            for depth_m in depths(network, pictures, size):
+                want_m[-1].append(depth_m)
+                if writing.done():
+                    writing.result()  # raises what went wrong before more is run
         tell, run = writing.result()
         found = []
         for size, want in zip(sizes, want_m, strict=True):
@@ -150,11 +155,13 @@ def _compared(
     rounding = None
     if MOST < difference <= MOST_ROUNDED:
         say("comparing torch with float64")
-        rounding = max(
-            _rounding(network, want, pictures, size)
+        exact = copy.deepcopy(network).double()
+        roundings = [
+            _rounding(exact, want, pictures, size)
             for size, want, one in zip(sizes, want_m, found, strict=True)
             if one > MOST
-        )
+        ]
+        rounding = float(np.max(roundings))
     if not difference <= max(MOST, 2 * (rounding or 0)):
         raise CheckpointError(
             f"{to}: what is written must agree with torch to {MOST:g} relative, but differs by"
@@ -190,15 +197,17 @@ def onnx_run(network: DepthNet) -> Run:
 
 def depths(
     network: DepthNet, pictures: Sequence[Rgb], size: tuple[int, int]
-) -> list[npt.NDArray[np.float32]]:
+) -> Iterator[npt.NDArray[np.float32]]:
     """Torch's, in metres (b, 1, h', w') for each batch that is compared at the size."""
-    with torch.no_grad():
-        return [network(rgb).numpy() for rgb in _batches(network, pictures, size)]
+    for rgb in _batches(network, pictures, size):
+        with torch.no_grad():
+            depth_m: npt.NDArray[np.float32] = network(rgb).numpy()
+        yield depth_m
 
 
 def largest_difference(
     network: DepthNet,
-    want_m: Sequence[npt.NDArray[np.float32]],
+    want_m: Iterable[npt.NDArray[np.float32]],
     run: Run,
     pictures: Sequence[Rgb],
     size: tuple[int, int],
@@ -227,20 +236,19 @@ def _batches(
 
 
 def _rounding(
-    network: DepthNet,
-    want_m: Sequence[npt.NDArray[np.float32]],
+    exact: DepthNet,
+    want_m: Iterable[npt.NDArray[np.float32]],
     pictures: Sequence[Rgb],
     size: tuple[int, int],
 ) -> float:
-    """The largest relative difference between the network in float32 and in float64."""
-    exact = copy.deepcopy(network).double()
+    """The largest relative difference of the network in float64."""
 
     def run(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with torch.no_grad():
             depth_m: npt.NDArray[np.float32] = exact(torch.from_numpy(rgb).double()).numpy()
         return depth_m
 
-    return largest_difference(network, want_m, run, pictures, size)
+    return largest_difference(exact, want_m, run, pictures, size)
 
 
 def _of_rounding(rounding: float | None) -> str:
