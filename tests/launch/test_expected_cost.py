@@ -88,14 +88,21 @@ def test_a_budget_below_the_limit_needs_no_yes(cli: Cli, own: Path, storage: str
     assert "1 of 10 points of 2 epochs: about 2.0 h on 1 worker" in ran.stderr
 
 
-def test_an_interrupted_dry_run_says_that_nothing_was_planned(
-    cli: Cli, own: Path, storage: str, opened: Database
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (["--dry-run"], "nothing was planned."),
+        ([], "study toy-grid was not planned yet; the same command begins it."),
+    ],
+)
+def test_interrupted_before_it_plans_a_launch_says_that_nothing_is_saved(
+    cli: Cli, own: Path, storage: str, opened: Database, options: list[str], left: str
 ) -> None:
     interrupt = "import os, signal\n    os.kill(os.getppid(), signal.SIGINT)\n    signal.pause()\n"
     own.write_text(RUN + ESTIMATE + interrupt)
-    ended = cli(*LAUNCH, "--dry-run", WEIGHTSEARCH_STORAGE=storage)
+    ended = cli(*LAUNCH, *options, WEIGHTSEARCH_STORAGE=storage)
     assert ended.returncode == 130
-    assert ended.stderr.splitlines()[-1] == "interrupted: nothing was planned."
+    assert ended.stderr.splitlines()[-1] == f"interrupted: {left}"
     assert planned(opened) == 0
 
 

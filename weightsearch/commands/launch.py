@@ -38,7 +38,7 @@ from weightsearch.commands.options import (
     print_answer,
     promote_settings,
 )
-from weightsearch.errors import ConfigError
+from weightsearch.errors import ConfigError, WeightsearchError
 from weightsearch.runtime.line_width import say, wrap_logs
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def launch(
     request = replace(request, agree=lambda cost: _agree(request.name, cost, yes))
     interrupt_on_sigterm()
     wrap_logs()
+    database = None
     try:
         database = open_storage(storage)
         if dry_run:
@@ -151,12 +152,31 @@ def launch(
             return
         outcome = session.launch(database, spec, request)
     except KeyboardInterrupt:
-        saved = f"study {request.name} is saved; run the same command to resume it."
-        say(f"interrupted: {'nothing was planned.' if dry_run else saved}")
+        say(f"interrupted: {_left(database, request.name, spec, dry_run)}")
         sys.exit(INTERRUPTED)
     print_answer(outcome, as_json, launch_result.launched)
     if outcome.ranking.promoted:
         show_pictures(database, request)
+
+
+def _left(database: Database | None, name: str, spec: StudySpec, dry_run: bool) -> str:
+    """What an interrupted launch leaves behind."""
+    from pydantic import ValidationError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from weightsearch.store.ledger import studies
+
+    if dry_run:
+        return "nothing was planned."
+    if database is None:
+        return "run the same command to go on."
+    try:
+        planned = studies.is_planned(database.engine, name, spec)
+    except (WeightsearchError, ValidationError, SQLAlchemyError):
+        planned = True  # by other settings, as where it is extended; or the database is away
+    if planned:
+        return f"study {name} is saved; run the same command to resume it."
+    return f"study {name} was not planned yet; the same command begins it."
 
 
 def _grown(storage: str | None, name: str, extend: str) -> StudySpec:
