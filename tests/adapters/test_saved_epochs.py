@@ -15,6 +15,7 @@ from support.specs import make_spec
 from weightsearch.adapters import torch as on_torch
 from weightsearch.adapters.saved_epochs import MANIFEST
 from weightsearch.errors import Interrupted, ObjectiveError
+from weightsearch.study import loading
 from weightsearch.study.objective_contract import BEST, LAST, Context, Epoch, Fork, Run
 
 VALUES = [5.0, 3.0, 1.0, 2.0, 4.0, 6.0]
@@ -81,6 +82,27 @@ def test_it_goes_on_with_the_same_random_numbers(context: Callable[..., Context]
     again = list(begun(context()))
     assert again == whole
     assert first == whole[:2]
+
+
+def test_it_goes_on_after_its_study_was_extended_and_from_what_an_earlier_release_saved(
+    context: Callable[..., Context],
+) -> None:
+    grown = loading.extended(make_spec(), "trials=4000,repeats=3", "the study")
+    whole = list(begun(context(folder=context().home / "other")))
+    run = begun(context())
+    assert [next(run), next(run)] == whole[:2]
+    run.close()
+    manifest = context().folder / LAST / MANIFEST
+    told = json.loads(manifest.read_text())
+    for spec, digest, trained in (
+        (grown, told["of"][0], 0),  # what was yielded before is not trained again
+        (make_spec(), make_spec().digest(), 0),
+        (make_spec(), "0" * 12, 1),
+    ):
+        manifest.write_text(json.dumps(told | {"of": [digest, *told["of"][1:]]}))
+        counted = Count()
+        assert next(begun(context(spec=spec), counted)) == whole[0]
+        assert counted.epoch == trained
 
 
 def test_patience_ends_it_and_a_full_run_keeps_the_best(context: Callable[..., Context]) -> None:

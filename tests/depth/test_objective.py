@@ -27,6 +27,7 @@ from weightsearch.depth.network import checkpoint
 from weightsearch.depth.objective import check, run
 from weightsearch.depth.training import saving
 from weightsearch.errors import ConfigError, DataError, Interrupted
+from weightsearch.study import loading
 from weightsearch.study.objective_contract import summarise
 
 TIMES = {"seconds", "images_per_second", "latency_ms"}
@@ -163,6 +164,25 @@ def test_a_point_stopped_after_an_epoch_goes_on_from_there(tmp_path: Path) -> No
     epochs, _ = whole(there)
     assert timeless(epochs) == timeless(expected)
     assert epochs[0]["seconds"] != epochs[1]["seconds"]
+
+
+def test_a_point_goes_on_after_its_study_was_extended_and_not_after_it_was_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = depth_spec()
+    expected, _ = whole(context(spec, tmp_path / "whole"))
+    next(run(WEIGHTS, {}, context(spec, tmp_path, grace_s=lambda: 3600.0)))
+    shutil.copytree(tmp_path / "last", tmp_path / "changed" / "last")
+    grown = loading.extended(spec, "trials=4000,repeats=3", "the study")
+    assert grown.digest() != spec.digest()
+    with caplog.at_level(logging.INFO):
+        epochs, _ = whole(context(grown, tmp_path))
+    assert "resuming from epoch" in caplog.text
+    assert timeless(epochs) == timeless(expected)
+    changed = spec.model_copy(update={"train": spec.train.model_copy(update={"batch": 3})})
+    with caplog.at_level(logging.WARNING):
+        next(run(WEIGHTS, {}, context(changed, tmp_path / "changed")))
+    assert "is of another point" in caplog.text
 
 
 def test_another_points_or_a_damaged_checkpoint_is_left_aside(

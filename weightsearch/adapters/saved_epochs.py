@@ -20,6 +20,7 @@ from weightsearch.depth.training import early_stopping
 from weightsearch.errors import Interrupted, ObjectiveError
 from weightsearch.runtime import own_traceback
 from weightsearch.runtime.atomic_file import write_atomically
+from weightsearch.study import loading
 from weightsearch.study.objective_contract import BEST, LAST, Context, Epoch, plain
 
 MANIFEST = "epochs.json"
@@ -111,7 +112,8 @@ class SavedEpochs:
         """From now on it is what a later attempt goes on from; those before it are removed."""
         for file in [checkpoint, *checkpoint.rglob("*")]:
             _sync(file)
-        told = {"of": self._of(), "checkpoint": checkpoint.name, "epochs": self.epochs}
+        of = self._of(loading.digest_but_size(self.context.spec))
+        told = {"of": of, "checkpoint": checkpoint.name, "epochs": self.epochs}
         write_atomically(self.place / MANIFEST, json.dumps(told).encode())
         for other in self.place.iterdir():
             if other.name not in (checkpoint.name, MANIFEST):
@@ -122,7 +124,8 @@ class SavedEpochs:
         try:
             told = json.loads(file.read_bytes())
             checkpoint = self.place / Path(told["checkpoint"]).name
-            if told["of"] != self._of() or not checkpoint.exists():
+            digests = loading.digest_but_size(self.context.spec), self.context.spec.digest()
+            if told["of"] not in map(self._of, digests) or not checkpoint.exists():
                 raise ValueError("it is of another run, or without its checkpoint")
             check(checkpoint)
             self.epochs, self.checkpoint = list(told["epochs"]), checkpoint
@@ -132,10 +135,11 @@ class SavedEpochs:
             why = own_traceback.line(error)
             log.warning("%s: cannot be gone on from, and training starts anew: %s", file, why)
 
-    def _of(self) -> list[Any]:
-        """What a run must share with one that is gone on with; its folder says the point."""
+    def _of(self, digest: str) -> list[Any]:
+        """What a run must share with one that is gone on with; its folder says the point. (Earlier
+        releases noted the whole digest of the study, which changes as that grows.)"""
         context = self.context
-        return [context.spec.digest(), context.seed, context.fold, context.epochs, context.final]
+        return [digest, context.seed, context.fold, context.epochs, context.final]
 
 
 def _plain(epoch: Epoch) -> Epoch:

@@ -96,6 +96,13 @@ def extended(spec: StudySpec, text: str, where: str) -> StudySpec:
     return parse(tables, where)
 
 
+def digest_but_size(spec: StudySpec) -> str:
+    """The study's digest without what `extended` changes: what a run of it trains by."""
+    sampler = spec.sampler.model_copy(update={"trials": None})
+    answer = spec.answer.model_copy(update={"repeats": 1})
+    return spec.model_copy(update={"sampler": sampler, "answer": answer}).digest()
+
+
 def _placed(tables: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
     """The tables with their paths as seen from anywhere, not only from the file's folder."""
     placed = dict(tables)

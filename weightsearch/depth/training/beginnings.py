@@ -15,8 +15,10 @@ from typing import Any
 from weightsearch.depth.network import checkpoint
 from weightsearch.depth.network.checkpoint import Checkpoint
 from weightsearch.depth.training.trial_state import Lane
-from weightsearch.errors import CheckpointError
+from weightsearch.errors import CheckpointError, ConfigError
+from weightsearch.study import loading
 from weightsearch.study.objective_contract import LAST, Context
+from weightsearch.study.spec import StudySpec
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +98,21 @@ def _saved(last: Path) -> Checkpoint | None:
 
 
 def _is_of(saved: Checkpoint, leg: Leg, context: Context) -> bool:
+    point = saved.facts.get("point")
     before = leg.facts["point"] | {"spec_digest": context.spec.digest(promotion=True)}
-    return saved.facts.get("point") in (leg.facts["point"], before)
+    if not point or point in (leg.facts["point"], before):
+        return bool(point)
+    same = point | {"spec_digest": None} == leg.facts["point"] | {"spec_digest": None}
+    return same and _was_extended(saved, context.spec)
+
+
+def _was_extended(saved: Checkpoint, spec: StudySpec) -> bool:
+    """Whether the study has grown since, and nothing else of it has changed."""
+    try:
+        then = loading.parse(saved.facts["spec"], str(saved.path))
+    except (KeyError, ConfigError):
+        return False
+    return loading.digest_but_size(then) == loading.digest_but_size(spec)
 
 
 def _restored(lane: Lane, saved: Checkpoint) -> Lane | None:
