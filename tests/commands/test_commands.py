@@ -164,6 +164,7 @@ def test_a_data_set_is_inspected_and_packed(cli: Cli) -> None:
         ("launch --name ../x", "--name must be letters, digits"),
         ("launch --device tpu", "--device must be auto, cpu, cuda or cuda:N, but got 'tpu'."),
         ("launch --storage mysql://x/y", "must name a PostgreSQL database"),
+        ("studies --storage=", "--storage must be a URL, but is empty"),
         ("launch --storage postgresql://u:sesame@127.0.0.1:1/x", "cannot be used"),
         ("launch first-1-equal --data absent --device cpu", "absent"),
         ("train ablation --out run", "`train` runs one configuration, but the file describes 9"),

@@ -32,6 +32,9 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_an_error_names_the_place_that_was_asked_for(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as nameless:
+        write_atomically(Path(), b"new")
+    assert nameless.value.filename == "."
     for place, error in (("folder", IsADirectoryError), ("none/model.onnx", FileNotFoundError)):
         with pytest.raises(error) as raised:
             write_atomically(tmp_path / place, b"new")

@@ -93,12 +93,14 @@ def evaluate(
         unit,
         shows,  # type: ignore[arg-type]  # checked with the rest
     )
+    if csv is not None and (csv.is_dir() or not csv.parent.is_dir()):
+        raise ConfigError(f"--csv must be a file in a folder that is there, but got '{csv}'.")
     found = evaluate_command.evaluations(asked, data or [None])
-    if csv is not None:
-        evaluate_command.write_csv(csv, found)
     answers = [answer for answer, _ in found]
     answer = answers[0] if len(answers) == 1 else {"evaluations": answers}
     print_answer(answer, as_json, networks.evaluations)
+    if csv is not None:
+        evaluate_command.write_csv(csv, found)
 
 
 @app.command()

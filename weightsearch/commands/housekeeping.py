@@ -54,6 +54,7 @@ def _show_what_goes(found: dict[str, Any]) -> None:
         f"its promoted checkpoint: {promoted}" if promoted else "no promoted checkpoint",
         *(f"{path}" for path in found["files"]),
         f"{size(found['bytes'])} on this machine",
+        *(f"{row['path']} stays: it {row['why']}" for row in found["kept"]),
     ]
     if found["undelivered"]:
         lines.append(f"{found['undelivered']} results of it are not in the database yet")
@@ -68,6 +69,10 @@ def _deleted(found: dict[str, Any]) -> None:
             f" {found['trials']} Optuna trials, {size(found['bytes'])} of files"
         )
     )
+    for row in found["kept"]:
+        print(presentable(f"{row['path']} stays: it {row['why']}"))
+    if found["kept"]:
+        print("once that one is gone for good, `weightsearch gc --only-database` removes it")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ def staged(path: Path, mode: int = 0o666) -> Iterator[Path]:
     What was there before stays until then. Where the block, or OSError (a full disk), ends it, it
     leaves nothing behind; an OSError of ours names `path`.
     """
+    if not path.name:  # as of "."
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     staging = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         os.close(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode))

@@ -45,7 +45,7 @@ from weightsearch.store.connection import connecting
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import queries, studies
 from weightsearch.store.ledger.results import Result
-from weightsearch.store.ledger.studies import Study
+from weightsearch.store.ledger.studies import Study, optuna_names
 from weightsearch.store.tables.schema import attempts, points
 from weightsearch.store.tables.states import Outcome, Rung
 from weightsearch.study import search_space
@@ -251,7 +251,7 @@ class Mirror:
 
 def _optuna_studies(database: Database, study: Study) -> dict[int, int]:
     """The number of the Optuna study of each rung, made where it is not there yet."""
-    names = {Rung.SEARCH: study.name, Rung.PROMOTION: f"{study.name}-promotion"}
+    names = dict(zip((Rung.SEARCH, Rung.PROMOTION), optuna_names(study.name), strict=True))
     whole = FACTS.c.key == _SYSTEM_ATTR_METRIC_NAMES  # which `_optuna_study` notes last
     query = select(STUDIES.c.study_name, STUDIES.c.study_id).join(FACTS).where(whole)
     with database.engine.connect() as connection:

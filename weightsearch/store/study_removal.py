@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, delete, func, inspect, select
 
 from weightsearch.errors import StorageError, StudyError
 from weightsearch.store.connection import connecting
-from weightsearch.store.ledger.studies import Study
+from weightsearch.store.ledger.studies import Study, optuna_names
 from weightsearch.store.optuna_mirror import MIRROR_LOCK
 from weightsearch.store.tables.schema import points, studies
 from weightsearch.store.tables.states import PointState
@@ -96,11 +96,6 @@ def optuna_leftovers(engine: Engine, remove: bool) -> list[str]:
         if remove:
             _delete_optuna(connection, gone)
     return gone
-
-
-def optuna_names(study: str) -> tuple[str, str]:
-    """The Optuna studies of a study: its search, its promotion."""
-    return study, f"{study}-promotion"
 
 
 def _delete_optuna(connection: Connection, names: Sequence[str]) -> int:

@@ -145,14 +145,15 @@ def test_gc_keeps_what_is_not_done_the_best_and_the_finalists(
     of_finalists = [
         checkpoint(tmp_path, study, f"{p.id()}-s{s}-full") for p in finalists for s in (1, 2)
     ]
-    strange = checkpoint(tmp_path, study, "0123456789-s0")
+    unknown = ("0123456789-s0", "0123456789-s0-trunk", "0123456789-s0-shared")
+    strange = [checkpoint(tmp_path, study, name) for name in unknown]
     mine = write(tmp_path / "checkpoints" / "study" / "notes" / "mine.txt")
     kept = {f"{best[0].id()}-s0", f"{named[4].id()}-s0", f"{named[5].id()}-s0"}
-    expected = {str(path) for path in of_search if path.name not in kept} | {str(strange)}
+    expected = {str(path) for path in [*of_search, *strange] if path.name not in kept}
     assert len(kept) == 3
     planned = garbage.gc(tmp_path, opened, dry_run=True)
     assert removed(planned) == expected
-    assert all(path.exists() for path in (*of_search, strange))
+    assert all(path.exists() for path in (*of_search, *strange))
     found = garbage.gc(tmp_path, opened)
     assert (removed(found), found["bytes"]) == (expected, 100 * len(expected))
     assert {path.name for path in of_search if path.exists()} == kept
@@ -274,9 +275,15 @@ def test_what_may_be_another_databases_stays_until_that_is_ruled_out(
 ) -> None:
     (tmp_path / "spool" / "another").mkdir(parents=True)
     study = create(opened)
-    study_removal.delete_study(opened.engine, study)
     path = checkpoint(tmp_path, study, "0123456789-s0")
     log = write(tmp_path / "logs" / "study" / "worker-1-1.log")
+    aged(tmp_path)
+    assert str(path) in left(garbage.gc(tmp_path, opened))  # the other's study has the same name
+    found = study_files.delete(tmp_path, opened, study, force=False)
+    assert [row["path"] for row in found["kept"]] == [
+        str(tmp_path / kind / "study") for kind in ("checkpoints", "logs")
+    ]
+    assert path.exists()
     found = garbage.gc(tmp_path, opened)
     assert removed(found) == set()
     assert "another database that was used with this home (spool/another)" in left(found)[str(path)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,11 @@ from support.homes import aged, create, rows, run, show, write
 from support.processes import Cli
 
 from weightsearch.commands.home import garbage, study_files
-from weightsearch.errors import StorageError, StudyError
+from weightsearch.errors import DataError, StorageError, StudyError
 from weightsearch.store import study_removal
 from weightsearch.store.administration import migration
 from weightsearch.store.connection.database import Database, open_database
-from weightsearch.store.ledger import leases, queries, result_spool, verification
+from weightsearch.store.ledger import leases, queries, result_spool, studies, verification
 
 # delete
 
@@ -105,6 +107,34 @@ def test_what_a_delete_that_died_has_left_is_removed_by_gc(
     assert not any(path.exists() for path in files)
     assert not (tmp_path / "checkpoints" / "study").exists()
     assert not (tmp_path / "logs" / "study").exists()
+
+
+def test_files_that_cannot_be_removed_are_told_of_with_what_is_done(
+    opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = create(opened)
+    write(tmp_path / "logs" / "study" / "worker-1-1.log")
+
+    def read_only(path: Path, _: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "rename", read_only)
+    told = r"logs/study: study 'study' is gone from the database, but its files cannot be removed"
+    with pytest.raises(DataError, match=told):
+        study_files.delete(tmp_path, opened, study, force=False)
+    assert not rows(opened)["studies"]
+
+
+def test_two_studies_of_which_one_is_named_as_the_others_promotion_are_refused(
+    opened: Database,
+) -> None:
+    spec = create(opened).spec
+    with pytest.raises(StudyError, match="'study-promotion' must not be named as what Optuna"):
+        studies.is_planned(opened.engine, "study-promotion", spec)
+    create(opened, "full-promotion")
+    with pytest.raises(StudyError, match="'full' must not be named as what Optuna shows"):
+        studies.is_planned(opened.engine, "full", spec)
+    assert not studies.is_planned(opened.engine, "other-promotion", spec)
 
 
 def test_a_role_that_may_not_delete_is_told_before_it_is_asked(tmp_path: Path) -> None:

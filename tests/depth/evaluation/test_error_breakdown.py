@@ -157,10 +157,9 @@ def test_evaluate_answers_several_protocols_with_intervals_details_and_a_csv(
     given += [f"--option={name}={value}" for name, value in options.items()]
     more = ["--protocol", "full", "--protocol", "bts", "--align", "median", "--details"]
     more += ["--csv", tmp_path / "out.csv", "--json"]
-    several, single, shown, unknown = run_all(
-        [Run(given + end) for end in (more, ["--json"], ["--details"], ["--align", "meen"])],
-        tmp_path,
-    )
+    ends = (more, ["--json"], ["--details"], ["--align", "meen"], ["--csv", "none/out.csv"])
+    several, single, shown, unknown, nowhere = run_all([Run(given + end) for end in ends], tmp_path)
+    assert nowhere.err.startswith("error: --csv must be a file in a folder that is there, but got")
     (raw, answer), plain = json.loads(several.out)["evaluations"], json.loads(single.out)
     assert [(one["protocol"], one["alignment"]) for one in (raw, answer)] == [
         *(("full", "none"), ("full", "median"))

@@ -25,16 +25,26 @@ from pathlib import Path
 from typing import Any
 
 from weightsearch.commands.home.disk_usage import KINDS, _entries, _size
-from weightsearch.commands.home.study_files import GONE, PARTIAL, _lease, _locked, _set_aside
+from weightsearch.commands.home.study_files import (
+    GONE,
+    PARTIAL,
+    _foreign,
+    _lease,
+    _locked,
+    _other_databases,
+    _set_aside,
+)
 from weightsearch.errors import DataError
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger.references import Referred, referred
 from weightsearch.study.objective_contract import BEST, LAST
+from weightsearch.study.tables.share_spec import Form
 
 UNUSED_S = 3600.0  # what was written or used since then may belong to a launch that is starting
 LOGS_KEPT_S = 30 * 86400.0
 
-POINT = re.compile(r"[0-9a-f]+-s-?\d+(-full\d*)?")
+_FORMS = "|".join(form.name.lower() for form in Form if form != Form.SCRATCH)
+POINT = re.compile(rf"[0-9a-f]+-s-?\d+(-full\d*|-({_FORMS}))?")
 PACK = re.compile(r"\w+-[0-9a-f]{12}(-\d+x\d+)?\.h5")
 ARTIFACT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a UUID, as Optuna names them
 LEFTOVER = re.compile(r"\..+\.(tmp|gone)|.+\.partial")
@@ -66,7 +76,7 @@ def gc(
     leftovers = list(_leftovers(home))  # looks at every file, so before anybody has to wait
     aside = []
     with referred(database.engine, hold=not dry_run) as known:
-        others = [] if only_database else _other_databases(home, known)
+        others = [] if only_database else _other_databases(home, known.identity)
         found = [*leftovers, *_unreferred(home, known, others)]
         items = [_left_alone_if_used(item, unused_s) for item in found]
         unwanted = {item.path for item in items if not item.kept}
@@ -127,16 +137,6 @@ def _artifacts(home: Path, known: Referred, others: list[str]) -> Iterator[Item]
             yield Item(path, "no trial has this picture")
 
 
-def _other_databases(home: Path, known: Referred) -> list[str]:
-    """Every database whose workers ran here has a spool here."""
-    there = [p.name for p in _entries(home / "spool") if p.is_dir()]
-    return sorted(set(there) - {known.identity})
-
-
-def _foreign(others: list[str]) -> str:
-    return f"may be of another database that was used with this home (spool/{others[0]})"
-
-
 def _leftovers(home: Path) -> Iterator[Item]:
     """What a process that was killed in the middle of a write, or of a removal, has left."""
     for kind in KINDS:
@@ -154,14 +154,14 @@ def _points(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
             if not POINT.fullmatch(folder.name) or not folder.is_dir():
                 continue
             if wanted is None:
-                if others:
-                    yield Item(folder, _foreign(others), kept=True)
-                else:
-                    yield Item(folder, f"study '{study.name}' does not exist")
+                found = [Item(folder, f"study '{study.name}' does not exist")]
             elif folder.name not in wanted:
-                yield Item(folder, "its point is done and not a finalist, or not in the study")
+                found = [Item(folder, "its point is done and not a finalist, or not in the study")]
             else:
-                yield from _spent(folder, known.spent[study.name].get(folder.name, ()))
+                spent = known.spent[study.name].get(folder.name, ())
+                found = list(_spent(folder, spent))
+            for item in found:  # two databases may have a study of one name
+                yield Item(item.path, _foreign(others), kept=True) if others else item
 
 
 def _spent(folder: Path, parts: Sequence[str]) -> Iterator[Item]:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from weightsearch.commands.home.disk_usage import _entries, _size
+from weightsearch.errors import DataError
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import queries
 from weightsearch.store.ledger.studies import Study
@@ -31,7 +32,7 @@ def deletion_preview(home: Path, database: Database, study: Study) -> dict[str, 
     study_removal.check_right(database.engine)
     counts = queries.counts(database.engine, study)
     promoted = study.promoted.checkpoint if study.promoted else None
-    files = _files_of(home, database.engine, study)
+    files, kept = _files_of(home, database.engine, study)
     return {
         "study": study.name,
         "points": counts,
@@ -39,27 +40,37 @@ def deletion_preview(home: Path, database: Database, study: Study) -> dict[str, 
         "undelivered": sum(path.suffix == ".json" for path in files),
         "bytes": sum(map(_size, files)),
         "files": [str(path) for path in files],
+        "kept": kept,
     }
 
 
 def delete(home: Path, database: Database, study: Study, force: bool) -> dict[str, Any]:
-    """Removes a study from the database, then its files of this home; what went.
+    """Removes a study from the database, then its files of this home; what went, and what is left
+    (`kept`: its folders, where those may be of a study of another database).
 
-    Where it dies in between, `gc` removes the files. Raises StudyError where the study is at work.
+    Where it dies in between, `gc` removes the files. Raises StudyError where the study is at work,
+    DataError where it is gone and a file cannot be removed.
     """
     from weightsearch.store import study_removal
 
     answer = deletion_preview(home, database, study)
     went = study_removal.delete_study(database.engine, study, force)
-    files = _files_of(home, database.engine, study)
+    files, _ = _files_of(home, database.engine, study)
     answer |= {"bytes": sum(map(_size, files)), "files": [str(path) for path in files]}
-    aside = [folder for path in files for folder in _set_aside(home, path)]
+    try:
+        aside = [folder for path in files for folder in _set_aside(home, path)]
+    except OSError as error:
+        raise DataError(
+            f"{error.filename}: study '{study.name}' is gone from the database, but its files"
+            f" cannot be removed ({error.strerror}); `weightsearch gc` removes them once they can."
+        ) from None
     for path in aside:
         shutil.rmtree(path, ignore_errors=True)
     return answer | {"trials": went.trials}
 
 
-def _files_of(home: Path, engine: Engine, study: Study) -> list[Path]:
+def _files_of(home: Path, engine: Engine, study: Study) -> tuple[list[Path], list[dict[str, str]]]:
+    """Its files, and with the reason those that may be another's of the same name."""
     plain = Path(study.name).name == study.name != ".."  # it comes from the database
     folders = [home / kind / study.name for kind in ("checkpoints", "logs")] if plain else []
     with engine.connect() as connection:
@@ -69,7 +80,20 @@ def _files_of(home: Path, engine: Engine, study: Study) -> list[Path]:
         for path in _entries(home / "spool" / identity)
         if (lease := _lease(path)) is not None and lease["study_id"] == study.id
     ]
-    return [*(path for path in folders if path.is_dir() and not path.is_symlink()), *spooled]
+    folders = [path for path in folders if path.is_dir() and not path.is_symlink()]
+    if others := _other_databases(home, identity):
+        return spooled, [{"path": str(path), "why": _foreign(others)} for path in folders]
+    return [*folders, *spooled], []
+
+
+def _other_databases(home: Path, identity: str) -> list[str]:
+    """Every database whose workers ran here has a spool here."""
+    there = [p.name for p in _entries(home / "spool") if p.is_dir()]
+    return sorted(set(there) - {identity})
+
+
+def _foreign(others: list[str]) -> str:
+    return f"may be of another database that was used with this home (spool/{others[0]})"
 
 
 def _lease(path: Path) -> dict[str, Any] | None:

@@ -75,7 +75,12 @@ def open_database(storage: str | None, home: Path, command: str = "python") -> D
 
 def resolve(storage: str | None, home: Path, command: str) -> Database:
     """The same, before anybody has looked whether it is there, and what is in it."""
-    if storage:
+    if storage is not None:
+        if not storage:
+            raise ConfigError(
+                f"{OPTION} must be a URL, but is empty; leave it out to use {VARIABLE}, or the"
+                " embedded database."
+            )
         return _given(storage, command, OPTION)
     storage = os.environ.get(VARIABLE)
     return _given(storage, command, VARIABLE) if storage else _embedded(home, command)

@@ -23,6 +23,8 @@ from weightsearch.study.spec import PromoteSpec, StudySpec
 log = logging.getLogger(__name__)
 
 BATCH = 1000  # points in one statement
+PROMOTION = "-promotion"
+"""Ends the name of Optuna's study of the full runs."""
 
 
 @dataclass(frozen=True)
@@ -173,12 +175,29 @@ def _has_full_runs(connection: Connection, study: int) -> bool:
 
 def is_planned(engine: Engine, name: str, spec: StudySpec) -> bool:
     """Whether a study of that name is there, which a launch resumes. Raises StudyError where it was
-    planned from other settings."""
+    planned from other settings, or is not there and must not have the name."""
     with engine.connect() as connection:
         found = connection.execute(select(studies).filter_by(name=name)).one_or_none()
+        if found is None:
+            _refuse_shared_name(connection, name)
     if found is not None:
         _refuse_other_settings(name, found, spec)
     return found is not None
+
+
+def optuna_names(study: str) -> tuple[str, str]:
+    """Of Optuna's studies of one of ours: its search, its promotion."""
+    return study, f"{study}{PROMOTION}"
+
+
+def _refuse_shared_name(connection: Connection, name: str) -> None:
+    """Raises StudyError for two studies of which one's search would be the other's promotion."""
+    other = name.removesuffix(PROMOTION) if name.endswith(PROMOTION) else optuna_names(name)[1]
+    if connection.execute(select(studies.c.id).filter_by(name=other)).first() is not None:
+        raise StudyError(
+            f"study '{name}' must not be named as what Optuna shows of study '{other}'; give it"
+            " another name with --name."
+        )
 
 
 def _refuse_other_settings(name: str, held: Row[Any], spec: StudySpec) -> None:
