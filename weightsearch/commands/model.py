@@ -130,9 +130,9 @@ def robustness(
         device,
         as_json,
     )
+    print_answer(found, as_json, networks.robust)
     if csv is not None:
         write_csv(csv, found)
-    print_answer(found, as_json, networks.robust)
 
 
 @app.command()

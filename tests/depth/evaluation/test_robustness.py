@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from support import checkpoints as use_factory
 from support.depth_studies import OPTIONS
 from support.packs import STEP_M, frame, oracle, write_pack
 
+from weightsearch.commands import model
 from weightsearch.commands.answers import network_answers
 from weightsearch.commands.printing import networks
 from weightsearch.data.packs.building import Pack
@@ -78,6 +80,19 @@ def test_worse_pictures_are_scored_against_the_same_ground_truth(
         assert row["difference"] == pytest.approx(want, rel=1e-3)
         assert row["interval"][0] < want < row["interval"][1]
     assert rows[-1]["verdict"] == "worse"
+
+
+def test_what_was_measured_is_told_though_its_table_cannot_be_written(
+    found: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(network_answers, "robustness", lambda *_: found)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"table\.csv: cannot be written"):
+        model.robustness(tmp_path, csv=tmp_path / "file" / "table.csv", as_json=True)
+    assert len(json.loads(capsys.readouterr().out)["rows"]) == 30
 
 
 def test_every_row_says_what_was_done(found: dict[str, Any], tmp_path: Path) -> None:
