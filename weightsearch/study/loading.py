@@ -98,9 +98,12 @@ def extended(spec: StudySpec, text: str, where: str) -> StudySpec:
 
 def digest_but_size(spec: StudySpec) -> str:
     """The study's digest without what `extended` changes: what a run of it trains by."""
-    sampler = spec.sampler.model_copy(update={"trials": None})
-    answer = spec.answer.model_copy(update={"repeats": 1})
-    return spec.model_copy(update={"sampler": sampler, "answer": answer}).digest()
+    for where in EXTENDED.values():
+        table, _, key = where.partition(".")
+        part: Part = getattr(spec, table)
+        least = part.model_copy(update={key: type(part).model_fields[key].default})
+        spec = spec.model_copy(update={table: least})
+    return spec.digest()
 
 
 def _placed(tables: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
