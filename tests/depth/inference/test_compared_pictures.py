@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event
 
@@ -72,6 +73,7 @@ def test_torch_runs_beside_the_writing_only_where_torch_does_not_write(
     monkeypatch.setattr(exports.checkpoints, "network", lambda *_: network)
 
     def load(_: Path) -> Run:
+        # Half a second is long enough for torch to begin, where it wrongly does.
         assert running.wait(60 if is_apart else 0.5) == is_apart
 
         def run(rgb: np.ndarray) -> np.ndarray:
@@ -101,3 +103,29 @@ def test_what_goes_wrong_while_it_is_written_is_one_line(
     with pytest.raises(CheckpointError, match=r"but: no such operator\. Nothing was written"):
         _exports(tmp_path, monkeypatch, lambda _: lambda _: None, damaged, is_apart)
     assert not list((tmp_path / "to").iterdir())
+
+
+class AtOnce(ThreadPoolExecutor):
+    """The other thread is faster than torch."""
+
+    def submit(self, work: Callable[[], object], /) -> Future[object]:  # type: ignore[override]
+        done = super().submit(work)
+        wait([done])
+        return done
+
+
+def test_torch_runs_no_more_once_the_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    network = use_factory.network("test_resnet")
+    network.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+    monkeypatch.setattr(exports.checkpoints, "network", lambda *_: network)
+    monkeypatch.setattr(exports, "ThreadPoolExecutor", AtOnce)
+
+    def full(_: Path) -> Tell:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(DataError, match="No space left"):
+        _exports(tmp_path, monkeypatch, full, lambda _: pytest.fail("it was loaded"), True)
+    assert batches == [1]

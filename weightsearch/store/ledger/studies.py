@@ -195,8 +195,8 @@ def _refuse_shared_name(connection: Connection, name: str) -> None:
     other = name.removesuffix(PROMOTION) if name.endswith(PROMOTION) else optuna_names(name)[1]
     if connection.execute(select(studies.c.id).filter_by(name=other)).first() is not None:
         raise StudyError(
-            f"study '{name}' must not be named as what Optuna shows of study '{other}'; give it"
-            " another name with --name."
+            f"study '{name}' must not be named as what Optuna shows of study '{other}', nor the"
+            " other way round; give it another name with --name."
         )
 
 
