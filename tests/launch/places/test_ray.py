@@ -84,7 +84,9 @@ class Cluster:
         self.environment = kept | self.settings | {"PYTHONPATH": str(ROOT)}
         head = self.start("--head", "--port=0", "--include-dashboard=false", "--num-cpus=1")
         wait_until(lambda: self.ready(head))
-        self.address = (self.folder / "ray" / "ray_current_cluster").read_text()
+        current = self.folder / "ray" / "ray_current_cluster"
+        wait_until(lambda: current.is_file() and current.read_text() != "")  # after it says so
+        self.address = current.read_text()
         self.settings["RAY_ADDRESS"] = self.address
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
