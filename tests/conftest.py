@@ -85,6 +85,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, _program
             monkeypatch.delenv(name)
     monkeypatch.setenv("WEIGHTSEARCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("WEIGHTSEARCH_PG_BIN", str(_programs))
+    monkeypatch.setenv("COLUMNS", "80")  # as several processes of pytest have it, and one has not
 
 
 @pytest.fixture(autouse=True)

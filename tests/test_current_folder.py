@@ -19,7 +19,8 @@ from support.paths import ROOT
 
 from weightsearch.launch.places.local import Command
 from weightsearch.runtime import child_python
-from weightsearch.study import loading, objective_contract, preflight
+from weightsearch.study import loading, objective_contract
+from weightsearch.study.preflight import Preflight
 
 HOSTILE = (
     *("sqlalchemy", "optuna", "torch", "sitecustomize", "usercustomize", "psycopg", "pydantic"),
@@ -102,7 +103,8 @@ def test_the_check_of_an_objective_executes_no_file_of_the_current_folder(
     monkeypatch.chdir(trap.here)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}")  # empty at its end: the current folder
     spec = loading.load(trap.study / "mine.toml")
-    preflight.check(spec, "cpu", None, [str(trap.here), str(trap.study)])
+    with Preflight(spec, "cpu", [str(trap.here), str(trap.study)]) as asked:
+        asked.check(None)
     assert not trap.sprung.exists(), trap.sprung.read_text()
 
 

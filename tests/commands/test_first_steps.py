@@ -23,6 +23,7 @@ from weightsearch.launch.preparation import Request
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import studies
 from weightsearch.study import loading, planning
+from weightsearch.study.preflight import Preflight
 
 INIT = ("--encoder", "test_efficientnet", "--no-pretrained", "--device", "cpu")
 
@@ -156,7 +157,7 @@ def test_depth_that_no_frame_has_is_said_before_anything_is_packed(
     assert cli("init", "mine.toml", "--data", own.name, *INIT).returncode == 0
     spec = loading.load(tmp_path / "mine.toml", {"data.options": {"depth_scale": 1.0}})
     request = Request(name="mine", home=tmp_path / "home", data=own, device="cpu")
-    monkeypatch.setattr(study_check.preflight, "check_model", lambda *_: None)
+    monkeypatch.setattr(Preflight, "check_model", lambda *_: None)
     wrong = [
         r.said for r in study_check.check(spec, request, lambda: opened).rows if r.state == WRONG
     ]
@@ -170,7 +171,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_packed(
     assert cli("init", "mine.toml", "--data", own.name, *INIT).returncode == 0
     spec = loading.load(tmp_path / "mine.toml")
     request = Request(name="mine", home=tmp_path / "home", data=own, device="cpu")
-    monkeypatch.setattr(study_check.preflight, "check_model", lambda *_: None)
+    monkeypatch.setattr(Preflight, "check_model", lambda *_: None)
     used = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(study_check.shutil, "disk_usage", lambda place: used)
     found = study_check.check(spec, request, lambda: opened)

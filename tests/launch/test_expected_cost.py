@@ -22,9 +22,9 @@ from weightsearch.launch import preparation
 from weightsearch.launch.expected_cost import expected, hours
 from weightsearch.store.connection.database import Database
 from weightsearch.store.tables.schema import studies
-from weightsearch.study import preflight
 from weightsearch.study.budget import Budget
 from weightsearch.study.objective_contract import Estimate
+from weightsearch.study.preflight import Preflight
 
 RUN = "def run(weights, params, context):\n    yield {'rmse': weights['mae']}\n"
 ESTIMATE = "def estimate(spec, device, packed):\n    "
@@ -168,7 +168,8 @@ def test_an_estimate_that_fails_is_a_warning(
     own.write_text(RUN + ESTIMATE + body)
     spec = make_spec(objective={"run": "mine:run"})
     monkeypatch.setattr(subprocess, "Popen", fork_server.Forked)
-    assert preflight.check(spec, "cpu", None, [str(own.parent)], threads=1) is None
+    with Preflight(spec, "cpu", [str(own.parent)], threads=1) as asked:
+        assert asked.check(None) is None
     assert f"how long the study takes is not known: {said}" in caplog.text
 
 
@@ -189,14 +190,15 @@ def test_only_this_machine_is_measured_and_only_for_somebody_who_decides(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    calls: list[tuple[object, ...]] = []
-    monkeypatch.setattr(preflight, "check", lambda *given: calls.append(given))
+    asked: list[Preflight] = []
+    monkeypatch.setattr(Preflight, "check", lambda self, packed: asked.append(self))
     monkeypatch.setattr("weightsearch.launch.places.local.cores", lambda: 4)
     agree = (lambda cost: None) if wanted else None
     request = preparation.Request(name="toy", home=Path(), on=on, agree=agree, path=("here",))
-    assert preparation._checked(SPEC, request, ["cuda:0", "cuda:1"], None) is None
-    [given] = calls
-    assert given[1:] == (placed, None, ("here",), threads, 1)
+    made = preparation._preflight(SPEC, request, ["cuda:0", "cuda:1"])
+    assert preparation._checked(made, request, None) is None
+    [given] = asked
+    assert (given.device, given.path, given.threads, given.lanes) == (placed, ("here",), threads, 1)
     assert ("not estimated: workers run elsewhere, on slurm" in caplog.text) == (on == "slurm")
 
 

@@ -24,7 +24,7 @@ def test_a_split_that_cannot_be_is_refused_before_packing_and_before_timing(
     def unwanted(*_: object) -> None:
         raise AssertionError("nothing is to be checked, packed or timed")
 
-    monkeypatch.setattr(preparation.preflight, "check_model", unwanted)
+    monkeypatch.setattr(preparation.Preflight, "check_model", unwanted)
     monkeypatch.setattr(preparation, "_checked", unwanted)
     with pytest.raises(DataError, match=r"each of 5 folds must .* there (are|is) 1 group"):
         preparation.prospect(opened, depth_spec(data=data), request)

@@ -84,8 +84,12 @@ def test_what_the_process_of_the_check_found_is_raised_here(
     objective: Callable[[str], Path],
 ) -> None:
     file = objective(f"print('hello')\n{RUN}1 / 0\n")
-    with pytest.raises(ObjectiveError, match="ZeroDivisionError: division by zero") as raised:
-        preflight.check(make_spec(objective={"run": "mine:run"}), "cpu", None)
+    spec = make_spec(objective={"run": "mine:run"})
+    with (
+        pytest.raises(ObjectiveError, match="ZeroDivisionError: division by zero") as raised,
+        preflight.Preflight(spec, "cpu") as asked,
+    ):
+        asked.check(None)
     assert frames(raised.value.trace) == [f'File "{file}", line 4, in <module>']
 
 

@@ -15,7 +15,8 @@ from weightsearch.nightly import sweep
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import nights
 from weightsearch.store.ledger.stored_night import NightVerdict
-from weightsearch.study import loading, preflight
+from weightsearch.study import loading
+from weightsearch.study.preflight import Preflight
 
 Night = Callable[..., NightVerdict]
 
@@ -26,7 +27,7 @@ def night(opened: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     file = nightly_factory.sweep(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "ours", raising=False)
-    monkeypatch.setattr(preflight, "check", lambda *_: None)  # a process for every study
+    monkeypatch.setattr(Preflight, "check", lambda *_: None)  # a process for every study
     monkeypatch.setattr(session, "mirror", lambda *_: None)  # Optuna's studies are tested elsewhere
     home = tmp_path / "home"
 

@@ -18,10 +18,11 @@ from weightsearch.store.connection.outage import retry_while_away
 from weightsearch.store.ledger import queries, studies, study_control
 from weightsearch.store.ledger.studies import Study
 from weightsearch.store.tables.states import StudyState
-from weightsearch.study import planning, preflight, search_space
+from weightsearch.study import planning, search_space
 from weightsearch.study.budget import Budget
 from weightsearch.study.data_spec import DataSpec
 from weightsearch.study.objective_contract import Estimate
+from weightsearch.study.preflight import Preflight
 from weightsearch.study.samplers.contract import Plan
 from weightsearch.study.spec import DEPTH_OBJECTIVE, StudySpec
 
@@ -102,16 +103,17 @@ def prospect(
     known = request.extends or retry_while_away(
         lambda: studies.is_planned(database.engine, request.name, spec)
     )
-    if not known and spec.data is not None and _unpacked(spec, spec.data, request):
-        preflight.check_model(spec, _checked_on(request, placed), request.path)
-    packed, digests = pack(spec, request) if spec.data is not None else (None, None)
-    estimate = None if known else _checked(spec, request, placed, packed)
+    with _preflight(spec, request, placed) as asked:
+        if not known and spec.data is not None and _unpacked(spec, spec.data, request):
+            asked.check_model()
+        packed, digests = pack(spec, request) if spec.data is not None else (None, None)
+        estimate = None if known else _checked(asked, request, packed)
     points = planned or planning.plan(spec)
     runs = planning.most(spec, points)
     cost = None
     if estimate is not None:
-        asked = spec if request.promote else spec.model_copy(update={"promote": None})
-        cost = expected(estimate, asked, runs, placed, request.budget)
+        counted = spec if request.promote else spec.model_copy(update={"promote": None})
+        cost = expected(estimate, counted, runs, placed, request.budget)
     files = packed.parent.glob(f"{packed.stem}*.h5") if packed else ()
     full = spec.promote.runs(len(points.points)) if spec.promote and request.promote else 0
     held = sum(file.stat().st_size for file in files)
@@ -183,26 +185,22 @@ def _check_split(spec: StudySpec, data: DataSpec, source: Source, packed: Path |
         split.chosen(groups, data, spec.train.seed)
 
 
-def _checked_on(request: Request, placed: Sequence[str]) -> str:
-    """What another machine has cannot be found out here."""
-    return placed[0] if request.on == "local" else "cpu"
-
-
-def _checked(
-    spec: StudySpec, request: Request, placed: Sequence[str], packed: Path | None
-) -> Estimate | None:
-    """What an epoch takes, where somebody wants to know it. Raises ObjectiveError."""
-    asked = request.agree is not None
-    device = _checked_on(request, placed)
+def _preflight(spec: StudySpec, request: Request, placed: Sequence[str]) -> Preflight:
+    """What another machine has cannot be found out here, and is not timed."""
+    here = request.on == "local"
+    threads = threads_each(placed) if here and request.agree is not None else None
     lanes = int(request.lanes) if request.lanes.isdecimal() else None  # auto takes what there is
-    if request.on != "local":
-        if asked:
-            log.info("how long it takes is not estimated: workers run elsewhere, on %s", request.on)
-        return preflight.check(spec, device, packed, request.path, None, lanes)
-    if asked and spec.data is not None:  # of a large network, a step on a CPU takes half a minute
+    return Preflight(spec, placed[0] if here else "cpu", request.path, threads, lanes)
+
+
+def _checked(asked: Preflight, request: Request, packed: Path | None) -> Estimate | None:
+    """What an epoch takes, where somebody wants to know it. Raises ObjectiveError."""
+    if request.agree is not None and request.on != "local":
+        log.info("how long it takes is not estimated: workers run elsewhere, on %s", request.on)
+    elif request.agree is not None and packed is not None:
+        # Of a large network, a step on a CPU takes half a minute.
         log.info("timing a few training steps")
-    threads = threads_each(placed) if asked else None
-    return preflight.check(spec, device, packed, request.path, threads, lanes)
+    return asked.check(packed)
 
 
 def pack(spec: StudySpec, request: Request) -> tuple[Path, tuple[str, str, str]]:

@@ -3,8 +3,9 @@
 Loads the objective and, where its module has them, calls `check(spec, device, packed data)`, so
 that what cannot work is reported before anything is planned; then, if asked to, `estimate(spec,
 device, packed data)`: what an epoch will take. Where the data are not packed yet,
-`check_model(spec, device)` comes first, in a process of its own: packing takes minutes, and an
-encoder may be misspelt. A process, because it may import torch, which the launcher never does.
+`check_model(spec, device)` comes first: packing takes minutes, and an encoder may be misspelt. A
+process, because it may import torch, which the launcher never does; one for all questions, because
+that import takes seconds.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from weightsearch.errors import ObjectiveError, WeightsearchError
 from weightsearch.runtime import child_python, own_traceback, safe_text
@@ -25,80 +28,110 @@ from weightsearch.study import loading, objective_contract
 from weightsearch.study.objective_contract import Estimate
 from weightsearch.study.spec import StudySpec
 
-ESTIMATE, MODEL, LANES = "estimate", "model", "lanes="
-
 log = logging.getLogger(__name__)
 
 
-def check(
-    spec: StudySpec,
-    device: str,
-    packed: Path | None,
-    path: Sequence[str] = (),
-    threads: int | None = None,
-    lanes: int | None = None,
-) -> Estimate | None:
-    """With `threads`, what the objective estimates of a worker with so many; None where it does not
-    estimate, or fails to, which is a warning.
+@dataclass
+class Preflight:
+    """Asks about one study on one device. The first question starts the process that answers, which
+    waits for more while the launcher packs, and ends with the block."""
 
-    Raises ObjectiveError where the study cannot work on this machine: with the traceback of the
-    objective's own code where that has raised.
-    """
-    environment = child_python.environment(path)
-    arguments = [device, str(packed or "")]
-    if lanes is not None:
-        arguments.append(f"{LANES}{lanes}")
-    if threads is not None:
-        environment.setdefault("OMP_NUM_THREADS", str(threads))  # the user's goes first, as there
-        arguments.append(ESTIMATE)
-    estimated, ended = _asked(spec, arguments, environment)
-    return _estimated(estimated, ended) if threads is not None else None
+    spec: StudySpec
+    device: str
+    path: Sequence[str] = ()
+    """Folders in which the study's own objective may lie."""
+    threads: int | None = None
+    """Of a worker, for the estimate; without them nothing is estimated."""
+    lanes: int | None = None
+    process: subprocess.Popen[str] | None = None
+    said: IO[bytes] | None = None
+    """What the process writes beside its answers."""
 
+    def __enter__(self) -> Preflight:
+        return self
 
-def check_model(spec: StudySpec, device: str, path: Sequence[str] = ()) -> None:
-    """What can be checked without the data. Raises ObjectiveError."""
-    _asked(spec, [device, "", MODEL], child_python.environment(path))
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.process is None or self.said is None:
+            return
+        if kind is not None:
+            self.process.kill()
+        with self.said, contextlib.suppress(BrokenPipeError), self.process:
+            pass  # no more questions: it ends
 
+    def check_model(self) -> None:
+        """What can be checked without the data. Raises ObjectiveError."""
+        self._check({"model": True})
 
-def _asked(
-    spec: StudySpec, arguments: Sequence[str], environment: dict[str, str]
-) -> tuple[str, str]:
-    """The process's answer below that of the check, and how it ended; raises what was found."""
-    asked = subprocess.run(
-        child_python.command("weightsearch.study.preflight", *arguments),
-        input=json.dumps(spec.resolved()),
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    last = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    ended = f"{child_python.how_ended(asked.returncode)}: {last}"
-    checked, _, below = asked.stdout.partition("\n")
-    _raise_what_was_found(checked, spec.objective.run, ended)
-    return below, ended
+    def check(self, packed: Path | None) -> Estimate | None:
+        """With `threads`, what the objective estimates of a worker with so many; None where it does
+        not estimate, or fails to, which is a warning.
 
+        Raises ObjectiveError where the study cannot work on this machine: with the traceback of the
+        objective's own code where that has raised.
+        """
+        estimates = self.threads is not None
+        self._check({"packed": str(packed or ""), "estimate": estimates})
+        return self._estimated() if estimates else None
 
-def _raise_what_was_found(checked: str, run: str, ended: str) -> None:
-    try:
-        found = json.loads(checked)
-    except ValueError:  # it did not come to an answer: killed, or a fault of native code
-        raise ObjectiveError(f"objective '{run}' must be usable, but its check {ended}") from None
-    if found is not None:
-        # It knew no password of ours: ours are hidden here, where they are known.
-        trace = safe_text.presentable(found["trace"], lines=True)
-        raise ObjectiveError(safe_text.presentable(found["error"]), trace)
+    def _check(self, question: Mapping[str, Any]) -> None:
+        self._ask(question)
+        run = self.spec.objective.run
+        try:
+            found = json.loads(self._answer())
+        except ValueError:  # it came to no answer: killed, or a fault of native code
+            raise ObjectiveError(
+                f"objective '{run}' must be usable, but its check {self._ended()}"
+            ) from None
+        if found is not None:
+            # It knew no password of ours: ours are hidden here, where they are known.
+            trace = safe_text.presentable(found["trace"], lines=True)
+            raise ObjectiveError(safe_text.presentable(found["error"]), trace)
 
+    def _estimated(self) -> Estimate | None:
+        try:
+            found = json.loads(self._answer())
+        except ValueError:  # killed for its memory, for one
+            found = {"error": f"the estimate {self._ended()}"}
+        if found and "error" in found:
+            log.warning("how long the study takes is not known: %s", found["error"])
+            return None
+        return Estimate(**found) if found else None
 
-def _estimated(answered: str, ended: str) -> Estimate | None:
-    try:
-        found = json.loads(answered)
-    except ValueError:  # killed for its memory, for one
-        found = {"error": f"the estimate {ended}"}
-    if found and "error" in found:
-        log.warning("how long the study takes is not known: %s", found["error"])
-        return None
-    return Estimate(**found) if found else None
+    def _ask(self, question: Mapping[str, Any]) -> None:
+        asked = [question]
+        if self.process is None:
+            environment = child_python.environment(self.path)
+            if self.threads is not None:  # the user's go first, as with a worker
+                environment.setdefault("OMP_NUM_THREADS", str(self.threads))
+            self.said = tempfile.TemporaryFile()  # noqa: SIM115 - __exit__ closes it
+            lanes = [] if self.lanes is None else [str(self.lanes)]
+            self.process = subprocess.Popen(
+                child_python.command("weightsearch.study.preflight", self.device, *lanes),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.said,
+                env=environment,
+                text=True,
+            )
+            asked = [self.spec.resolved(), question]
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and does not answer
+            self.process.stdin.write("".join(f"{json.dumps(line)}\n" for line in asked))
+            self.process.stdin.flush()
+
+    def _answer(self) -> str:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def _ended(self) -> str:
+        """How, of a process that does not answer any more."""
+        assert self.process is not None
+        assert self.said is not None
+        code = self.process.wait()
+        self.said.seek(0)
+        lines = self.said.read().decode(errors="replace").strip().splitlines()
+        return f"{child_python.how_ended(code)}: {(lines or ['it said nothing'])[-1]}"
 
 
 def answer(
@@ -141,18 +174,20 @@ def estimate(spec: StudySpec, device: str, packed: Path) -> dict[str, Any] | Non
 
 
 def main() -> None:
-    spec = loading.parse(json.load(sys.stdin), "the study")
-    device, packed = sys.argv[1], Path(sys.argv[2])
-    with contextlib.redirect_stdout(sys.stderr):  # what the user's module prints is no answer
-        more = sys.argv[3:]
-        lanes = [int(told.removeprefix(LANES)) for told in more if told.startswith(LANES)]
-        found = answer(spec, device, None if MODEL in more else packed, *lanes)
-    # At once: what was found stays known, though the estimate should be killed for its memory.
-    print(json.dumps(found), flush=True)
-    if found is None and ESTIMATE in sys.argv[3:]:
-        with contextlib.redirect_stdout(sys.stderr):
-            expected = estimate(spec, device, packed)
-        print(json.dumps(expected))
+    device, lanes = sys.argv[1], [int(told) for told in sys.argv[2:]]
+    # What the user's module reads is no question, and what it prints is no answer.
+    questions, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    spec = loading.parse(json.loads(questions.readline()), "the study")
+    for line in questions:
+        asked = json.loads(line)
+        packed = None if "model" in asked else Path(asked["packed"])
+        found = answer(spec, device, packed, *lanes)
+        # At once: it stays known, though the estimate should be killed for its memory.
+        print(json.dumps(found), file=answers, flush=True)
+        if found is None and packed is not None and asked["estimate"]:
+            print(json.dumps(estimate(spec, device, packed)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def test_a_launch_of_networks_leaves_one_network_a_finalist(
     opened: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("check", "check_model"):  # in processes of their own, which have their own tests
-        monkeypatch.setattr(preparation.preflight, name, lambda *_: None)
+        monkeypatch.setattr(preparation.Preflight, name, lambda *_: None)
     home = Path(os.environ["WEIGHTSEARCH_HOME"])
     spec = depth_spec(
         loss={"weights": [{"mae": 1.0, "edge": 0.0, "ssim": 0.0}, WEIGHTS]},

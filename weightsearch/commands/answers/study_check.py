@@ -27,8 +27,9 @@ from weightsearch.runtime import devices
 from weightsearch.runtime.safe_text import counted, size
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import studies
-from weightsearch.study import planning, preflight, search_space
+from weightsearch.study import planning, search_space
 from weightsearch.study.data_spec import DataSpec
+from weightsearch.study.preflight import Preflight
 from weightsearch.study.spec import DEPTH_OBJECTIVE, StudySpec
 from weightsearch.study.tables.number_range import Range
 
@@ -197,7 +198,8 @@ def _bytes(frame: Frame) -> int:
 
 def _model(spec: StudySpec, request: Request) -> Iterator[Row]:
     """In a process of its own, as a launch does it."""
-    preflight.check_model(spec, _picked_device(request), request.path)
+    with Preflight(spec, _picked_device(request), request.path) as asked:
+        asked.check_model()
     if spec.model is not None:
         names = search_space.levels(spec)["encoder"]
         start = "with their weights" if spec.model.pretrained else "with random weights"
