@@ -56,8 +56,8 @@ def data_pack(
 ) -> None:
     """Pack a data set into one HDF5 file under WEIGHTSEARCH_HOME; training does so on its own.
 
-    A pack that is there is read through; where it or a training copy is damaged, that file is made
-    again, and nothing else is touched.
+    A pack that is there is read through; where it or a training copy is damaged, that file is
+    removed and made again (a copy when it is next used), and nothing else is touched.
 
     Example: weightsearch data pack /data/nyu_depth_v2_labeled.mat --option depths=raw
     """
@@ -69,7 +69,7 @@ def data_pack(
     options = reader_options(option)
     reader = reader or registry.detect(path, options)
     for file in building.remove_damaged(reader, path, options, home_folder()):
-        log.warning("%s was damaged, and is made again", file)
+        log.warning("%s was damaged and is removed", file)
     with display("packing", as_json) as shown:
         made = building.ensure(
             reader,

@@ -11,7 +11,7 @@ import io
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,8 @@ def remove_damaged(
     reader: str, path: Path | None, options: Mapping[str, Value], home: Path
 ) -> list[Path]:
     """Reads the pack of a data set and its training copies through, and removes those that cannot
-    be read: `ensure` and `training_copy` make them again. Raises ConfigError and DataError."""
+    be read: `ensure` and `training_copy` make them again. Raises ConfigError, and DataError, also
+    for a file that this user may not read."""
     with closing(open_source(reader, path, options)) as source:
         target = _file(home, reader, source)
     return [file for file in sorted(target.parent.glob(f"{target.stem}*.h5")) if _removed(file)]
@@ -98,6 +99,7 @@ def copy_made_again(pack: Path, size: tuple[int, int], home: Path) -> Path:
 
 def _removed(file: Path) -> bool:
     """Reads a pack through, and removes it where that fails."""
+    _refuse_unreadable(file)
     try:
         with Pack(file) as pack:
             pack.check()
@@ -193,11 +195,24 @@ def _build(
 def _is_there(target: Path, origin: str) -> bool:
     if not target.exists():
         return False
+    _refuse_unreadable(target)
     try:
         with Pack(target) as found:
             return origin in ("", found.origin)
     except DataError:  # damaged, or of another format: it is built again
         return False
+
+
+def _refuse_unreadable(file: Path) -> None:
+    """Another user's file is not a damaged one, to be replaced. Raises DataError."""
+    try:
+        with suppress(FileNotFoundError), file.open("rb"):
+            pass
+    except PermissionError:
+        raise DataError(
+            f"{file}: must be readable by you, but is another user's; have them allow it, or set"
+            " WEIGHTSEARCH_HOME to another folder."
+        ) from None
 
 
 def _is_used(target: Path) -> bool:
