@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.other_users import needs_root, shared_folder, somebody_else
 from support.specs import make_spec
 
 from weightsearch.adapters import torch as on_torch
@@ -158,6 +159,19 @@ def test_what_it_cannot_go_on_from_has_it_start_anew(
     assert next(again) == first[0]
     assert counted.epoch == 1
     assert "training starts anew" in caplog.text
+
+
+@needs_root
+def test_what_another_user_saved_is_not_replaced(context: Callable[..., Context]) -> None:
+    with shared_folder() as home:
+        shared = context(folder=home / "point", home=home)
+        run = begun(shared)
+        next(run)
+        run.close()
+        manifest = shared.folder / LAST / MANIFEST
+        with somebody_else(home, manifest), pytest.raises(PermissionError):
+            next(begun(shared))
+        assert json.loads(manifest.read_text())["checkpoint"] == "epoch-1.pt"
 
 
 def test_one_that_is_lost_writes_nothing_more(context: Callable[..., Context]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -88,11 +89,49 @@ def test_an_error_of_the_launcher_s_ends_the_process(own: Path) -> None:
     assert asked.process.returncode is not None
 
 
-def test_a_process_that_died_between_two_questions_is_an_error_that_says_how(own: Path) -> None:
+def test_after_one_that_was_killed_while_the_launcher_packed_another_one_answers(
+    own: Path,
+) -> None:
     with Preflight(SPEC, "cpu", [str(own)]) as asked:
         asked.check_model()
+        first = asked.process
+        assert first is not None
+        first.kill()
+        os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
+        asked.check(own / "pack.h5")
         assert asked.process is not None
-        asked.process.kill()
-        os.waitid(os.P_PID, asked.process.pid, os.WEXITED | os.WNOWAIT)
-        with pytest.raises(ObjectiveError, match="its check ended by SIGKILL: no answer"):
-            asked.check(own / "pack.h5")
+        pids = first.pid, asked.process.pid
+    assert (own / "mine.told").read_text().splitlines() == [
+        f"{pids[0]} check_model cpu",
+        f"{pids[1]} check {own / 'pack.h5'}",
+    ]
+
+
+DIES = """
+import os, signal
+
+def run(weights, params, context):
+    yield {"rmse": 1.0}
+
+def check(spec, device, packed):
+    print("the last words")
+    forked = os.fork()
+    if forked == 0:
+        signal.pause()
+    with open(__file__ + ".forked", "w") as file:
+        file.write(str(forked))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_one_that_dies_is_an_error_with_its_last_words_though_what_it_forked_lives(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    (own / "mine.py").write_text(DIES)
+    with (
+        pytest.raises(ObjectiveError, match="its check ended by SIGKILL: the last words"),
+        Preflight(SPEC, "cpu", [str(own)]) as asked,
+    ):
+        asked.check(own / "pack.h5")
+    os.kill(int((own / "mine.py.forked").read_text()), signal.SIGKILL)

@@ -131,6 +131,8 @@ class SavedEpochs:
             self.epochs, self.checkpoint = list(told["epochs"]), checkpoint
         except FileNotFoundError:
             return
+        except PermissionError:  # the next one that is kept would remove it
+            raise
         except Exception as error:
             why = own_traceback.line(error)
             log.warning("%s: cannot be gone on from, and training starts anew: %s", file, why)

@@ -1,4 +1,4 @@
-"""Where everything that is kept on this machine lies: WEIGHTSEARCH_HOME."""
+"""Where everything that is kept on this machine lies: WEIGHTSEARCH_HOME; others may write there."""
 
 from __future__ import annotations
 
@@ -16,3 +16,14 @@ def home_folder() -> Path:
         return Path("/var/lib/weightsearch")
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "weightsearch"
+
+
+def is_forbidden(file: Path) -> bool:
+    """Whether it is there and this user may not read it: another user's, and no damaged one."""
+    try:
+        file.open("rb").close()
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False

@@ -53,10 +53,14 @@ class Preflight:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.process is None or self.said is None:
             return
-        if kind is not None:
+        if kind is not None and not issubclass(kind, Exception):  # Ctrl-C
             self.process.kill()
-        with self.said, contextlib.suppress(BrokenPipeError), self.process:
-            pass  # no more questions: it ends
+        try:
+            with self.said, contextlib.suppress(BrokenPipeError), self.process:
+                pass  # no more questions: it ends
+        except BaseException:
+            self.process.kill()
+            raise
 
     def check_model(self) -> None:
         """What can be checked without the data. Raises ObjectiveError."""
@@ -99,7 +103,8 @@ class Preflight:
 
     def _ask(self, question: Mapping[str, Any]) -> None:
         asked = [question]
-        if self.process is None:
+        if self.process is None or self.process.poll() is not None:  # killed while we packed
+            self.__exit__(None)
             environment = child_python.environment(self.path)
             if self.threads is not None:  # the user's go first, as with a worker
                 environment.setdefault("OMP_NUM_THREADS", str(self.threads))
@@ -179,6 +184,9 @@ def main() -> None:
     questions, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    sys.stdout = sys.stderr  # a line at a time, so that a crash loses none
+    # A process that the module forks must not hold open what its end is told by.
+    os.register_at_fork(after_in_child=answers.close)
     spec = loading.parse(json.loads(questions.readline()), "the study")
     for line in questions:
         asked = json.loads(line)

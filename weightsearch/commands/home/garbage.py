@@ -35,6 +35,7 @@ from weightsearch.commands.home.study_files import (
     _set_aside,
 )
 from weightsearch.errors import DataError
+from weightsearch.runtime.home import is_forbidden
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger.references import Referred, referred
 from weightsearch.study.objective_contract import BEST, LAST
@@ -42,6 +43,7 @@ from weightsearch.study.tables.share_spec import Form
 
 UNUSED_S = 3600.0  # what was written or used since then may belong to a launch that is starting
 LOGS_KEPT_S = 30 * 86400.0
+FORBIDDEN = "another user's, and cannot be read"
 
 _FORMS = "|".join(form.name.lower() for form in Form if form != Form.SCRATCH)
 POINT = re.compile(rf"[0-9a-f]+-s-?\d+(-full\d*|-({_FORMS}))?")
@@ -188,7 +190,10 @@ def _packs(home: Path, known: Referred, others: list[str]) -> Iterator[Item]:
                 size = pack.sizes[0] if is_copy else None
                 reader, origin = pack.reader, pack.origin
         except DataError:
-            yield Item(path, "cannot be read, and would be made again")
+            if is_forbidden(path):
+                yield Item(path, FORBIDDEN, kept=True)
+            else:
+                yield Item(path, "cannot be read, and would be made again")
             continue
         wanted = (origin, size) in known.data if is_copy else origin in digests
         if wanted or reader in known.undecided:
@@ -206,7 +211,9 @@ def _results(home: Path, known: Referred) -> Iterator[Item]:
             if path.suffix not in (".json", ".bad"):
                 continue
             lease = _lease(path)
-            if lease is None:
+            if is_forbidden(path):
+                yield Item(path, FORBIDDEN, kept=True)
+            elif lease is None:
                 yield Item(path, "no result can be read from it")
             elif database.name != known.identity:
                 yield Item(path, "a result for another database", kept=True)

@@ -108,12 +108,13 @@ def _lease(path: Path) -> dict[str, Any] | None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     """Whether nobody else holds the lock of a file, which then is held until the block ends."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield True
-    except (FileNotFoundError, BlockingIOError):
-        yield False
+    with contextlib.ExitStack() as stack:
+        try:
+            fcntl.flock(stack.enter_context(path.open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except (FileNotFoundError, PermissionError, BlockingIOError):
+            free = False
+        yield free
 
 
 def _set_aside(home: Path, path: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import io
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from weightsearch.data.packs import layout
 from weightsearch.data.packs.layout import About, Pack
 from weightsearch.data.readers.registry import open_source
 from weightsearch.errors import DataError
+from weightsearch.runtime.home import is_forbidden
 from weightsearch.study.spec_fields import Value
 
 __all__ = ["Pack", "ensure", "training_copy"]
@@ -78,13 +79,13 @@ def pack_of(source: Source, home: Path) -> Path | None:
 
 def remove_damaged(
     reader: str, path: Path | None, options: Mapping[str, Value], home: Path
-) -> list[Path]:
+) -> Iterator[Path]:
     """Reads the pack of a data set and its training copies through, and removes those that cannot
     be read: `ensure` and `training_copy` make them again. Raises ConfigError, and DataError, also
     for a file that this user may not read."""
     with closing(open_source(reader, path, options)) as source:
         target = _file(home, reader, source)
-    return [file for file in sorted(target.parent.glob(f"{target.stem}*.h5")) if _removed(file)]
+    yield from filter(_removed, sorted(target.parent.glob(f"{target.stem}*.h5")))
 
 
 def copy_made_again(pack: Path, size: tuple[int, int], home: Path) -> Path:
@@ -205,14 +206,11 @@ def _is_there(target: Path, origin: str) -> bool:
 
 def _refuse_unreadable(file: Path) -> None:
     """Another user's file is not a damaged one, to be replaced. Raises DataError."""
-    try:
-        with suppress(FileNotFoundError), file.open("rb"):
-            pass
-    except PermissionError:
+    if is_forbidden(file):
         raise DataError(
             f"{file}: must be readable by you, but is another user's; have them allow it, or set"
             " WEIGHTSEARCH_HOME to another folder."
-        ) from None
+        )
 
 
 def _is_used(target: Path) -> bool:

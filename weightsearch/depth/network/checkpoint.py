@@ -27,7 +27,7 @@ from torch import Tensor
 from weightsearch.data.untrusted.picture_files import MAX_PIXELS
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.unfilled import Unfilled
-from weightsearch.errors import CheckpointError
+from weightsearch.errors import CheckpointError, ForbiddenCheckpointError
 from weightsearch.runtime import provenance
 from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.study.data_spec import DataSpec
@@ -112,10 +112,12 @@ def load(path: Path) -> Checkpoint:
 def load_or_previous(path: Path) -> Checkpoint:
     """The checkpoint in this folder; where it is damaged, and the one before it was kept, that one.
 
-    Raises CheckpointError where neither can be had.
+    Raises CheckpointError where neither can be had, or this user may not read it.
     """
     try:
         return load(path)
+    except ForbiddenCheckpointError:
+        raise
     except CheckpointError as error:
         if not (path / PREVIOUS).is_file():
             raise
@@ -137,6 +139,8 @@ def _load(path: Path, name: str) -> Checkpoint:
                 raise CheckpointError(f"{file}: {DAMAGED}")
             # Not mapped: what becomes of the file must not matter to what was read from it.
             tensors[part] = load_file(file, backend="pread")
+        except PermissionError:
+            raise ForbiddenCheckpointError(f"{file}: {FORBIDDEN}") from None
         except (OSError, SafetensorError):
             raise CheckpointError(f"{file}: {DAMAGED}") from None
     return Checkpoint(path, facts, tensors)
@@ -148,6 +152,7 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
+FORBIDDEN = "must be readable by you, but is another user's; have them allow it."
 DAMAGED = "is not as it was written (missing, cut short or changed); restore it, or train again."
 
 
@@ -281,6 +286,8 @@ def specs(path: Path) -> tuple[ModelSpec, DataSpec]:
 def _manifest(file: Path) -> dict[str, Any]:
     try:
         facts = json.loads(file.read_bytes(), parse_constant=_no_number)
+    except PermissionError:
+        raise ForbiddenCheckpointError(f"{file}: {FORBIDDEN}") from None
     except (OSError, ValueError, RecursionError):
         raise CheckpointError(f"{file}: {DAMAGED}") from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
@@ -314,6 +321,8 @@ def _files(manifest: Path) -> set[str]:
     """The files that a manifest names; none where it is not there, or of no use."""
     try:
         return {entry["file"] for entry in _manifest(manifest)["files"].values()}
+    except ForbiddenCheckpointError:
+        raise
     except CheckpointError:
         return set()
 

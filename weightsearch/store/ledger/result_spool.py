@@ -64,6 +64,8 @@ def replay(engine: Engine, spool: Path) -> int:
                 log.info(told, lease.number)
         except FileNotFoundError:  # its own process, or another one here, was faster
             continue
+        except PermissionError:
+            log.warning("%s: another user's result, which their next worker delivers", path)
         except (ValueError, TypeError, KeyError, DataError) as error:
             path.replace(path.with_suffix(".bad"))
             log.warning("%s: no result can be read from it (%s)", path, type(error).__name__)
