@@ -162,6 +162,14 @@ def test_a_data_set_is_inspected_and_packed(cli: Cli) -> None:
         ("launch --sampler gird", "unknown sampler 'gird'; did you mean 'grid'?"),
         ("launch --on moon", "--on must be one of local, ray, slurm, but got 'moon'."),
         ("launch --name ../x", "--name must be letters, digits"),
+        (
+            "nightly nightly-cpu --date 2026-02-30",
+            "--date must be a day, YYYY-MM-DD",
+        ),
+        (
+            "bench --study s --decoder unet",
+            "`bench` takes encoders, with a --decoder, or a --study",
+        ),
         ("launch --device tpu", "--device must be auto, cpu, cuda or cuda:N, but got 'tpu'."),
         ("launch --storage mysql://x/y", "must name a PostgreSQL database"),
         ("studies --storage=", "--storage must be a URL, but is empty"),

@@ -11,9 +11,12 @@ from support.homes import aged, promote, removed, write
 from support.promotions import leases, result
 from support.specs import make_spec
 
+from weightsearch.api.study_view import Study as StudyView
 from weightsearch.commands.home import garbage
 from weightsearch.errors import StudyError
 from weightsearch.launch import promotion, promotion_verdict
+from weightsearch.report.evidence import records
+from weightsearch.report.pages import comparison_page
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases as ledger
 from weightsearch.store.ledger import queries, references, studies, verification
@@ -81,6 +84,26 @@ def test_more_finalists_and_seeds_are_trained_beside_those_that_are_there(
     (before,) = verdict.previous
     assert (before["settings"]["top"], len(before["finalists"])) == (2, 2)
     assert now(opened).promoted == verdict
+
+
+def test_from_python_and_beside_another_study_a_repeated_promotion_reads_as_one(
+    opened: Database, study: Study
+) -> None:
+    """Runs that it leaves out are on a rung of their own; while it runs, the promoted one has no
+    full run yet."""
+    assert study.promoted
+    assert study.spec.promote
+    changed = study.spec.promote.model_copy(update={"epochs": 9})
+    promotion.plan(opened.engine, study, changed)
+    found = records.read(opened.engine, "study")
+    sides = comparison_page.sides(found, None, found, None)
+    assert {side.point.id() for side in sides} == {study.promoted.point}
+    trained(opened, now(opened))
+    promotion_verdict.decide(opened.engine, now(opened))
+    with opened.engine.begin() as connection:
+        connection.execute(update(schema.attempts).values(epochs=[{"rmse": 1.0}]))
+    shown = StudyView(opened, "study").epochs()
+    assert dict(shown.groupby("rung").size()) == {"search": 10, "promotion": 4}
 
 
 def test_other_epochs_train_all_of_them_anew_in_folders_of_their_own(

@@ -15,6 +15,8 @@ import yaml
 from support import nightly_sweeps, shell_commands
 from support.paths import ROOT
 
+from weightsearch.commands import nightly as nightly_command
+
 PAGE = (ROOT / "docs" / "nightly.md").read_text().split("## In CI")[1].split("\n## ")[0]
 SMALL = {
     "seeds": "seeds = [1, 2, 3]",
@@ -180,3 +182,17 @@ def test_a_first_night_a_regression_and_too_little_done_are_told_apart_in_every_
     assert (good.colour, good.code) == ("green", 0)
     assert set(results(good.tests).values()) == {"passed"}
     assert "## No regression: ours" in good.summary
+
+
+def test_a_file_that_cannot_be_written_costs_no_other_and_no_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = tmp_path / "absent" / "summary.md"
+    nightly_command._publish(lambda: _written(absent))
+    nightly_command._publish(lambda: _written(tmp_path / "junit.xml"))
+    assert capsys.readouterr().err == f"error: {absent}: No such file or directory.\n"
+    assert (tmp_path / "junit.xml").exists()
+
+
+def _written(file: Path) -> None:
+    file.write_text("<xml/>")

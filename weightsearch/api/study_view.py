@@ -80,6 +80,7 @@ class Study:
                 | {"attempt": tried.attempt, "epoch": epoch}
                 | dict(metrics)
                 for tried in self._records().attempts
+                if tried.rung in RUNGS  # others are of a promotion that was repeated
                 for epoch, metrics in enumerate(tried.epochs, start=1)
             ]
         )

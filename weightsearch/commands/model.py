@@ -141,7 +141,13 @@ def bench(
     study: Annotated[
         str | None, typer.Option(help="Measure the networks of this study, beside their accuracy.")
     ] = None,
-    decoder: Annotated[str, typer.Option(help="The decoder for every encoder.")] = "densedepth",
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            help="The decoder for every encoder. By default densedepth, or the study's.",
+            show_default=False,
+        ),
+    ] = None,
     size: Annotated[
         list[str] | None,
         typer.Option(
@@ -175,9 +181,11 @@ def bench(
         sizes, device, repeats, mode or (), batch or (), quiet=as_json
     )
     if study is None:
-        answer = network_answers.bench(encoders or (), decoder, how)
-    elif encoders:
-        raise ConfigError("`bench` needs either encoders or --study, not both.")
+        answer = network_answers.bench(encoders or (), decoder or "densedepth", how)
+    elif encoders or decoder:
+        raise ConfigError(
+            "`bench` takes encoders, with a --decoder, or a --study with its own, but got both."
+        )
     else:
         answer = network_answers.front(open_storage(storage).engine, study, how)
     print_answer(answer, as_json, networks.benched)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import getpass
 import os
 import platform
-import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -116,16 +117,24 @@ def run(
     database = open_storage(storage)
     found = nightly.run(database, spec, asked)
     print_answer(found, as_json, verdict_text.told)
-    try:
-        _publish(found, summary, junit)
-        if html is not None:
-            from weightsearch.nightly import verdict_page  # imports plotly
-            from weightsearch.report.pages import html as page
 
-            nights = nightly.history(database.engine, asked.sweep, verdict_page.SHOWN).verdicts()
-            page.write(html, verdict_page.document(found, nights))
-    except OSError as error:  # the verdict is what the exit code is for
-        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+    def to_page(file: Path) -> None:
+        from weightsearch.nightly import verdict_page  # imports plotly
+        from weightsearch.report.pages import html as page
+
+        nights = nightly.history(database.engine, asked.sweep, verdict_page.SHOWN).verdicts()
+        page.write(file, verdict_page.document(found, nights))
+
+    def to_junit(file: Path) -> None:
+        from weightsearch.nightly import junit as junit_xml
+
+        write_atomically(file, junit_xml.document(found))
+
+    _publish(lambda: _to_summary(found, summary))
+    if junit is not None:
+        _publish(lambda: to_junit(junit))
+    if html is not None:
+        _publish(lambda: to_page(html))
     if chat is not None:
         webhook.send(chat, webhook.message(found, webhook.job_url(os.environ)))
     sys.exit(nightly.EXIT[found.verdict])
@@ -141,13 +150,27 @@ def _time_limit(budget: str | None) -> Budget | None:
 
 
 def _check_date(date: str | None) -> None:
-    if date is not None and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
-        raise ConfigError(f"--date must be YYYY-MM-DD, but got '{date}'.")
+    if date is not None and not _is_day(date):
+        raise ConfigError(f"--date must be a day, YYYY-MM-DD, but got '{date}'.")
 
 
-def _publish(found: NightVerdict, summary: Path | None, junit: Path | None) -> None:
-    """Into the named files; what GitHub shows of a job is added to. Raises OSError."""
-    from weightsearch.nightly import junit as junit_xml
+def _is_day(text: str) -> bool:
+    try:
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _publish(write: Callable[[], None]) -> None:
+    """One file; the others are written though it fails, as the exit code is for the verdict."""
+    try:
+        write()
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}.", file=sys.stderr)
+
+
+def _to_summary(found: NightVerdict, summary: Path | None) -> None:
+    """What GitHub shows of a job is added to. Raises OSError."""
     from weightsearch.nightly import verdict_text
 
     text, of_job = verdict_text.markdown(found), os.environ.get("GITHUB_STEP_SUMMARY")
@@ -156,8 +179,6 @@ def _publish(found: NightVerdict, summary: Path | None, junit: Path | None) -> N
             page.write(text)
     elif summary is not None:
         write_atomically(summary, text.encode())
-    if junit is not None:
-        write_atomically(junit, junit_xml.document(found))
 
 
 @app.command()

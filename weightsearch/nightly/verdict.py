@@ -123,7 +123,9 @@ def _searched(engine: Engine, night: Night, lacking: list[str]) -> tuple[str, Se
     counts = queries.counts(engine, study)
     leader = queries.leader(engine, study)
     if any(counts[state] for state in OPEN) or leader is None:
-        lacking.append(f"the search has {counts[PointState.DONE]} of {counts['total']} points done")
+        done = f"{counts[PointState.DONE]} of {counts['total']} points done"
+        none = ", of which none has a value to rank by" if counts[PointState.DONE] else ""
+        lacking.append(f"the search has {done}{none if leader is None else ''}")
         return None
     point, value = leader
     return study.spec.digest(promotion=True), SearchBest(

@@ -21,6 +21,7 @@ from weightsearch.report.evidence.constant import Constant
 from weightsearch.report.evidence.headline import Headline
 from weightsearch.report.evidence.ranking import RankedPoint, Yardstick
 from weightsearch.runtime import own_traceback
+from weightsearch.runtime.tables import Form
 from weightsearch.stats.comparison_result import Comparison, Verdict
 from weightsearch.stats.reliability import reliability
 from weightsearch.study import loading
@@ -104,6 +105,16 @@ def test_a_ranking_says_which_networks_were_never_compared_with_the_constant(
     assert said(Verdict.WORSE, None, Verdict.BETTER) == (
         "not shown to be better: point 0; not compared: point 1"
     )
+
+
+def test_without_a_value_to_rank_by_csv_is_empty_and_says_so_beside_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every point diverged, or none is finished."""
+    launch_result.ranking(replace(answer(), rows=[]), Form(csv=True))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "no point has a value to rank by yet" in " ".join(shown.err.split())
 
 
 def test_a_ranking_names_its_protocol_and_split(capsys: pytest.CaptureFixture[str]) -> None:

@@ -281,3 +281,21 @@ def test_the_best_of_many_is_better_only_as_the_best_of_many() -> None:
     )
     assert of_two.p == of_all.p < 0.01
     assert (of_two.verdict, of_all.verdict) == ("better", "undecided")
+
+
+def test_runs_of_other_numbers_of_samples_are_not_paired() -> None:
+    """An own objective may leave some out: which ones is not known."""
+
+    def shorter(done: Done) -> Done:
+        (values,) = done.result.samples.values()
+        less = dataclasses.replace(
+            done.result.validation, samples={"rmse": values[:-1]}, groups=GROUPS[:-1]
+        )
+        return dataclasses.replace(done, result=dataclasses.replace(done.result, validation=less))
+
+    runs = [run(1, 0, 0, 1.0, seed=s) for s in (0, 1)] + [run(0, 0, 1, 1.2, seed=s) for s in (0, 1)]
+    assert all(rival.comparison for rival in told(runs).rivals)
+    one = [shorter(runs[0]), *runs[1:]]
+    assert not any(rival.comparison for rival in told(one).rivals)
+    pooled = configurations(SPEC, one)
+    assert [len(c.result.samples.get("rmse", ())) for c in pooled] == [0, 24]

@@ -304,3 +304,5 @@ def test_error_by_depth_is_that_of_the_full_runs_on_the_test_split() -> None:
     records = dataclasses.replace(bare, full=[dataclasses.replace(run, result=tested)])
     (trace,) = EVERYTHING["by_depth"](records).data
     assert (list(trace.x), list(trace.y)) == ([1.0], [0.5])
+    many = dataclasses.replace(records, full=records.full * 9)  # three finalists, three seeds each
+    assert len(EVERYTHING["by_depth"](many).data) == 9

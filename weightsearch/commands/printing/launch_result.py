@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightsearch.runtime.console import console
+from weightsearch.runtime.line_width import say
 from weightsearch.runtime.safe_text import counted, size
 from weightsearch.runtime.tables import FITTED, Column, Form, Table
 from weightsearch.stats.comparison_result import Verdict
@@ -126,7 +127,8 @@ def _ranking_table(
     rows: Sequence[RankedPoint], title: str, of_depth: bool, margin: str = "", form: Form = FITTED
 ) -> None:
     if not rows:
-        console.print(f"{title}: no point is finished yet")
+        said = f"{title}: no point has a value to rank by yet; `weightsearch status` shows why"
+        say(said) if form.csv else console.print(said, soft_wrap=False)
         return
     if form.csv:
         print(_ranked(rows, title).csv(), end="")

@@ -111,6 +111,10 @@ def _nothing(records: Records) -> str:
     failed = records.counts.get(PointState.FAILED, 0)
     if failed:
         return f"{failed} of {records.counts.get('total', 0)} points failed, none has a result."
+    if done := records.counts.get(PointState.DONE, 0):
+        return (
+            f"{done} of {records.counts.get('total', 0)} points done, none has a value to rank by."
+        )
     return "no point has a result."
 
 

@@ -87,11 +87,16 @@ def _mean(runs: Sequence[Done], offsets: Mapping[str, Mapping[int, float]]) -> R
 
 
 def _pooled(runs: Sequence[Done]) -> tuple[dict[str, list[float]], list[str]]:
-    """Per sample the mean over the runs of its fold, the folds one after the other."""
+    """Per sample the mean over the runs of its fold, the folds one after the other; of a metric
+    whose samples are as many in each of them."""
     folds: dict[int | None, list[Done]] = {}
     for run in runs:
         folds.setdefault(run.fold, []).append(run)
-    names = set.intersection(*(set(run.result.samples) for run in runs))
+    names = {
+        name
+        for name in set.intersection(*(set(run.result.samples) for run in runs))
+        if all(len({len(run.result.samples[name]) for run in fold}) == 1 for fold in folds.values())
+    }
     samples = {
         name: [
             fmean(values)
@@ -152,10 +157,10 @@ def compared(
     margin: float | None = None,
     level: float = comparison.LEVEL,
 ) -> Comparison | None:
-    """The first of each pair of runs against the second; None of none, or without values per
-    sample."""
+    """The first of each pair of runs against the second; None of none, or without values of the
+    same samples."""
     first, second = ([pair[k].result.samples.get(metric, ()) for pair in pairs] for k in (0, 1))
-    if not pairs or not all(first) or not all(second):
+    if not pairs or not all(first) or list(map(len, first)) != list(map(len, second)):
         return None
     goal = spec.objective
     smaller = comparison.smaller_is_better(metric, goal.metric, goal.direction == "minimize")

@@ -176,7 +176,7 @@ class Headline:
         test = rival.comparison if rival else None
         seeds, is_full = self.seeds, self.is_full
         if rival and test:
-            seeds, is_full = test.seeds, self.is_full and rival.is_full
+            seeds, is_full = test.seeds, rival.is_full
         noun = "run" if seeds == 1 else "runs"
         return f"{seeds} full {noun}" if is_full else f"{seeds} {noun} of the search"
 

@@ -33,6 +33,8 @@ from weightsearch.study.point_text import described, named
 
 SHOWN = 20
 """Rows of a ranking that can be read at once."""
+MOST_RUNS = 24
+"""Of full runs, with a line for each."""
 COSTS = {"latency_ms": "latency (ms)", "parameters": "parameters"}
 """What a result may say of what it costs to use; the first that is there is shown."""
 LATENCY = (
@@ -183,12 +185,13 @@ def cost(records: Records) -> go.Figure:
 def by_depth(records: Records) -> go.Figure:
     """RMSE in bins of true depth, of the full runs' test frames."""
     title = "RMSE (m) of the full runs by true depth"
-    found = [d for d in records.full if bins(d)]
+    judged = [d for d in records.full if bins(d)]
+    found = judged[:MOST_RUNS]
     if not found:
         return nothing(title, "No full run was judged on a test split of depth maps.")
-    shown = list(dict.fromkeys(d.point.key() for d in found[:6]))
+    shown = list(dict.fromkeys(d.point.key() for d in found))
     traces = []
-    for k, done in enumerate(found[:6]):
+    for k, done in enumerate(found):
         rows = [row for row in bins(done) if row.get("rmse") is not None]
         place = shown.index(done.point.key())
         traces.append(
@@ -208,7 +211,8 @@ def by_depth(records: Records) -> go.Figure:
     promotion = records.spec.promote
     protocol = f"protocol {promotion.protocol}, " if promotion else ""
     told = (
-        "RMSE of the pixels of each bin of true depth, all images pooled, a line for each full run;"
+        "RMSE of the pixels of each bin of true depth, all images pooled, a line for each full run"
+        f"{f' (the first {len(found)} of {len(judged)})' if len(judged) > len(found) else ''};"
         f" {protocol}test split, n = {counted(images or 0, 'image')}."
     )
     behind = tabled(
@@ -221,7 +225,7 @@ def by_depth(records: Records) -> go.Figure:
                 row.get("pixels"),
                 row["rmse"],
             )
-            for d in found[:6]
+            for d in found
             for row in bins(d)
             if row.get("rmse") is not None
         ),

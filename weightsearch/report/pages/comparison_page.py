@@ -80,7 +80,9 @@ def _point(records: Records, name: str | None) -> Point:
     if name is None:
         if records.promoted:
             wanted = records.promoted.point
-            return next(d.point for d in records.full if d.point.id() == wanted)
+            # Of the search, where its full runs are being repeated.
+            runs = (*records.full, *records.done)
+            return next(run.point for run in runs if run.point.id() == wanted)
         if not records.rows:
             raise StudyError(f"study '{records.study}' must have a result, but has none.")
         name = records.rows[0].point
