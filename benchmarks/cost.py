@@ -13,7 +13,9 @@ such a regret is seen, by how far the repeats agree on the order. By a surface i
 neighbouring directions say together, of the judging repeats alone: it takes a smooth response for
 granted, as some searchers do, and is left out where the surface has no skill. By all repeats is the
 regret by their means, in which the noise is least, but the choosing ones are in it: whoever chooses
-by much of it looks the better for that. "All that is known"
+by much of it looks the better for that. Against the lattice is how much worse the promoted one is
+than what the whole lattice with every choosing repeat would promote, by the judging repeats, which
+chose neither: that has noise, and no winner's luck. "All that is known"
 promotes the best by the truth, or by every repeat, the judging ones too: no searcher can be
 expected to do better. Better, wrongly: of the promoted one against the runner-up, equal weights and
 the best single term, with the study's own comparison over the repeats that both were trained with
@@ -72,6 +74,9 @@ class Outcome:
     believed, or not needed."""
     known: float
     """Of the best's metric, by the means of all repeats, those that chose too; or by the truth."""
+    behind: float
+    """What the lattice with all choosing repeats promotes, as a share of its metric; negative where
+    the promoted one is better."""
     cost: float
     """Of the lattice with five repeats."""
     better: bool
@@ -89,6 +94,7 @@ def replayed(searcher: Searcher, table: Table, seed: int, judging: int) -> Outco
     if judged is None:
         judged = table.epochs[:, order[:judging]].min(axis=2).mean(axis=1)
         surface = judging_surface(table, tuple(sorted(order[:judging])))
+    whole = lattice(Replay(table, order[judging:], seed))
     regret = float(judged[promoted] - judged.min())
     claims = [judged[promoted] < judged[k] for k in called_better(replay, promoted)]
     return Outcome(
@@ -96,6 +102,7 @@ def replayed(searcher: Searcher, table: Table, seed: int, judging: int) -> Outco
         share=regret / float(judged.min()),
         shrunk=regret / float(judged.min()) * relied_on(table, judging),
         smooth=None if surface is None else share_of(surface, promoted),
+        behind=float(judged[promoted] / judged[whole]) - 1,
         known=share_of(table.truth if table.truth is not None else table.levels(), promoted),
         cost=replay.cost / replay.lattice,
         better=bool(claims),
@@ -161,9 +168,10 @@ def measure(made: Made, replays: int, judging: int, names: list[str], change: Ch
     print(
         "| searcher | cost, % of the lattice x 5 | regret mean / 90 % / max, % | regret, m |"
         f" within {MARGIN}, % | the same, shrunk, % | the same, by a surface, % |"
-        " the same, by all repeats, % | called better, % | better, wrongly, % | ms |"
+        " the same, by all repeats, % | against the lattice, mean / 90 %, % | the same, within"
+        f" {MARGIN}, % | called better, % | better, wrongly, % | ms |"
     )
-    print("|---" * 11 + "|")
+    print("|---" * 13 + "|")
     for name in names:
         began = time.perf_counter()
         found = [
@@ -173,6 +181,7 @@ def measure(made: Made, replays: int, judging: int, names: list[str], change: Ch
             for seed in range(replays)
         ]
         shares = 100 * np.array([o.share for o in found])
+        behind = 100 * np.array([o.behind for o in found])
         smooth = 100 * np.array([o.smooth for o in found if o.smooth is not None])
         cells = (
             f"{100 * np.mean([o.cost for o in found]):.1f}",
@@ -182,6 +191,8 @@ def measure(made: Made, replays: int, judging: int, names: list[str], change: Ch
             f"{100 * np.mean([100 * o.shrunk <= MARGIN.amount for o in found]):.1f}",
             f"{100 * np.mean(smooth <= MARGIN.amount):.1f}" if len(smooth) else "",
             f"{100 * np.mean([100 * o.known <= MARGIN.amount for o in found]):.1f}",
+            f"{behind.mean():+.2f} / {np.quantile(behind, 0.9):+.2f}",
+            f"{100 * np.mean(behind <= MARGIN.amount):.1f}",
             f"{100 * np.mean([o.better for o in found]):.1f}",
             f"{100 * np.mean([o.wrongly for o in found]):.1f}",
             f"{1000 * (time.perf_counter() - began) / replays:.0f}",

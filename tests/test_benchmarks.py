@@ -128,6 +128,12 @@ def test_a_surface_through_the_judging_repeats_is_nearer_to_the_truth_than_their
         outcome = script["replayed"](lambda replay: 5, hidden, seed, 3)
         assert outcome.smooth >= 0
         assert script["replayed"](lambda replay: 5, made, seed, 3).smooth is None  # truth judges
+        # The lattice's own pick is what others are judged against, by repeats that chose neither.
+        order = np.random.default_rng([seed, 1]).permutation(6).tolist()
+        chose, judged = hidden.epochs.min(axis=2)[:, order[3:]], hidden.epochs.min(axis=2)
+        level = judged[:, order[:3]].mean(axis=1)
+        assert outcome.behind == level[5] / level[chose.mean(axis=1).argmin()] - 1
+        assert script["replayed"](script["lattice"], hidden, seed, 3).behind == 0
     by_surface, by_means = np.mean(off, axis=0)
     assert by_surface < 0.6 * by_means
 

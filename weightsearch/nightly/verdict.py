@@ -182,7 +182,8 @@ def verdict(engine: Engine, night: Night, cut: Sequence[str] = ()) -> NightVerdi
     else:
         rows, notes = _rows(found, baseline)
         reasons += [
-            f"the seeds of {row.canary} all gave one {row.metric}, so there is no band"
+            f"the seeds of {row.canary or 'all canaries'} all gave one {row.metric}, so there is no"
+            " band"
             for row in rows
             if row.moved == Moved.NO_SPREAD and row.metric == found.spec.objective.metric
         ]
