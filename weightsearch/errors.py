@@ -63,10 +63,6 @@ class CheckpointError(WeightsearchError):
     """A checkpoint is missing, damaged, or belongs to another model."""
 
 
-class ForbiddenCheckpointError(CheckpointError):
-    """A checkpoint is there, and this user may not read it: nothing may take its place."""
-
-
 class NonFiniteLoss(Exception):
     """The loss stopped being a number; the message names the term and the frame."""
 

@@ -14,7 +14,7 @@ from weightsearch.commands.home import garbage
 from weightsearch.data.packs.building import ensure, remove_damaged, training_copy
 from weightsearch.depth.network import checkpoint
 from weightsearch.depth.training import beginnings
-from weightsearch.errors import DataError, ForbiddenCheckpointError
+from weightsearch.errors import DataError
 from weightsearch.store.connection.database import Database
 from weightsearch.store.ledger import leases, references, result_spool
 
@@ -50,9 +50,13 @@ def test_training_does_not_begin_anew_over_a_checkpoint(closed: str) -> None:
         newest = checkpoint.load(last).facts["files"]["model"]["file"]
         (file,) = [path for path in last.glob(closed) if path.name in ("manifest.json", newest)]
         with somebody_else(folder, file):
-            with pytest.raises(ForbiddenCheckpointError, match="must be readable by you"):
+            with pytest.raises(
+                checkpoint.ForbiddenCheckpointError, match="must be readable by you"
+            ):
                 beginnings._saved(last)
-            with pytest.raises(ForbiddenCheckpointError, match=f"{file.name}: must be readable"):
+            with pytest.raises(
+                checkpoint.ForbiddenCheckpointError, match=f"{file.name}: must be readable"
+            ):
                 checkpoint.load_or_previous(last)
         assert sorted(last.iterdir()) == files
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from weightsearch.data.untrusted.picture_files import MAX_PIXELS
 from weightsearch.depth.network.depth_net import DepthNet
 from weightsearch.depth.network.unfilled import Unfilled
-from weightsearch.errors import CheckpointError, ForbiddenCheckpointError
+from weightsearch.errors import CheckpointError
 from weightsearch.runtime import provenance
 from weightsearch.runtime.atomic_file import write_atomically
 from weightsearch.study.data_spec import DataSpec
@@ -42,6 +42,10 @@ log = logging.getLogger(__name__)
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 """By part ("model", "optimizer", ...) and name."""
+
+
+class ForbiddenCheckpointError(CheckpointError):
+    """A checkpoint is there, and this user may not read it: nothing may take its place."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from weightsearch.depth.network import checkpoint
 from weightsearch.depth.network.checkpoint import Checkpoint
 from weightsearch.depth.training.trial_state import Lane
-from weightsearch.errors import CheckpointError, ConfigError, ForbiddenCheckpointError
+from weightsearch.errors import CheckpointError, ConfigError
 from weightsearch.study import loading
 from weightsearch.study.objective_contract import LAST, Context
 from weightsearch.study.spec import StudySpec
@@ -92,7 +92,7 @@ def _saved(last: Path) -> Checkpoint | None:
         return None
     try:
         return checkpoint.load_or_previous(last)
-    except ForbiddenCheckpointError:  # the next save would remove it
+    except checkpoint.ForbiddenCheckpointError:  # the next save would remove it
         raise
     except CheckpointError as error:
         log.warning("%s Training starts anew", error)
