@@ -51,9 +51,12 @@ class Preflight:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._end(at_once=kind is not None and not issubclass(kind, Exception))  # Ctrl-C
+
+    def _end(self, at_once: bool = False) -> None:
         if self.process is None or self.said is None:
             return
-        if kind is not None and not issubclass(kind, Exception):  # Ctrl-C
+        if at_once:
             self.process.kill()
         try:
             with self.said, contextlib.suppress(BrokenPipeError), self.process:
@@ -104,11 +107,11 @@ class Preflight:
     def _ask(self, question: Mapping[str, Any]) -> None:
         asked = [question]
         if self.process is None or self.process.poll() is not None:  # killed while we packed
-            self.__exit__(None)
+            self._end()
             environment = child_python.environment(self.path)
             if self.threads is not None:  # the user's go first, as with a worker
                 environment.setdefault("OMP_NUM_THREADS", str(self.threads))
-            self.said = tempfile.TemporaryFile()  # noqa: SIM115 - __exit__ closes it
+            self.said = tempfile.TemporaryFile()  # noqa: SIM115 - _end closes it
             lanes = [] if self.lanes is None else [str(self.lanes)]
             self.process = subprocess.Popen(
                 child_python.command("weightsearch.study.preflight", self.device, *lanes),
